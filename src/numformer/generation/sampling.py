@@ -1,0 +1,156 @@
+"""From the logits of the next token to a token: penalty, temperature, filters, and one draw per row."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from numformer.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How the next token is chosen; the defaults sample from the model's own distribution.
+
+    Raises InputError for a value outside its range.
+    """
+
+    temperature: float = 1.0
+    """Divides the logits: below 1 safer, above 1 more varied; 0 always takes the most probable token."""
+    top_k: int = 0
+    """Sample among the k most probable tokens only (0: off)."""
+    top_p: float = 1.0
+    """Sample among the fewest tokens that together have at least this probability (1: off)."""
+    min_p: float = 0.0
+    """Sample among the tokens at least this share as probable as the most probable one (0: off)."""
+    repetition_penalty: float = 1.0
+    """Above 1 makes tokens that were already seen less probable (1: off)."""
+
+    def __post_init__(self) -> None:
+        ranges = (
+            ("temperature", 0 <= self.temperature < math.inf, "a finite number of at least 0"),
+            ("top_k", self.top_k >= 0, "a whole number of at least 0"),
+            ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
+            ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a finite number above 0"),
+        )
+        for name, holds, expected in ranges:
+            if not holds:
+                raise InputError(f"got {name}={getattr(self, name)}, expected {expected}")
+
+
+def sample(
+    logits: np.ndarray,
+    config: SamplingConfig,
+    generators: Sequence[np.random.Generator],
+    seen: Sequence[Sequence[int] | np.ndarray],
+) -> np.ndarray:
+    """Choose the next token of every row, each from its own generator and its own history.
+
+    logits [B V], B generators, B lists of token ids seen so far -> ids [B]
+
+    Raises InputError where the lengths differ, or a row holds NaN or +inf or no finite logit.
+    """
+    if logits.ndim != 2 or not len(logits) == len(generators) == len(seen):
+        raise InputError(
+            f"got logits of shape {logits.shape} with {len(generators)} generators and {len(seen)} histories, "
+            "expected logits [B V] with B of each"
+        )
+    for row, row_logits in enumerate(logits):
+        if not np.isfinite(row_logits.max(initial=-np.inf)):
+            raise InputError(
+                f"got logits in row {row} that are NaN, +inf or all -inf, expected at least one finite number"
+            )
+    rows = zip(logits, generators, seen, strict=True)
+    return np.array([_sample_row(*row, config) for row in rows], dtype=np.int64)
+
+
+def _sample_row(
+    logits: np.ndarray, generator: np.random.Generator, seen: Sequence[int] | np.ndarray, config: SamplingConfig
+) -> int:
+    if config.repetition_penalty != 1:
+        logits = penalise_repetition(logits, seen, config.repetition_penalty)
+    if config.temperature == 0:
+        return int(logits.argmax())
+    return _draw(filter_logits(logits, config), generator)
+
+
+def penalise_repetition(logits: np.ndarray, seen_ids: Sequence[int] | np.ndarray, penalty: float) -> np.ndarray:
+    """Divide the positive logits of seen tokens by the penalty and multiply the negative ones (Keskar et al. 2019).
+
+    logits [V], seen_ids [any length] -> [V]; a token seen many times is penalised once.
+    """
+    ids = np.asarray(seen_ids, dtype=np.intp)
+    once = logits[ids]
+    penalised = logits.copy()
+    penalised[ids] = np.where(once > 0, once / penalty, once * penalty)
+    return penalised
+
+
+def filter_logits(logits: np.ndarray, config: SamplingConfig) -> np.ndarray:
+    """Apply temperature, then top-k, top-p and min-p; tokens that are removed become -inf.
+
+    logits [V] -> [V], shifted so that the largest is 0; at least one token stays.
+    """
+    logits = _apply_temperature(logits, config.temperature)
+    if 0 < config.top_k < logits.size:
+        logits = _keep_top_k(logits, config.top_k)
+    if config.top_p < 1:
+        logits = _keep_top_p(logits, config.top_p)
+    if config.min_p > 0:
+        logits = _keep_min_p(logits, config.min_p)
+    return logits
+
+
+def _apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Shift the maximum to 0 first: what overflows is then -inf, which means a probability of 0.
+
+    A temperature of 0 keeps the most probable token alone, the limit of small temperatures.
+    """
+    with np.errstate(over="ignore"):
+        shifted: np.ndarray = logits - logits.max()
+        if temperature == 0:
+            return _keep_top_k(shifted, 1)
+        limits = np.finfo(logits.dtype)
+        shifted /= min(max(temperature, float(limits.tiny)), float(limits.max))
+        return shifted
+
+
+def _keep_top_k(logits: np.ndarray, k: int) -> np.ndarray:
+    """Keep exactly k tokens; among equals the lower ids stay."""
+    return _keep(logits, _most_probable_first(logits)[:k])
+
+
+def _keep_top_p(logits: np.ndarray, p: float) -> np.ndarray:
+    """Keep the nucleus: tokens from the top down to the one that crosses p, that one too (Holtzman et al. 2020)."""
+    order = _most_probable_first(logits)
+    cumulative = np.exp(logits[order]).cumsum()
+    crossing = int(np.searchsorted(cumulative, p * cumulative[-1]))
+    return _keep(logits, order[: crossing + 1])
+
+
+def _keep_min_p(logits: np.ndarray, p: float) -> np.ndarray:
+    """Keep tokens of at least p times the largest probability, whose logit is 0 (Nguyen et al. 2024)."""
+    return _keep(logits, np.exp(logits) >= p)
+
+
+def _most_probable_first(logits: np.ndarray) -> np.ndarray:
+    return np.argsort(-logits, kind="stable")
+
+
+def _keep(logits: np.ndarray, which: np.ndarray) -> np.ndarray:
+    kept = np.full_like(logits, -np.inf)
+    kept[which] = logits[which]
+    return kept
+
+
+def _draw(logits: np.ndarray, generator: np.random.Generator) -> int:
+    """Draw by inverse CDF with one uniform number; logits [V] have their maximum at 0.
+
+    The target stays below the total, so it always lands on a token with a probability above 0.
+    """
+    cumulative = np.exp(logits).cumsum()
+    total = cumulative[-1]
+    target = min(generator.random() * total, np.nextafter(total, 0))
+    return int(np.searchsorted(cumulative, target, side="right"))

@@ -1,0 +1,91 @@
+"""The shape of a model, under the field's names in Python and Hugging Face's names on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from numformer.errors import InputError
+from numformer.nn.attention import check_heads
+
+
+@dataclass(kw_only=True)
+class GPTConfig:
+    """A decoder-only Transformer with the layout of GPT-2 (Radford et al. 2019)."""
+
+    vocab_size: int
+    """Number of distinct tokens."""
+    d_model: int = 128
+    """Width of the residual stream."""
+    num_heads: int = 4
+    """Attention heads in each layer; must divide d_model."""
+    num_layers: int = 3
+    """Number of blocks."""
+    d_ff: int | None = None
+    """Width of the feed-forward layers; four times d_model when not given."""
+    max_seq_len: int = 64
+    """Context length: the most tokens that the model sees at once."""
+    dropout: float = 0.0
+    """Share of elements dropped while training, after the embedding, in the attention and on both residual branches."""
+    activation: str = "gelu_tanh"
+    """One of gelu_tanh, gelu, relu, silu."""
+    layer_norm_eps: float = 1e-5
+    """Added to the variance in every LayerNorm."""
+
+    model_type: ClassVar[str] = "gpt2"
+    names_on_disk: ClassVar[dict[str, str]] = {
+        "vocab_size": "vocab_size",
+        "d_model": "n_embd",
+        "num_heads": "n_head",
+        "num_layers": "n_layer",
+        "d_ff": "n_inner",
+        "max_seq_len": "n_positions",
+        "dropout": "resid_pdrop",
+        "activation": "activation_function",
+        "layer_norm_eps": "layer_norm_epsilon",
+    }
+    activations_on_disk: ClassVar[dict[str, str]] = {
+        "gelu_tanh": "gelu_new",
+        "gelu": "gelu",
+        "relu": "relu",
+        "silu": "silu",
+    }
+
+    def __post_init__(self) -> None:
+        self.d_ff = self.d_ff or 4 * self.d_model
+        for name in ("vocab_size", "d_model", "num_heads", "num_layers", "d_ff", "max_seq_len"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a positive whole number, got {value!r}")
+        check_heads(self.d_model, self.num_heads, self.num_heads)
+        if not 0.0 <= self.dropout < 1.0:
+            raise InputError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        if self.activation not in self.activations_on_disk:
+            raise InputError(f"unknown activation {self.activation!r}: choose {', '.join(self.activations_on_disk)}")
+
+    def to_disk(self) -> dict[str, Any]:
+        """Return the keys of a Hugging Face config.json."""
+        keys = {there: getattr(self, here) for here, there in self.names_on_disk.items()}
+        return keys | {
+            "model_type": self.model_type,
+            "architectures": ["GPT2LMHeadModel"],
+            "activation_function": self.activations_on_disk[self.activation],
+            "embd_pdrop": self.dropout,
+            "attn_pdrop": self.dropout,
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "dtype": "float32",
+        }
+
+    @classmethod
+    def from_disk(cls, keys: dict[str, Any]) -> Self:
+        """Read the keys of a Hugging Face config.json; raises InputError for a missing or unsupported one."""
+        missing = [key for key in ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions") if key not in keys]
+        if missing:
+            raise InputError(f"config.json lacks {', '.join(missing)}")
+        settings = {here: keys[there] for here, there in cls.names_on_disk.items() if there in keys}
+        if "activation" in settings:
+            known = {there: here for here, there in cls.activations_on_disk.items()}
+            settings["activation"] = known.get(settings["activation"], settings["activation"])
+        return cls(**settings)

@@ -1,0 +1,44 @@
+"""Layers: modules that own parameters and call ops."""
+
+from numformer.nn import init
+from numformer.nn.attention import MultiHeadAttention
+from numformer.nn.feed_forward import FeedForward
+from numformer.nn.layers import (
+    GELU,
+    CrossEntropyLoss,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    LearnedPositions,
+    Linear,
+    PositionalEncoding,
+    ReLU,
+    RMSNorm,
+    SiLU,
+)
+from numformer.nn.module import Module, ModuleList, Sequential
+from numformer.nn.transformer import DecoderLayer, EncoderLayer
+from numformer.tensor import Parameter
+
+__all__ = [
+    "GELU",
+    "CrossEntropyLoss",
+    "DecoderLayer",
+    "Dropout",
+    "Embedding",
+    "EncoderLayer",
+    "FeedForward",
+    "LayerNorm",
+    "LearnedPositions",
+    "Linear",
+    "Module",
+    "ModuleList",
+    "MultiHeadAttention",
+    "Parameter",
+    "PositionalEncoding",
+    "RMSNorm",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "init",
+]

@@ -1,0 +1,248 @@
+"""Module: named parameters, a forward of a few lines, and everything that follows from the two."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
+
+from numformer.errors import InputError
+from numformer.tape import gradients, is_recording, placeholder
+from numformer.tensor import Parameter, Tensor
+
+
+class _Thread(threading.local):
+    inside_a_call = False
+
+
+_thread = _Thread()
+
+
+class Module:
+    """The base of every layer and model: subclasses assign Parameters and Modules to attributes and write `forward`.
+
+    Attribute names are the names in `state_dict`. Calling a module takes Tensors or arrays; after a call on its own,
+    `backward` returns the derivative with respect to what it was called with.
+    """
+
+    training = True
+    _call: tuple[list[Tensor], Tensor] | None = None
+
+    def forward(self, *args: Any, **settings: Any) -> Any:
+        """Compute the output; every subclass writes its own."""
+        raise TypeError(f"{type(self).__name__} has no forward")
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        if _thread.inside_a_call or not is_recording():
+            return self.forward(*args, **settings)
+        inputs = [self._as_input(value) for value in args]
+        _thread.inside_a_call = True
+        try:
+            output = self.forward(*inputs, **settings)
+        finally:
+            _thread.inside_a_call = False
+        first = output[0] if isinstance(output, tuple) else output
+        self._call = ([placeholder(value) for value in inputs if isinstance(value, Tensor)], placeholder(first))
+        return output
+
+    def backward(self, grad: Any) -> Any:
+        """Pull `grad`, the derivative of the loss by the output of the last call, back through that call.
+
+        Adds to `.grad` of every parameter and returns the derivative by the floating-point input: an array, or a tuple
+        of them for several inputs. The call must have been the module's own, not one inside a larger module.
+        Raises InputError when there was no such call, or its graph was used up.
+        """
+        if self._call is None:
+            raise InputError(f"{type(self).__name__}.backward needs a call of this {type(self).__name__} itself before it")
+        (inputs, output), self._call = self._call, None
+        wanted = [*inputs, *(p for p in self.parameters() if p.requires_grad)]
+        found = gradients(output, wanted, grad)
+        for tensor, value in zip(wanted[len(inputs) :], found[len(inputs) :], strict=True):
+            if value is not None:
+                tensor.grad = value if tensor.grad is None else tensor.grad + value
+        dinputs = tuple(found[: len(inputs)])
+        return dinputs[0] if len(dinputs) == 1 else dinputs or None
+
+    def _as_input(self, value: Any) -> Any:
+        """Make a floating-point array a leaf of this module's dtype, so that its derivative can be asked for."""
+        if isinstance(value, Tensor):
+            return Tensor(value.data, requires_grad=True) if not value.requires_grad and value.dtype.kind == "f" else value
+        if getattr(value, "dtype", None) is None or value.dtype.kind != "f":
+            return value
+        dtype = next((p.dtype for p in self.parameters()), value.dtype)
+        return Tensor(value.astype(dtype, copy=False), requires_grad=True)
+
+    # Names: a module's parameters and children are its attributes, in the order of assignment.
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules directly inside this one."""
+        yield from ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module, named `prefix`, and all modules inside it."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(_join(prefix, name))
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Yield every parameter once, under its dotted name; a tied one under the first."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix):
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield _join(path, name), value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield every parameter once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def num_parameters(self) -> int:
+        """Count the numbers in all parameters."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    # State.
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of all parameters as arrays, by name."""
+        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy arrays into the parameters in place, so that ties and views stay.
+
+        Raises InputError listing every missing, unexpected and misshapen name; nothing is changed then.
+        """
+        own = dict(self.named_parameters())
+        problems = [
+            *_listed("missing", [name for name in own if name not in state]),
+            *_listed("unexpected", [name for name in state if name not in own]),
+            *_listed(
+                "of the wrong shape",
+                [
+                    f"{name} (got {list(state[name].shape)}, expected {list(parameter.shape)})"
+                    for name, parameter in own.items()
+                    if name in state and state[name].shape != parameter.shape
+                ],
+            ),
+        ]
+        if problems:
+            raise InputError(f"the weights do not fit {type(self).__name__}: {'; '.join(problems)}")
+        for name, parameter in own.items():
+            parameter.data[...] = state[name]
+
+    get_parameters = state_dict
+    set_parameters = load_state_dict
+
+    def bind(self, parameters: Mapping[str, Any]) -> Self:
+        """Return the same module reading its parameters from `{name: array or Tensor}`: a pure function of both.
+
+        Names that are not given keep the module's own parameter; unknown names raise InputError.
+        """
+        unknown = sorted(set(parameters) - {name for name, _ in self.named_parameters()})
+        if unknown:
+            raise InputError(f"{type(self).__name__} has no parameters named {', '.join(unknown)}")
+        replaced = {id(own): parameters[name] for name, own in self.named_parameters() if name in parameters}
+        return _copy_with(self, replaced)
+
+    # Modes.
+    def train(self, mode: bool = True) -> Self:
+        """Switch dropout on (or off) in this module and all inside it."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Switch dropout off."""
+        return self.train(False)
+
+    def freeze(self, *prefixes: str) -> Self:
+        """Stop gradients to the parameters under these dotted names, or to all of them.
+
+        Raises InputError for a name that no parameter starts with.
+        """
+        return self._set_requires_grad(prefixes, False)
+
+    def unfreeze(self, *prefixes: str) -> Self:
+        """Let gradients flow again; the opposite of `freeze`."""
+        return self._set_requires_grad(prefixes, True)
+
+    def _set_requires_grad(self, prefixes: tuple[str, ...], wanted: bool) -> Self:
+        for prefix in prefixes or ("",):
+            chosen = [p for name, p in self.named_parameters() if f"{name}.".startswith(f"{prefix}." if prefix else "")]
+            if not chosen:
+                raise InputError(f"no parameter of {type(self).__name__} is named {prefix!r} or lies under it")
+            for parameter in chosen:
+                parameter.requires_grad = wanted
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert every parameter in place of the old one, for instance to float64 for a gradient check."""
+        for parameter in self.parameters():
+            parameter.data = parameter.data.astype(dtype)
+        return self
+
+    def __repr__(self) -> str:
+        lines = [self._title()]
+        for name, child in self.named_children():
+            first, *rest = repr(child).splitlines()
+            lines += [f"  {name}: {first}", *(f"  {line}" for line in rest)]
+        return "\n".join(lines)
+
+    def _title(self) -> str:
+        attributes = [(name, value) for name, value in vars(self).items() if name[0] != "_" and name != "training"]
+        settings = [f"{name}={value!r}" for name, value in attributes if isinstance(value, (int, float, str))]
+        shapes = [f"{name} {list(value.shape)}" for name, value in attributes if isinstance(value, Parameter)]
+        count = [f"{self.num_parameters():,} parameters"] if self.num_parameters() else []
+        return "  ".join([f"{type(self).__name__}({', '.join(settings)})", *count, *shapes])
+
+
+class ModuleList(Module):
+    """Modules in a row, named 0, 1, 2, …"""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        for index, module in enumerate(modules):
+            setattr(self, str(index), module)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (module for _, module in self.named_children())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, index: int) -> Any:
+        return list(self)[index]
+
+
+class Sequential(ModuleList):
+    """Modules applied one after the other."""
+
+    def __init__(self, *modules: Module) -> None:
+        super().__init__(modules)
+
+    def forward(self, x: Any) -> Any:
+        """Apply every module in turn."""
+        for module in self:
+            x = module(x)
+        return x
+
+
+def _copy_with(module: Any, replaced: dict[int, Any]) -> Any:
+    twin = copy.copy(module)
+    for name, value in vars(module).items():
+        if isinstance(value, Module):
+            setattr(twin, name, _copy_with(value, replaced))
+        elif isinstance(value, Parameter) and id(value) in replaced:
+            setattr(twin, name, replaced[id(value)])
+    return twin
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    return [f"{what}: {', '.join(names)}"] if names else []

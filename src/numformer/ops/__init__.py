@@ -1,0 +1,74 @@
+"""Every derivative in the library: ops, each a forward and its hand-derived pullback in one scope.
+
+The legend of the shape lines, here and everywhere:
+
+B batch              T query length       S key length         D model width
+H heads              G key/value heads    K head width         F feed-forward width
+V vocabulary         N tokens             C classes            ... any leading axes
+"""
+
+from numformer.ops.activation import gelu, log_softmax, relu, sigmoid, silu, softmax, tanh
+from numformer.ops.attention import as_mask, attention, causal_mask, merge_heads, padding_mask, split_heads
+from numformer.ops.basic import (
+    add,
+    concat,
+    div,
+    exp,
+    index,
+    log,
+    matmul,
+    mean,
+    mul,
+    reshape,
+    split,
+    sub,
+    sum,
+    transpose,
+    where,
+)
+from numformer.ops.dropout import dropout
+from numformer.ops.embedding import as_ids, embedding
+from numformer.ops.linear import linear
+from numformer.ops.loss import cross_entropy
+from numformer.ops.norm import layer_norm, rms_norm
+from numformer.ops.position import rope, sinusoidal_positions
+
+__all__ = [
+    "add",
+    "as_ids",
+    "as_mask",
+    "attention",
+    "causal_mask",
+    "concat",
+    "cross_entropy",
+    "div",
+    "dropout",
+    "embedding",
+    "exp",
+    "gelu",
+    "index",
+    "layer_norm",
+    "linear",
+    "log",
+    "log_softmax",
+    "matmul",
+    "mean",
+    "merge_heads",
+    "mul",
+    "padding_mask",
+    "relu",
+    "reshape",
+    "rms_norm",
+    "rope",
+    "sigmoid",
+    "silu",
+    "sinusoidal_positions",
+    "softmax",
+    "split",
+    "split_heads",
+    "sub",
+    "sum",
+    "tanh",
+    "transpose",
+    "where",
+]

@@ -1,0 +1,152 @@
+"""Activations, softmax among them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from numformer.ops.blocks import blocks
+from numformer.tape import needs_gradient, op
+
+
+@op
+def relu(x: np.ndarray) -> Any:
+    """Replace negative elements by 0; the derivative at 0 is 0.
+
+    x [...] -> [...]
+    """
+    y = np.maximum(x, 0.0)
+    return y, lambda dy: dy * (y > 0)
+
+
+@op
+def tanh(x: np.ndarray) -> Any:
+    """Hyperbolic tangent; its derivative is 1 - tanh².
+
+    x [...] -> [...]
+    """
+    y = np.tanh(x)
+    return y, lambda dy: dy * (1.0 - y * y)
+
+
+@op
+def sigmoid(x: np.ndarray) -> Any:
+    """Logistic function 1/(1 + e⁻ˣ); its derivative is σ(1 - σ).
+
+    x [...] -> [...]
+    """
+    y = _sigmoid(x)
+    return y, lambda dy: dy * (y * (1.0 - y))
+
+
+@op
+def silu(x: np.ndarray) -> Any:
+    """x σ(x), also called swish (Elfwing et al. 2018); its derivative is σ + x σ (1 - σ).
+
+    x [...] -> [...]
+    """
+    s = _sigmoid(x)
+    y = x * s
+    return y, lambda dy: dy * (s + y * (1.0 - s))
+
+
+@op
+def gelu(x: np.ndarray, *, approximate: Literal["none", "tanh"] = "tanh") -> Any:
+    """x Φ(x) with the normal distribution Φ, exact ("none") or by tanh (Hendrycks and Gimpel 2016, arXiv:1606.08415).
+
+    x [...] -> [...]
+    x [...] -> [...] with approximate="none"
+
+    The derivative is taken at x, in the same cached block as the value, and kept in its place.
+    """
+    body = _gelu_tanh if approximate == "tanh" else _gelu_exact
+    y = np.empty(x.shape, x.dtype)
+    slope = np.empty(x.shape, x.dtype) if any(needs_gradient()) else None
+    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+    flat_slope = None if slope is None else slope.reshape(-1)
+    for part in blocks(x.size):
+        body(flat_x[part], flat_y[part], None if flat_slope is None else flat_slope[part])
+    return y, lambda dy: dy * slope
+
+
+def _gelu_tanh(x: np.ndarray, y: np.ndarray, slope: np.ndarray | None) -> None:
+    """Write y = x h with h = (1 + tanh u)/2, u = c(x + a x³), and y' = h + 2y(1 - h)c(1 + 3a x²)."""
+    c, a = math.sqrt(2.0 / math.pi), 0.044715
+    square = x * x
+    h = square * (c * a)
+    h += c
+    h *= x
+    np.tanh(h, out=h)
+    h *= 0.5
+    h += 0.5
+    np.multiply(x, h, out=y)
+    if slope is not None:
+        square *= 6.0 * c * a
+        square += 2.0 * c
+        square *= y
+        np.subtract(1.0, h, out=slope)
+        slope *= square
+        slope += h
+
+
+def _gelu_exact(x: np.ndarray, y: np.ndarray, slope: np.ndarray | None) -> None:
+    """Write y = x Φ(x) and y' = Φ(x) + x φ(x)."""
+    density = np.exp(x * x * -0.5)
+    phi = _normal_cdf(x, density)
+    np.multiply(x, phi, out=y)
+    if slope is not None:
+        np.multiply(x, density, out=slope)
+        slope *= 1.0 / math.sqrt(2.0 * math.pi)
+        slope += phi
+
+
+def _normal_cdf(x: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """Return Φ(x), given exp(-x²/2).
+
+    float32 uses Abramowitz and Stegun 7.1.26 (error 1.5e-7); float64, met in gradient checks only, uses math.erf.
+    """
+    if x.dtype == np.float64:
+        return np.array([0.5 * (1.0 + math.erf(value / math.sqrt(2.0))) for value in x])
+    t = 1.0 / (1.0 + 0.3275911 / math.sqrt(2.0) * np.abs(x))
+    tail = t * 1.061405429
+    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail += coefficient
+        tail *= t
+    tail *= density
+    tail *= 0.5
+    return np.where(x > 0, 1.0 - tail, tail)
+
+
+@op
+def softmax(x: np.ndarray) -> Any:
+    """Exponentials of the last axis divided by their sum.
+
+    x [... V] -> [... V]
+
+    dx = y (dy - Σ y dy): the sum is the cross terms, since raising one logit lowers every other probability.
+    """
+    y = _softmax(x)
+    return y, lambda dy: y * (dy - np.vecdot(y, dy)[..., None])
+
+
+@op
+def log_softmax(x: np.ndarray) -> Any:
+    """Logarithm of the softmax of the last axis.
+
+    x [... V] -> [... V]
+    """
+    shifted = x - x.max(axis=-1, keepdims=True)
+    y = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return y, lambda dy: dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    y = np.exp(x - x.max(axis=-1, keepdims=True))  # the shift keeps exp from overflowing and changes nothing else
+    y /= y.sum(axis=-1, keepdims=True)
+    return y
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * np.tanh(0.5 * x) + 0.5  # tanh saturates where exp would overflow

@@ -1,0 +1,46 @@
+"""Dropout and its random bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numformer import random
+from numformer.errors import InputError
+from numformer.ops.blocks import blocks
+from numformer.tape import op
+
+LEVELS = 1 << 16  # a probability is rounded to a multiple of 1/65536: one 16-bit word decides each element
+
+
+@op
+def dropout(x: np.ndarray, *, p: float, key: tuple[int, ...]) -> Any:
+    """Zero each element with probability p and divide the others by 1 - p (Srivastava et al. 2014).
+
+    x [...] -> [...] with p=0.4, key=(7,)
+
+    The same key drops the same elements.
+    """
+    keep, scale = keep_mask(x.shape, p, key)
+    return _masked(x, keep, scale), lambda dy: _masked(dy, keep, scale)
+
+
+def keep_mask(shape: tuple[int, ...], p: float, key: tuple[int, ...]) -> tuple[np.ndarray, float]:
+    """Return which elements stay, and what they are multiplied by so that the expected value is unchanged."""
+    if not 0.0 <= p < 1.0:
+        raise InputError(f"the dropout probability must be at least 0 and below 1, got {p}")
+    kept = LEVELS - round(p * LEVELS)
+    count = int(np.prod(shape))
+    words = random.generator(*key).integers(0, 2**64 - 1, -(-count // 4), dtype=np.uint64, endpoint=True)
+    keep = np.less_equal(words.view(np.uint16)[:count], kept - 1)
+    return keep.reshape(shape), LEVELS / kept
+
+
+def _masked(x: np.ndarray, keep: np.ndarray, scale: float) -> np.ndarray:
+    y = np.empty(x.shape, x.dtype)
+    flat_x, flat_keep, flat_y = x.reshape(-1), keep.reshape(-1), y.reshape(-1)
+    for part in blocks(x.size):
+        np.multiply(flat_x[part], flat_keep[part], out=flat_y[part])
+        flat_y[part] *= scale
+    return y

@@ -1,0 +1,62 @@
+"""Looking up rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numformer.errors import InputError
+from numformer.tape import needs_gradient, op
+from numformer.tensor import Tensor
+
+ONE_HOT_LIMIT = 256  # up to this many rows a product with a one-hot matrix beats sorting the ids
+
+
+@op
+def embedding(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None = None) -> Any:
+    """Take the rows of `weight` that `ids` name; a repeated id gets the sum of its gradients.
+
+    ids [B T] < V, weight [V D] -> [B T D]
+    ids [T] < V, weight [V D] -> [T D]
+
+    The row of `padding_id` gets no gradient. Raises InputError for an id outside 0..V-1.
+    """
+    if ids.size and not (0 <= ids.min() and ids.max() < len(weight)):
+        raise InputError(f"token ids run from {ids.min()} to {ids.max()}, but the vocabulary has {len(weight)} tokens")
+    _, need_weight = needs_gradient()
+
+    def vjp(dy: np.ndarray) -> Any:
+        if not need_weight:
+            return None, None
+        dweight = _scatter_rows(ids.ravel(), dy.reshape(-1, weight.shape[1]), len(weight))
+        if padding_id is not None:
+            dweight[padding_id] = 0.0
+        return None, dweight
+
+    return weight[ids], vjp
+
+
+def as_ids(tokens: Any) -> np.ndarray:
+    """Return token ids given as a list, array or Tensor as an integer array [B T].
+
+    Raises InputError for another number of axes and for numbers that are not whole.
+    """
+    ids = np.asarray(tokens.data if isinstance(tokens, Tensor) else tokens)
+    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+        raise InputError(f"tokens must be integers with axes [B T], got {ids.dtype} of shape {ids.shape}")
+    return ids
+
+
+def _scatter_rows(ids: np.ndarray, dy: np.ndarray, num_rows: int) -> np.ndarray:
+    """Sum the rows of dy [N D] that share an id into a table [V D]."""
+    if num_rows <= ONE_HOT_LIMIT:
+        one_hot = np.zeros((len(ids), num_rows), dy.dtype)
+        one_hot[np.arange(len(ids)), ids] = 1.0
+        return one_hot.T @ dy
+    table = np.zeros((num_rows, dy.shape[1]), dy.dtype)
+    if len(ids):
+        order = np.argsort(ids, kind="stable")
+        starts = np.flatnonzero(np.diff(ids[order], prepend=-1))
+        table[ids[order][starts]] = np.add.reduceat(dy[order], starts, axis=0)
+    return table

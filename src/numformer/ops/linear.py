@@ -1,0 +1,31 @@
+"""The linear map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numformer.ops.blocks import column_sum, rows
+from numformer.tape import needs_gradient, op
+
+
+@op
+def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> Any:
+    """Map the last axis: x Wᵀ + b.
+
+    x [... D], weight [F D], bias [F] -> [... F]
+    """
+    need_x, need_weight, need_bias = (*needs_gradient(), False)[:3]
+    flat = rows(x)
+    y = flat @ weight.T
+    if bias is not None:
+        y += bias
+
+    def vjp(dy: np.ndarray) -> Any:
+        dy = rows(dy)
+        dx = (dy @ weight).reshape(x.shape) if need_x else None
+        dweight = dy.T @ flat if need_weight else None
+        return (dx, dweight, column_sum(dy) if need_bias else None)[: 2 if bias is None else 3]
+
+    return y.reshape(*x.shape[:-1], len(weight)), vjp

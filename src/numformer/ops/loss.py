@@ -1,0 +1,54 @@
+"""The loss."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from numformer.errors import InputError
+from numformer.tape import needs_gradient, op
+
+
+@op
+def cross_entropy(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Any:
+    """Negative log-likelihood of the targets under softmax(logits), over the tokens that count.
+
+    logits [N V], targets [N] < V -> []
+
+    Targets equal to `ignore_index` do not count; if none counts the loss is 0. With smoothing ε the target distribution
+    is (1 - ε) on the target plus ε/V everywhere (Szegedy et al. 2016, arXiv:1512.00567). The gradient of the logits is
+    softmax(logits) minus that distribution. Raises InputError for a target outside 0..V-1.
+    """
+    num_classes = logits.shape[1]
+    real = targets != ignore_index
+    count = int(np.count_nonzero(real))
+    safe = np.where(real, targets, 0)
+    if safe.size and not (0 <= safe.min() and safe.max() < num_classes):
+        raise InputError(f"cross_entropy: targets run from {safe.min()} to {safe.max()}, but there are {num_classes} classes")
+    at = np.arange(len(targets)), safe
+    shifted = logits - logits.max(axis=-1, keepdims=True)  # the largest exponent is 0, so nothing overflows
+    target_logit = shifted[at]
+    mean_logit = shifted.mean(axis=-1) if label_smoothing else 0.0
+    exponentials = np.exp(shifted, out=shifted)
+    total = exponentials.sum(axis=-1)
+    losses = np.log(total) - (1.0 - label_smoothing) * target_logit - label_smoothing * mean_logit
+    scale = 1.0 / max(count, 1) if reduction == "mean" else 1.0
+    loss = np.dot(losses, real.astype(losses.dtype)) * scale if count else losses.dtype.type(0.0)
+
+    def vjp(dloss: np.ndarray) -> Any:
+        share = (dloss * scale * real).astype(logits.dtype)[:, None]
+        dlogits = exponentials * (share / total[:, None])
+        if label_smoothing:
+            dlogits -= share * (label_smoothing / num_classes)
+        dlogits[at] -= share[:, 0] * (1.0 - label_smoothing)
+        return dlogits, None
+
+    return loss, vjp if any(needs_gradient()) else None

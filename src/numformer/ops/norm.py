@@ -1,0 +1,81 @@
+"""Normalisation of the last axis.
+
+Both pullbacks follow from y = weight · x̂ + bias with x̂ = (x - m)/s: writing g = weight · dy, the gradient of x is
+(g - mean(g) - x̂ mean(g x̂))/s. The term mean(g) exists because m depends on x, the last one because s does; RMSNorm has
+no m, hence no mean(g).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numformer.ops.blocks import blocks, column_sum, rows
+from numformer.tape import op
+
+
+@op
+def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, eps: float = 1e-5) -> Any:
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift (Ba et al. 2016, arXiv:1607.06450).
+
+    x [... D], weight [D], bias [D] -> [... D]
+    """
+    x2 = rows(x)
+    num_rows, width = x2.shape
+    xhat, y = np.empty_like(x2), np.empty_like(x2)
+    inv_std = np.empty((num_rows, 1), x.dtype)
+    average = np.full(width, 1.0 / width, x.dtype)
+    for part in blocks(num_rows, width):
+        centred = np.subtract(x2[part], (x2[part] @ average)[:, None], out=xhat[part])
+        variance = np.vecdot(centred, centred)[:, None] / width
+        inv_std[part] = 1.0 / np.sqrt(variance + eps)
+        centred *= inv_std[part]
+        np.multiply(centred, weight, out=y[part])
+        y[part] += bias
+
+    def vjp(dy: np.ndarray) -> Any:
+        dy = rows(dy)
+        dx, dweight = np.empty_like(dy), np.zeros_like(weight)
+        mean_weight = weight / width
+        for part in blocks(num_rows, width):
+            product = dy[part] * xhat[part]
+            dweight += column_sum(product)
+            g = np.multiply(dy[part], weight, out=dx[part])
+            g -= (dy[part] @ mean_weight)[:, None]
+            g -= np.multiply(xhat[part], (product @ mean_weight)[:, None], out=product)
+            g *= inv_std[part]
+        return dx.reshape(x.shape), dweight, column_sum(dy)
+
+    return y.reshape(x.shape), vjp
+
+
+@op
+def rms_norm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-6) -> Any:
+    """Divide the last axis by its root mean square, then scale (Zhang and Sennrich 2019, arXiv:1910.07467).
+
+    x [... D], weight [D] -> [... D]
+    """
+    x2 = rows(x)
+    num_rows, width = x2.shape
+    xhat, y = np.empty_like(x2), np.empty_like(x2)
+    inv_rms = np.empty((num_rows, 1), x.dtype)
+    for part in blocks(num_rows, width):
+        square = np.vecdot(x2[part], x2[part])[:, None] / width
+        inv_rms[part] = 1.0 / np.sqrt(square + eps)
+        np.multiply(x2[part], inv_rms[part], out=xhat[part])
+        np.multiply(xhat[part], weight, out=y[part])
+
+    def vjp(dy: np.ndarray) -> Any:
+        dy = rows(dy)
+        dx, dweight = np.empty_like(dy), np.zeros_like(weight)
+        mean_weight = weight / width
+        for part in blocks(num_rows, width):
+            product = dy[part] * xhat[part]
+            dweight += column_sum(product)
+            g = np.multiply(dy[part], weight, out=dx[part])
+            g -= np.multiply(xhat[part], (product @ mean_weight)[:, None], out=product)
+            g *= inv_rms[part]
+        return dx.reshape(x.shape), dweight
+
+    return y.reshape(x.shape), vjp

@@ -1,0 +1,59 @@
+"""Explicit random generators, each derived from a key such as (seed, step, shard, site); there is no global generator.
+
+A random layer asks for a generator at every call. Inside `with use(Stream(seed, step, shard))` the calls of the thread are
+numbered from 1 and each gets the generator of its own number (its site), so a training step draws the same numbers
+whatever thread it runs on. Outside, the layer counts its own calls on a stream of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+
+def generator(*key: int) -> np.random.Generator:
+    """Return the generator that belongs to a key of non-negative integers."""
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(key)))
+
+
+def fresh() -> np.random.Generator:
+    """Return a generator seeded by the operating system."""
+    return generator(*Stream().key)
+
+
+class Stream:
+    """A sequence of independent generators under one key; without a key, one from the operating system's entropy."""
+
+    def __init__(self, *key: int) -> None:
+        self.key = key or (int(np.random.SeedSequence().entropy),)  # type: ignore[arg-type]
+        self.count = 0
+
+    def next_key(self) -> tuple[int, ...]:
+        """Return the next key under this one."""
+        self.count += 1
+        return (*self.key, self.count)
+
+
+class _Current(threading.local):
+    stream: Stream | None = None
+
+
+_current = _Current()
+
+
+@contextmanager
+def use(stream: Stream) -> Iterator[None]:
+    """Draw every random number of this thread from `stream` while the block runs."""
+    before, _current.stream = _current.stream, stream
+    try:
+        yield
+    finally:
+        _current.stream = before
+
+
+def next_key(default: Stream) -> tuple[int, ...]:
+    """Return the next key of the stream in use, or of `default` when none is."""
+    return (_current.stream or default).next_key()

@@ -1,0 +1,10 @@
+"""Text to token ids and back."""
+
+from numformer.tokenizers.base import TokenIds as TokenIds
+from numformer.tokenizers.base import Tokenizer as Tokenizer
+from numformer.tokenizers.base import encode_text as encode_text
+from numformer.tokenizers.base import token_dtype as token_dtype
+from numformer.tokenizers.bytes import ByteTokenizer as ByteTokenizer
+from numformer.tokenizers.characters import CharacterTokenizer as CharacterTokenizer
+from numformer.tokenizers.saved import load_tokenizer as load_tokenizer
+from numformer.tokenizers.saved import save_tokenizer as save_tokenizer

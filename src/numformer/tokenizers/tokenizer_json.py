@@ -1,0 +1,57 @@
+"""The tokenizer.json file of Hugging Face's `tokenizers` library, written and read as plain JSON."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numformer.errors import InputError
+from numformer.files import write_atomically
+
+
+def layout(
+    model: dict[str, Any],
+    pre_tokenizer: dict[str, Any],
+    decoder: dict[str, Any],
+    added_tokens: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return a whole tokenizer.json from the parts that differ between tokenizers."""
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": list(added_tokens),
+        "normalizer": None,
+        "pre_tokenizer": pre_tokenizer,
+        "post_processor": None,
+        "decoder": decoder,
+        "model": model,
+    }
+
+
+def special_token(token_id: int, content: str) -> dict[str, Any]:
+    """Return one entry of `added_tokens`."""
+    flags = dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized"], False)
+    return {"id": token_id, "content": content, **flags, "special": True}
+
+
+def tokenizer_file(path: str | Path) -> Path:
+    """Return the file meant by `path`: tokenizer.json in that folder, or `path` itself when it ends in .json."""
+    path = Path(path)
+    return path if path.suffix == ".json" and not path.is_dir() else path / "tokenizer.json"
+
+
+def write_tokenizer_json(path: str | Path, content: dict[str, Any]) -> None:
+    """Write tokenizer.json, making its folder when needed; raises InputError when it cannot be written."""
+    write_atomically(tokenizer_file(path), json.dumps(content, indent=1) + "\n")
+
+
+def read_tokenizer_json(path: str | Path) -> Any:
+    """Return the parsed content of tokenizer.json; raises InputError when it is missing or not JSON."""
+    file = tokenizer_file(path)
+    try:
+        return json.loads(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"could not read the tokenizer {file}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the tokenizer {file} is not valid JSON; the file may be damaged or cut short") from error

@@ -1,0 +1,73 @@
+import errno
+import os
+
+import pytest
+
+from numformer.errors import InputError
+from numformer.files import write_atomically
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_text_is_stored_as_utf8_with_its_newlines(tmp_path):
+    write_atomically(tmp_path / "new" / "a.txt", "é\r\n\n")
+    assert (tmp_path / "new" / "a.txt").read_bytes() == b"\xc3\xa9\r\n\n"
+
+
+def test_bytes_replace_what_was_there(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"a longer content")
+    write_atomically(str(tmp_path / "a.bin"), b"\0\xff")
+    assert (tmp_path / "a.bin").read_bytes() == b"\0\xff"
+
+
+def test_only_the_file_itself_is_left(tmp_path):
+    write_atomically(tmp_path / "a.txt", "text")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_new_file_has_ordinary_permissions(tmp_path):
+    (tmp_path / "ordinary").touch()
+    write_atomically(tmp_path / "a.txt", "text")
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(step, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(InputError, match=r"could not write .*a\.txt: No space left on device"):
+        write_atomically(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_interruption_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_content_is_on_disk_before_the_name_changes(tmp_path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda *a: (order.append("fsync"), fsync(*a)))
+    monkeypatch.setattr(os, "replace", lambda *a: (order.append("replace"), replace(*a)))
+    write_atomically(tmp_path / "a.txt", "text")
+    assert order == ["fsync", "replace"]
+
+
+def test_a_folder_in_the_way_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="could not write"):
+        write_atomically(tmp_path / "file" / "a.txt", "text")
