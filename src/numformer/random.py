@@ -8,7 +8,7 @@ whatever thread it runs on. Outside, the layer counts its own calls on a stream 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 
 def generator(*key: int) -> np.random.Generator:
     """Return the generator that belongs to a key of non-negative integers."""
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(key)))
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence((len(key), *key))))
 
 
 def fresh() -> np.random.Generator:
@@ -37,8 +37,20 @@ class Stream:
         return (*self.key, self.count)
 
 
+class Replay(Stream):
+    """Hands out keys that were drawn before, in the same order."""
+
+    def __init__(self, keys: Sequence[tuple[int, ...]]) -> None:
+        self.keys = iter(keys)
+
+    def next_key(self) -> tuple[int, ...]:
+        """Return the next of the recorded keys."""
+        return next(self.keys)
+
+
 class _Current(threading.local):
     stream: Stream | None = None
+    drawn: list[tuple[int, ...]] | None = None
 
 
 _current = _Current()
@@ -54,6 +66,21 @@ def use(stream: Stream) -> Iterator[None]:
         _current.stream = before
 
 
+@contextmanager
+def record() -> Iterator[list[tuple[int, ...]]]:
+    """Collect the keys that this thread draws while the block runs."""
+    before, _current.drawn = _current.drawn, []
+    try:
+        yield _current.drawn
+    finally:
+        if before is not None:
+            before += _current.drawn
+        _current.drawn = before
+
+
 def next_key(default: Stream) -> tuple[int, ...]:
     """Return the next key of the stream in use, or of `default` when none is."""
-    return (_current.stream or default).next_key()
+    key = (_current.stream or default).next_key()
+    if _current.drawn is not None:
+        _current.drawn.append(key)
+    return key

@@ -65,9 +65,10 @@ def parse_shape_lines(docstring: str) -> list[ShapeLine]:
 
 def check_shapes(name: str, lines: list[ShapeLine], arrays: tuple[Any, ...]) -> None:
     """Raise InputError unless the arrays fit one of the shape lines."""
-    problems = [line.mismatch(arrays) for line in lines]
+    long_enough = [line for line in lines if len(line.arguments) >= len(arrays)] or lines
+    problems = [line.mismatch(arrays) for line in long_enough]
     if problems and None not in problems:
-        raise InputError(f"{name}: {problems[0]} (expected {lines[0].text})")
+        raise InputError(f"{name}: {problems[0]} (expected {long_enough[0].text})")
 
 
 def _match(argument: Argument, array: np.ndarray, sizes: dict[str, tuple[int, str]]) -> str | None:

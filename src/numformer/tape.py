@@ -78,9 +78,18 @@ class Op:
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
         edges = [a.edge if _state.recording and isinstance(a, Tensor) else None for a in args]
         self._check(tuple(arrays))
-        _state.needs = tuple(edge is not None for edge in edges)
-        value, vjp = self.body(*arrays, **settings)
-        if any(_state.needs):
+        needs = tuple([edge is not None for edge in edges])
+        outer, _state.needs = _state.needs, needs  # a body may call other ops
+        try:
+            value, vjp = self.body(*arrays, **settings)
+        except InputError:
+            raise
+        except ValueError as error:  # NumPy's words for arrays that do not fit together
+            shapes = ", ".join(str(list(np.shape(a))) for a in arrays)
+            raise InputError(f"{self.name}: {error} (arguments of shapes {shapes})") from error
+        finally:
+            _state.needs = outer
+        if any(needs):
             return _attach(value, Node(self.name, edges, vjp, len(value) if isinstance(value, tuple) else 1))
         if any(isinstance(a, Tensor) for a in args):
             return tuple(map(Tensor, value)) if isinstance(value, tuple) else Tensor(value)
@@ -149,8 +158,9 @@ def placeholder(tensor: Tensor) -> Tensor:
 def gradients(output: Tensor, wanted: Sequence[Tensor], grad: Any = None) -> list[np.ndarray | None]:
     """Return the derivative of `output` with respect to each wanted tensor, None where it does not depend on it.
 
-    `grad` is dL/d(output), which may be left out for a scalar. The graph between them is used up. Nothing is written to
-    any tensor. Raises InputError when there is nothing to differentiate or `grad` has another shape.
+    The wanted tensors count as independent variables, also where one was computed from another. `grad` is dL/d(output),
+    which may be left out for a scalar. The graph between them is used up. Nothing is written to any tensor; the results
+    may share memory. Raises InputError when there is nothing to differentiate or `grad` has another shape.
     """
     found = _walk(output, grad, stop={tensor.edge[0] for tensor in wanted if tensor.edge})
     return [found.get(tensor.edge) if tensor.edge else None for tensor in wanted]
@@ -212,18 +222,18 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Sequ
     """Run `function(*inputs)` keeping only its inputs, and run it again when the gradient is asked for.
 
     `parameters` are the tensors that `function` reads besides its inputs. Activation checkpointing, Chen et al. 2016
-    (arXiv:1604.06174): memory for one more forward pass. Dropout draws the same numbers both times.
+    (arXiv:1604.06174): memory for one more forward pass. Dropout draws the same numbers both times, which are those it
+    would draw without recomputation.
     """
     sources = (*inputs, *parameters)
     if not _state.recording or not any(source.requires_grad for source in sources):
         return function(*inputs)
-    key = random.next_key(random.Stream())
-    with no_grad(), random.use(random.Stream(*key)):
+    with no_grad(), random.record() as keys:
         value = function(*inputs).data
 
     def vjp(dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
         leaves = [Tensor(x.data, requires_grad=x.requires_grad) for x in inputs]
-        with _recording(True), random.use(random.Stream(*key)):
+        with _recording(True), random.use(random.Replay(keys)):
             output = function(*leaves)
         return tuple(gradients(output, [*leaves, *parameters], dy))
 

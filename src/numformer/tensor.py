@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
@@ -94,7 +94,11 @@ class Tensor:
         Raises InputError when there is nothing to differentiate, or `grad` has another shape.
         """
         for leaf, leaf_grad in tape.leaf_gradients(self, grad):
-            leaf.grad = leaf_grad if leaf.grad is None else leaf.grad + leaf_grad
+            leaf.add_grad(leaf_grad)
+
+    def add_grad(self, grad: np.ndarray) -> None:
+        """Add to `.grad`, which is an array of this tensor alone."""
+        self.grad = np.array(grad) if self.grad is None else self.grad + grad
 
     # Operators: each is one op of numformer.ops.basic.
     def __add__(self, other: Any) -> Tensor:
@@ -148,6 +152,16 @@ class Tensor:
     def transpose(self, *axes: int) -> Tensor:
         """Reorder the axes (reverse them when none are given)."""
         return ops.transpose(self, axes=axes or None)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.data, dtype, copy=copy)
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        is_leaf = self.edge is not None and self.edge[0].leaf is not None
+        twin = type(self)(self.data.copy(), requires_grad=is_leaf)
+        twin.grad = None if self.grad is None else self.grad.copy()
+        memo[id(self)] = twin
+        return twin
 
     def __len__(self) -> int:
         return len(self.data)

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numformer.errors import InputError
@@ -42,10 +42,12 @@ def test_the_tokenizers_library_gives_the_same_ids_and_text(tokenizer, tmp_path)
         assert theirs.decode(list(ids)) == text
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.text())
 def test_the_tokenizers_library_reads_any_text_as_the_same_bytes(text):
     library = pytest.importorskip("tokenizers")
     theirs = library.Tokenizer.from_str(json.dumps(ByteTokenizer().to_json()))
+    theirs.encode_special_tokens = True  # the name of a special token in a text is text
     assert theirs.encode(text).ids == ByteTokenizer().encode(text).tolist()
 
 

@@ -13,8 +13,8 @@ from numformer.nn.attention import check_heads
 class GPTConfig:
     """A decoder-only Transformer with the layout of GPT-2 (Radford et al. 2019)."""
 
-    vocab_size: int
-    """Number of distinct tokens."""
+    vocab_size: int = 0
+    """Number of distinct tokens; 0 takes it from the tokenizer."""
     d_model: int = 128
     """Width of the residual stream."""
     num_heads: int = 4
@@ -53,7 +53,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         self.d_ff = self.d_ff or 4 * self.d_model
-        for name in ("vocab_size", "d_model", "num_heads", "num_layers", "d_ff", "max_seq_len"):
+        for name in ("d_model", "num_heads", "num_layers", "d_ff", "max_seq_len"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a positive whole number, got {value!r}")

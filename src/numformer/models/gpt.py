@@ -26,6 +26,8 @@ class GPT(Module):
 
     def __init__(self, config: GPTConfig | None = None, *, seed: int = 0, **settings: Any) -> None:
         self.config = config or GPTConfig(**settings)
+        if self.config.vocab_size < 1:
+            raise InputError(f"a GPT needs a vocab_size of at least 1, got {self.config.vocab_size}")
         self.transformer = GPTBackbone(self.config, random.generator(seed))
         for site, dropout in enumerate(m for _, m in self.named_modules() if isinstance(m, Dropout)):
             dropout.reseed(seed, site)

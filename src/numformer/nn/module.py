@@ -60,7 +60,7 @@ class Module:
         found = gradients(output, wanted, grad)
         for tensor, value in zip(wanted[len(inputs) :], found[len(inputs) :], strict=True):
             if value is not None:
-                tensor.grad = value if tensor.grad is None else tensor.grad + value
+                tensor.add_grad(value)
         dinputs = tuple(found[: len(inputs)])
         return dinputs[0] if len(dinputs) == 1 else dinputs or None
 
@@ -140,7 +140,7 @@ class Module:
         unknown = sorted(set(parameters) - {name for name, _ in self.named_parameters()})
         if unknown:
             raise InputError(f"{type(self).__name__} has no parameters named {', '.join(unknown)}")
-        replaced = {id(own): parameters[name] for name, own in self.named_parameters() if name in parameters}
+        replaced = {id(own): _as_parameter(parameters[name]) for name, own in self.named_parameters() if name in parameters}
         return _copy_with(self, replaced)
 
     # Modes.
@@ -238,6 +238,15 @@ def _copy_with(module: Any, replaced: dict[int, Any]) -> Any:
         elif isinstance(value, Parameter) and id(value) in replaced:
             setattr(twin, name, replaced[id(value)])
     return twin
+
+
+def _as_parameter(value: Any) -> Any:
+    """Return a Tensor as a Parameter at the same place in the graph, so that the module still lists it; arrays as they are."""
+    if not isinstance(value, Tensor) or isinstance(value, Parameter):
+        return value
+    parameter = Parameter(value.data, requires_grad=False)
+    parameter.edge = value.edge
+    return parameter
 
 
 def _join(prefix: str, name: str) -> str:

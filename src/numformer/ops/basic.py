@@ -144,6 +144,7 @@ def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Any:
     """Give the elements another shape; one length may be -1.
 
     x [B T D] -> [B*T D] with shape=(B*T, -1)
+    x [...] -> [T B] with shape=(T, B)
     """
     try:
         y = x.reshape(shape)
@@ -157,6 +158,7 @@ def transpose(x: np.ndarray, *, axes: Sequence[int] | None = None) -> Any:
     """Reorder the axes; reverse them when `axes` is None.
 
     x [B T D] -> [D B T] with axes=(2, 0, 1)
+    x [...] -> [T B]
     """
     return x.transpose(axes), lambda dy: dy.transpose(None if axes is None else np.argsort(axes))
 
@@ -167,6 +169,7 @@ def index(x: np.ndarray, *, key: Any) -> Any:
 
     x [B T D] -> [B D] with key=(slice(None), 2)
     x [V D] -> [3 D] with key=[1, 4, 1]
+    x [...] -> [T] with key=-1
     """
     key = key.data if hasattr(key, "edge") else key
 
@@ -186,6 +189,7 @@ def concat(*xs: np.ndarray, axis: int = -1) -> Any:
     """Join arrays along an axis.
 
     x [B T D], y [B S D] -> [B T+S D] with axis=1
+    x [...], y [...] -> [B T+T]
     """
     borders = np.cumsum([x.shape[axis] for x in xs])[:-1]
     return np.concatenate(xs, axis=axis), lambda dy: tuple(np.split(dy, borders, axis=axis))

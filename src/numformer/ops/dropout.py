@@ -30,7 +30,7 @@ def keep_mask(shape: tuple[int, ...], p: float, key: tuple[int, ...]) -> tuple[n
     """Return which elements stay, and what they are multiplied by so that the expected value is unchanged."""
     if not 0.0 <= p < 1.0:
         raise InputError(f"the dropout probability must be at least 0 and below 1, got {p}")
-    kept = LEVELS - round(p * LEVELS)
+    kept = max(1, LEVELS - round(p * LEVELS))
     count = int(np.prod(shape))
     words = random.generator(*key).integers(0, 2**64 - 1, -(-count // 4), dtype=np.uint64, endpoint=True)
     keep = np.less_equal(words.view(np.uint16)[:count], kept - 1)

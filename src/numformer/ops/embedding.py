@@ -40,10 +40,10 @@ def embedding(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None = N
 def as_ids(tokens: Any) -> np.ndarray:
     """Return token ids given as a list, array or Tensor as an integer array [B T].
 
-    Raises InputError for another number of axes and for numbers that are not whole.
+    Raises InputError for another number of axes, no tokens at all, and numbers that are not whole.
     """
     ids = np.asarray(tokens.data if isinstance(tokens, Tensor) else tokens)
-    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+    if ids.ndim != 2 or ids.dtype.kind not in "iu" or not ids.size:
         raise InputError(f"tokens must be integers with axes [B T], got {ids.dtype} of shape {ids.shape}")
     return ids
 

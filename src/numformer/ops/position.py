@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numformer.errors import InputError
 from numformer.tape import op
 
 
@@ -18,7 +19,10 @@ def rope(x: np.ndarray, positions: np.ndarray, *, theta: float = 10000.0) -> Any
     x [B H T K], positions [T] < 99 -> [B H T K]
 
     A rotation is orthogonal, so the pullback rotates back. The pairing is that of Llama.
+    Raises InputError when K is odd.
     """
+    if x.shape[-1] % 2:
+        raise InputError(f"rope: the head width must be even, got {x.shape[-1]}")
     cos, sin = _rotations(int(positions.max(initial=0)) + 1, x.shape[-1], theta, x.dtype.char)
     cos, sin = cos[positions], sin[positions]
     if positions.ndim == 2:

@@ -1,0 +1,20 @@
+"""Optimizers, learning-rate schedules and gradient clipping."""
+
+from numformer.optim.adam import Adam, AdamW
+from numformer.optim.clipping import clip_factor, clip_grad_norm, global_norm
+from numformer.optim.optimizer import Optimizer
+from numformer.optim.schedules import LRScheduler, ScheduleConfig, learning_rate
+from numformer.optim.sgd import SGD
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "LRScheduler",
+    "Optimizer",
+    "ScheduleConfig",
+    "clip_factor",
+    "clip_grad_norm",
+    "global_norm",
+    "learning_rate",
+]

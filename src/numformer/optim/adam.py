@@ -1,0 +1,74 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import ClassVar
+
+import numpy as np
+
+from numformer.optim.optimizer import Optimizer, check_range
+from numformer.tensor import Parameter
+
+
+class Adam(Optimizer):
+    """Steps of the average gradient over the root of its average square (Kingma and Ba 2015, arXiv:1412.6980).
+
+    `weight_decay` adds decay · weight to the gradient of matrices (L2 regularisation).
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ("mean", "square")
+    decoupled = False
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        for beta in betas:
+            check_range("each of betas", beta, low=0.0, below=1.0)
+        self.betas, self.eps = betas, eps
+
+    def rule(self, weights: np.ndarray, gradient: np.ndarray, decay: float, **state: np.ndarray) -> None:
+        """m = β1 m + (1-β1) g, v = β2 v + (1-β2) g², w -= lr m̂ / (√v̂ + eps); the hats undo the start at zero."""
+        mean, square = state["mean"], state["square"]
+        beta1, beta2 = self.betas
+        correction1, correction2 = 1.0 - beta1**self.step_count, 1.0 - beta2**self.step_count
+        if decay and self.decoupled:
+            weights *= 1.0 - self.lr * decay
+        elif decay:
+            gradient = gradient + decay * weights
+        scratch = np.multiply(gradient, 1.0 - beta1)
+        mean *= beta1
+        mean += scratch
+        np.multiply(gradient, gradient, out=scratch)
+        scratch *= 1.0 - beta2
+        square *= beta2
+        square += scratch
+        np.sqrt(square, out=scratch)
+        scratch *= 1.0 / math.sqrt(correction2)
+        scratch += self.eps
+        np.divide(mean, scratch, out=scratch)
+        scratch *= self.lr / correction1
+        weights -= scratch
+
+
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient, on matrices only (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+
+    decoupled = True
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay)

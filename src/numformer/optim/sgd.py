@@ -1,0 +1,33 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import numpy as np
+
+from numformer.optim.optimizer import Optimizer, check_range
+from numformer.tensor import Parameter
+
+
+class SGD(Optimizer):
+    """w -= lr · velocity with velocity = momentum · velocity + gradient (Polyak 1964); plain descent without momentum."""
+
+    slots: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def __init__(
+        self, parameters: Iterable[Parameter], lr: float = 1e-2, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        check_range("momentum", momentum, low=0.0, below=1.0)
+        self.momentum = momentum
+
+    def rule(self, weights: np.ndarray, gradient: np.ndarray, decay: float, **state: np.ndarray) -> None:
+        """Update in place; `decay` adds decay · weight to the gradient of matrices."""
+        velocity = state["velocity"]
+        velocity *= self.momentum
+        velocity += gradient
+        if decay:
+            velocity += decay * weights
+        weights -= self.lr * velocity

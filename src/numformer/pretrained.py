@@ -1,0 +1,82 @@
+"""Folders in the Hugging Face layout: config.json, model.safetensors and tokenizer.json, in and out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numformer.errors import InputError
+from numformer.files import write_atomically
+from numformer.models import GPT
+
+MODELS = {"gpt2": GPT}
+
+
+def save_model(model: Any, folder: str | Path) -> None:
+    """Write config.json and model.safetensors, each in one step; raises InputError when that is impossible."""
+    folder = Path(folder)
+    weights = {name: _to_disk(model, name, p.data) for name, p in model.named_parameters()}
+    write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
+    write_atomically(folder / "config.json", json.dumps(model.config.to_disk(), indent=2) + "\n")
+
+
+def load_model(folder: str | Path) -> Any:
+    """Return the model saved in a folder, in evaluation mode.
+
+    Raises InputError when a file is missing or damaged, the architecture is unknown or the weights do not fit it.
+    """
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind not in MODELS:
+        raise InputError(f"{folder / 'config.json'}: model_type is {kind!r}, supported are {', '.join(MODELS)}")
+    model_class = MODELS[kind]
+    weights, _ = read_safetensors(folder / "model.safetensors")
+    try:
+        model = model_class(model_class.config_class.from_disk(config))
+        model.load_state_dict({name: _to_disk(model, name, value) for name, value in weights.items()})
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
+    return model.eval()
+
+
+def _to_disk(model: Any, name: str, value: np.ndarray) -> np.ndarray:
+    """Transpose the weights that the architecture stores [in out]; the way back is the same."""
+    return np.ascontiguousarray(value.T) if name.endswith(model.transposed_on_disk) else value
+
+
+def write_safetensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Write arrays and one metadata entry in one step; equal content gives equal bytes."""
+    from safetensors.numpy import save
+
+    assert len(metadata) <= 1, "safetensors writes several entries in random order"
+    write_atomically(path, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata))
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays and the metadata of a file; raises InputError when it is missing, damaged or not float32."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"there is no {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError) as error:
+        raise InputError(f"{path} is damaged or not a safetensors file: {error}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; raises InputError when it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no {path}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds {type(content).__name__}, expected a JSON object")
+    return content

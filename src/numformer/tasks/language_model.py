@@ -1,0 +1,290 @@
+"""Language modelling: text in, a model that continues text out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from numformer import ops
+from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
+from numformer.errors import InputError
+from numformer.generation import SamplingConfig, TextStream, generate
+from numformer.models import GPT, GPTConfig
+from numformer.pretrained import load_model, save_model
+from numformer.random import generator
+from numformer.tape import no_grad
+from numformer.tensor import Tensor
+from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, encode_text, load_tokenizer, save_tokenizer
+from numformer.training import FitResult, OptimConfig, RunFolder, TrainConfig, Trainer
+from numformer.training.curves import draw_curves
+from numformer.training.metrics import read_metrics
+from numformer.training.workers import Workers, num_cores
+
+EVALUATION_BATCH = 32
+FREE_ON_RESUME = {"steps", "eval_every", "eval_windows", "log_every", "patience", "threads"}
+
+
+class LanguageModel:
+    """A GPT with its tokenizer and, for training, its text.
+
+    `LanguageModel.from_text("book.txt").fit(steps=2000)` trains one, `LanguageModel.load(folder)` reads one.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.train_tokens: np.ndarray | None = None
+        self.valid_tokens: np.ndarray | None = None
+        self.source: dict[str, Any] = {}
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str | Path,
+        *,
+        tokenizer: Any = "characters",
+        valid: str | Path | None = None,
+        valid_fraction: float = 0.1,
+        seed: int = 0,
+        config: GPTConfig | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Make an untrained model for a text: a file, a known corpus (pydoc, tinyshakespeare), or a string with newlines.
+
+        `tokenizer` is "characters", "bytes", a saved tokenizer's folder or any object with encode, decode and vocab_size.
+        `valid` is a file of held-out text; without it the last `valid_fraction` of the text is held out. `settings` are
+        the fields of GPTConfig. Raises InputError when the text is missing, empty, unreadable or too short.
+        """
+        config = config or GPTConfig(**settings)
+        text = text if "\n" in str(text) else find_corpus(text)
+        chosen = _choose_tokenizer(tokenizer, text)
+        if config.vocab_size == 0:
+            config = dataclasses.replace(config, vocab_size=chosen.vocab_size)
+        if config.vocab_size < chosen.vocab_size:
+            raise InputError(f"vocab_size={config.vocab_size} is below the {chosen.vocab_size} tokens of the tokenizer")
+        tokens = _encode(text, chosen)
+        if valid is not None:
+            train_tokens, valid_tokens = tokens, _encode(find_corpus(valid), chosen)
+        else:
+            train_tokens, valid_tokens = split_tokens(tokens, valid_fraction)
+        TokenWindows(train_tokens, config.max_seq_len, "training text")  # complains when too short
+        lm = cls(GPT(config, seed=seed), chosen)
+        lm.train_tokens = train_tokens
+        lm.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
+        lm.source = {
+            "data": str(text.resolve()) if isinstance(text, Path) else "",
+            "tokenizer": tokenizer if isinstance(tokenizer, str) else type(tokenizer).__name__,
+            **({} if valid is None else {"valid": str(find_corpus(valid).resolve())}),
+            "valid_fraction": valid_fraction,
+            "crc32": zlib.crc32(np.ascontiguousarray(tokens)),
+        }
+        return lm
+
+    def fit(
+        self,
+        *,
+        train: TrainConfig | None = None,
+        optim: OptimConfig | None = None,
+        out: str | Path | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = True,
+        **settings: Any,
+    ) -> FitResult:
+        """Train; `settings` are fields of TrainConfig and OptimConfig, such as steps, batch_size and lr.
+
+        With `out` the run is kept in that folder, from which `resume` continues it. Raises InputError when the folder
+        exists already, holds a run with other settings, or the loss stops being a number.
+        """
+        train, optim = _settings(train or TrainConfig(), optim or OptimConfig(), settings)
+        train = dataclasses.replace(train, shards=train.shards or train.threads or num_cores())
+        if self.train_tokens is None:
+            raise InputError("this model has no text to train on: make it with LanguageModel.from_text")
+        folder = None if out is None else RunFolder(out)
+        run = {"task": "lm", **self.source}
+        run |= {name: _plain(part) for name, part in (("model", self.model.config), ("optim", optim), ("train", train))}
+        task = LanguageModelTask(self.model, self.tokenizer, self.train_tokens, self.valid_tokens, train)
+        trainer = Trainer(task, train, optim, folder, progress)
+        if folder and resume:
+            _check_same_run(folder.read_settings(), run)
+            folder.write_settings(run)
+            trainer.resume()
+        elif folder:
+            folder.check_free(overwrite)
+            folder.start(run, self.tokenizer)
+        result = trainer.run()
+        if folder:
+            draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png")
+        return result
+
+    def generate(
+        self,
+        prompt: str = "",
+        max_new_tokens: int = 200,
+        *,
+        num_samples: int | None = None,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+        sampling: SamplingConfig | None = None,
+        on_text: Callable[[str], None] | None = None,
+        **settings: Any,
+    ) -> Any:
+        """Continue the prompt and return the new text, or a list of `num_samples` texts.
+
+        `stop` strings end a text before them. `settings` are the fields of SamplingConfig. `on_text` gets the pieces of
+        the (first) text as they come. An empty prompt starts from a newline. Raises InputError for a character that the
+        vocabulary lacks and settings out of range.
+        """
+        ids = encode_text(self.tokenizer, prompt or "\n")
+        streams = [TextStream(self.tokenizer, stop) for _ in range(num_samples or 1)]
+
+        def on_token(row: int, token: int) -> bool:
+            piece = streams[row].push(token)
+            if on_text and row == 0 and piece:
+                on_text(piece)
+            return streams[row].finished
+
+        end = getattr(self.tokenizer, "eos_id", None)
+        generate(
+            self.model,
+            [ids] * len(streams),
+            max_new_tokens,
+            sampling=sampling or SamplingConfig(**settings),
+            seed=seed,
+            stop_ids=() if end is None else (end,),
+            on_token=on_token,
+        )
+        rest = [stream.flush() for stream in streams]
+        if on_text and rest[0]:
+            on_text(rest[0])
+        texts = [stream.text for stream in streams]
+        return texts[0] if num_samples is None else texts
+
+    def evaluate(self, text: str | Path | None = None, *, max_windows: int | None = None) -> dict[str, float]:
+        """Return loss (nats per token), perplexity and the number of tokens on a text, or on the held-out part.
+
+        Raises InputError when there is no text, or it is too short.
+        """
+        if text is not None:
+            tokens = _encode(text if "\n" in str(text) else find_corpus(text), self.tokenizer)
+        elif self.valid_tokens is not None:
+            tokens = self.valid_tokens
+        else:
+            raise InputError("there is no held-out text: name one to evaluate on")
+        with Workers(num_cores()) as workers:
+            loss, count = mean_loss(self.model, tokens, workers, max_windows)
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": count}
+
+    def save(self, folder: str | Path) -> None:
+        """Write a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""
+        save_tokenizer(self.tokenizer, folder)
+        save_model(self.model, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, tokenizer: Any = None) -> Self:
+        """Read a folder written by `save` or by a run; raises InputError when it is incomplete or damaged."""
+        if not Path(folder).is_dir():
+            raise InputError(f"there is no folder {folder}")
+        return cls(load_model(folder), tokenizer or load_tokenizer(folder))
+
+
+class LanguageModelTask:
+    """Windows of text for the Trainer: the batch of a step depends on the seed and the step alone."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, train_tokens: np.ndarray, valid_tokens: np.ndarray | None, train: TrainConfig
+    ) -> None:
+        self.model, self.tokenizer, self.train, self.valid_tokens = model, tokenizer, train, valid_tokens
+        self.windows = TokenWindows(train_tokens, model.config.max_seq_len, "training text")
+        model.transformer.recompute = train.recompute
+
+    def batch(self, step: int) -> tuple[np.ndarray, ...]:
+        """Return inputs and targets [B T] of a step."""
+        return self.windows.sample(generator(self.train.seed, step), self.train.batch_size)
+
+    def loss_sum(self, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
+        """Return the summed loss of some windows."""
+        return _loss_sum(self.model, inputs, targets, self.train.label_smoothing)
+
+    def num_tokens(self, inputs: np.ndarray, targets: np.ndarray) -> int:
+        """Count the targets."""
+        return int(targets.size)
+
+    def evaluate(self, workers: Workers) -> float | None:
+        """Return the mean loss on held-out text."""
+        if self.valid_tokens is None:
+            return None
+        return mean_loss(self.model, self.valid_tokens, workers, self.train.eval_windows)[0]
+
+
+def mean_loss(model: Any, tokens: np.ndarray, workers: Workers, max_windows: int | None) -> tuple[float, int]:
+    """Return the loss per token over windows that follow one another, and the number of tokens."""
+    length = min(model.config.max_seq_len, len(tokens) - 1)
+    windows = TokenWindows(tokens, length, "held-out text")
+
+    def measure(batch: tuple[np.ndarray, np.ndarray]) -> tuple[float, int]:
+        with no_grad():
+            return _loss_sum(model, *batch).item(), int(batch[1].size)
+
+    measured = list(workers.map(measure, windows.sequential(EVALUATION_BATCH, max_windows)))
+    count = sum(size for _, size in measured)
+    return sum(loss for loss, _ in measured) / count, count
+
+
+def _loss_sum(model: Any, inputs: np.ndarray, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
+    logits = model(inputs)
+    logits = logits.reshape(-1, logits.shape[-1])
+    return ops.cross_entropy(logits, targets.reshape(-1), label_smoothing=label_smoothing, reduction="sum")
+
+
+def _choose_tokenizer(tokenizer: Any, text: str | Path) -> Any:
+    if not isinstance(tokenizer, (str, Path)):
+        return tokenizer
+    if tokenizer == "characters":
+        return CharacterTokenizer.from_text(read_text_chunks(text) if isinstance(text, Path) else text)
+    if tokenizer == "bytes":
+        return ByteTokenizer()
+    return load_tokenizer(tokenizer)
+
+
+def _encode(text: str | Path, tokenizer: Any) -> np.ndarray:
+    return encode_file(text, tokenizer) if isinstance(text, Path) else encode_text(tokenizer, text)
+
+
+def _settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, Any]) -> tuple[TrainConfig, OptimConfig]:
+    """Sort keyword settings into the two classes they are fields of."""
+    of_train = {field.name for field in dataclasses.fields(TrainConfig)}
+    of_optim = {field.name for field in dataclasses.fields(OptimConfig)}
+    unknown = set(settings) - of_train - of_optim
+    if unknown:
+        known = ", ".join(sorted(of_train | of_optim))
+        raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {known}")
+    return (
+        dataclasses.replace(train, **{k: v for k, v in settings.items() if k in of_train}),
+        dataclasses.replace(optim, **{k: v for k, v in settings.items() if k in of_optim}),
+    )
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """Return a config's fields as TOML has them: lists for tuples, nothing for None."""
+    fields = dataclasses.asdict(config).items()
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields if value is not None}
+
+
+def _check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise InputError when a run would be continued with settings that change its result."""
+    for name in now:
+        old, new = before.get(name), now[name]
+        if name in ("data", "valid", "tokenizer", "valid_fraction"):
+            continue  # a text may have moved; its checksum tells whether it is the same
+        if not isinstance(new, dict):
+            old, new = {name: old}, {name: new}
+        for key in new:
+            if key not in FREE_ON_RESUME and new[key] != old.get(key):  # type: ignore[union-attr]
+                what = "the text has changed since the run began" if key == "crc32" else f"{key} is {new[key]!r}, but the run has {old.get(key)!r}"  # type: ignore[union-attr]
+                raise InputError(f"cannot resume: {what}")

@@ -1,0 +1,85 @@
+"""The knobs of training; the command line takes its options from these classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from numformer.errors import InputError
+from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig(ScheduleConfig):
+    """The update rule and its learning rate."""
+
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """The update rule."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Decay rates of Adam's averages of the gradient and of its square."""
+    eps: float = 1e-8
+    """Added to the root of Adam's average square."""
+    weight_decay: float = 0.1
+    """Decay of matrices; norms and biases never decay."""
+    momentum: float = 0.9
+    """Momentum of sgd."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient; a longer one is scaled down (0: off)."""
+
+    def build(self, parameters: list) -> Optimizer:
+        """Return the optimizer; raises InputError for a value out of range."""
+        if self.clip_norm < 0:
+            raise InputError(f"clip_norm must be at least 0, got {self.clip_norm}")
+        if self.optimizer == "sgd":
+            return SGD(parameters, self.lr, self.momentum, self.weight_decay)
+        adam = {"adamw": AdamW, "adam": Adam}[self.optimizer]
+        return adam(parameters, self.lr, self.betas, self.eps, self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long and on what to train."""
+
+    steps: int = 2000
+    """Number of updates."""
+    batch_size: int = 32
+    """Sequences in one update, over all shards and accumulation pieces together."""
+    accumulation: int = 1
+    """Pieces that each shard works through one after the other: same update, less memory."""
+    label_smoothing: float = 0.0
+    """Probability that the training target spreads over all tokens."""
+    eval_every: int = 250
+    """Steps between evaluations on held-out text; each also writes a checkpoint."""
+    eval_windows: int = 2000
+    """Windows of held-out text to evaluate on, spread evenly when there are more."""
+    patience: int = 0
+    """Stop after this many evaluations in a row without a new best (0: never)."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    seed: int = 0
+    """Decides the initial weights, the order of the data and dropout."""
+    shards: int = 0
+    """Parts that each batch is cut into, one thread each; the result depends on it (0: one per thread)."""
+    threads: int = 0
+    """Threads to run the shards on; the result does not depend on it (0: one per core)."""
+    recompute: bool = False
+    """Keep only each block's input and compute the rest again for the backward pass: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulation", "eval_every", "eval_windows", "log_every"):
+            _check(name, getattr(self, name), at_least=1)
+        for name in ("steps", "patience", "seed", "shards", "threads"):
+            _check(name, getattr(self, name), at_least=0)
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise InputError(f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
+        if self.batch_size < self.shards * self.accumulation:
+            raise InputError(
+                f"batch_size={self.batch_size} cannot be cut into {self.shards} shards of {self.accumulation} pieces"
+            )
+
+
+def _check(name: str, value: int, at_least: int) -> None:
+    if value < at_least:
+        raise InputError(f"{name} must be at least {at_least}, got {value}")

@@ -1,0 +1,36 @@
+"""The record of a run: one JSON object a line, in metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from numformer.errors import InputError
+from numformer.files import write_atomically
+
+
+def append_metrics(path: Path, line: dict[str, Any]) -> None:
+    """Add a line; raises InputError when the file cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise InputError(f"could not write {path}: {error.strerror}") from error
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines; a last one that was cut off while being written is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def cut_metrics(path: Path, last_step: int) -> None:
+    """Drop the lines of steps after `last_step`, which a resumed run will write again."""
+    kept = [json.dumps(line) + "\n" for line in read_metrics(path) if line["step"] <= last_step]
+    write_atomically(path, "".join(kept))

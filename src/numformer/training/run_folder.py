@@ -1,0 +1,111 @@
+"""The run folder: an ordinary Hugging Face folder plus what it takes to repeat and to continue the run.
+
+config.json, model.safetensors, tokenizer.json; run.toml (every setting), metrics.jsonl, curves.png, best/ (the weights with
+the lowest validation loss) and state/checkpoint.safetensors (weights, optimizer and counters of the last checkpoint, in
+one file, so that a run killed at any moment continues from a consistent state).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from numformer.errors import InputError
+from numformer.files import write_atomically
+from numformer.pretrained import read_safetensors, save_model, write_safetensors
+from numformer.tokenizers import save_tokenizer
+
+OWN_FILES = ("config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "curves.png", "best", "state", "run.toml")
+
+
+@dataclass
+class Progression:
+    """Where a run stands."""
+
+    step: int = 0
+    best_loss: float | None = None
+    best_step: int = 0
+    evaluations_since_best: int = 0
+    seconds: float = 0.0
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.settings_file = self.path / "run.toml"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.checkpoint_file = self.path / "state" / "checkpoint.safetensors"
+
+    def check_free(self, overwrite: bool) -> None:
+        """Raise InputError unless a new run may start here: nothing there, or a run that may be overwritten."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; a run needs a folder of its own")
+        if not self.path.exists() or not any(not name.name.endswith(".tmp") for name in self.path.iterdir()):
+            return
+        if not self.settings_file.exists():
+            raise InputError(f"{self.path} exists and is not a run folder; choose another --out")
+        if not overwrite:
+            raise InputError(f"the run {self.path} exists: continue it with --resume or replace it with --overwrite")
+
+    def start(self, settings: dict[str, Any], tokenizer: Any) -> None:
+        """Make the folder of a new run, removing the files of an older one."""
+        for name in OWN_FILES:
+            target = self.path / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+        self.write_settings(settings)
+        save_tokenizer(tokenizer, self.path)
+
+    def write_settings(self, settings: dict[str, Any]) -> None:
+        """Write run.toml."""
+        write_atomically(self.settings_file, tomli_w.dumps(settings))
+
+    def read_settings(self) -> dict[str, Any]:
+        """Return the contents of run.toml; raises InputError when this is not a run folder."""
+        return read_toml(self.settings_file)
+
+    def save_checkpoint(self, model: Any, optimizer: Any, progression: Progression) -> None:
+        """Write the state to continue from, then the model for everybody else."""
+        tensors = {f"model.{name}": p.data for name, p in model.named_parameters()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict().items()}
+        write_safetensors(self.checkpoint_file, tensors, {"progression": json.dumps(asdict(progression))})
+        save_model(model, self.path)
+
+    def load_checkpoint(self, model: Any, optimizer: Any) -> Progression:
+        """Put the state back; a run that was stopped before its first checkpoint starts from the beginning."""
+        if not self.checkpoint_file.exists():
+            return Progression()
+        tensors, metadata = read_safetensors(self.checkpoint_file)
+        model.load_state_dict(_under("model.", tensors))
+        optimizer.load_state_dict(_under("optimizer.", tensors))
+        return Progression(**json.loads(metadata["progression"]))
+
+    def save_best(self, model: Any, tokenizer: Any) -> None:
+        """Keep the model as the best so far."""
+        save_model(model, self.path / "best")
+        save_tokenizer(tokenizer, self.path / "best")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the contents of a TOML file; raises InputError when it is missing or malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no {path}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as TOML: {error}") from None
+
+
+def _under(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
