@@ -31,7 +31,7 @@ def load_model(folder: str | Path) -> Any:
     folder = Path(folder)
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
-    if kind not in MODELS:
+    if kind not in tuple(MODELS):  # it may be anything that JSON can say
         raise InputError(f"{folder / 'config.json'}: model_type is {kind!r}, supported are {', '.join(MODELS)}")
     model_class = MODELS[kind]
     weights, _ = read_safetensors(folder / "model.safetensors")
@@ -53,7 +53,7 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict
     from safetensors.numpy import save
 
     assert len(metadata) <= 1, "safetensors writes several entries in random order"
-    write_atomically(path, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata))
+    write_atomically(path, save({name: np.asarray(value, order="C") for name, value in tensors.items()}, metadata))
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -75,7 +75,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"there is no {path}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds {type(content).__name__}, expected a JSON object")

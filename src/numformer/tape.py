@@ -75,6 +75,9 @@ class Op:
         self._seen: set[tuple[Any, ...]] = set()  # shapes that passed the check
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
+        """Run the op, and record it when an argument requires a gradient."""
+        while args and args[-1] is None:  # an optional argument that is not there
+            args = args[:-1]
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
         edges = [a.edge if _state.recording and isinstance(a, Tensor) else None for a in args]
         self._check(tuple(arrays))

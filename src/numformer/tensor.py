@@ -71,7 +71,7 @@ class Tensor:
         return self.data.dtype
 
     @property
-    def T(self) -> Tensor:
+    def T(self) -> Tensor:  # noqa: N802 (NumPy calls it so)
         """The axes in reverse order."""
         return self.transpose()
 
@@ -81,7 +81,7 @@ class Tensor:
 
     def item(self) -> float:
         """Return the only element as a Python number."""
-        return self.data.item()  # type: ignore[no-any-return]
+        return self.data.item()
 
     def detach(self) -> Tensor:
         """Return the same values, cut off from the graph."""

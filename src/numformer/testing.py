@@ -34,7 +34,9 @@ def check_gradients(
     rng = np.random.default_rng(seed)
     for parameter in parameters:
         if parameter.dtype != np.float64:
-            raise InputError(f"check_gradients needs float64 parameters, got {parameter.dtype}: call model.astype first")
+            raise InputError(
+                f"check_gradients needs float64 parameters, got {parameter.dtype}: call model.astype first"
+            )
     arguments = [_as_leaf(value) for value in inputs]
     leaves = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
     names = [f"input {i}" for i, a in enumerate(arguments) if isinstance(a, Tensor) and a.requires_grad]

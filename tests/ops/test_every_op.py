@@ -58,7 +58,9 @@ def test_inputs_and_upstream_gradients_are_left_alone(op, line):
     dys = [np.random.default_rng(1).standard_normal(np.shape(part)).astype(np.float32) for part in as_tuple(value)]
     dys_before, value_before = copy.deepcopy(dys), copy.deepcopy(value)
     vjp(*dys)
-    for kept, now in zip([*before, *dys_before, *as_tuple(value_before)], [*arguments, *dys, *as_tuple(value)], strict=True):
+    for kept, now in zip(
+        [*before, *dys_before, *as_tuple(value_before)], [*arguments, *dys, *as_tuple(value)], strict=True
+    ):
         np.testing.assert_array_equal(kept, now)
 
 

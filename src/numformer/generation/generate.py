@@ -18,12 +18,13 @@ OnToken = Callable[[int, int], bool | None]
 
 def generate(
     model: Any,
-    prompts: Sequence[Sequence[int]] | np.ndarray,
+    prompts: Sequence[Sequence[int] | np.ndarray] | np.ndarray,
     max_new_tokens: int = 100,
     *,
     sampling: SamplingConfig | None = None,
     seed: int = 0,
     stop_ids: Sequence[int] = (),
+    vocab_size: int | None = None,
     use_cache: bool = True,
     on_token: OnToken | None = None,
     **settings: Any,
@@ -31,7 +32,8 @@ def generate(
     """Continue prompts of any lengths, prompts [B T] or B lists of ids -> B arrays of prompt and new ids.
 
     `settings` are the fields of SamplingConfig (temperature, top_k, top_p, min_p, repetition_penalty). A row ends after
-    `max_new_tokens`, after a token of `stop_ids`, or when `on_token(row, id)` returns True. Row r draws from the generator
+    `max_new_tokens`, after a token of `stop_ids`, or when `on_token(row, id)` returns True. Only ids below `vocab_size`
+    are chosen, where it is given. Row r draws from the generator
     of (seed, r), so its result does not depend on the other rows, nor on the cache. The model runs in evaluation mode.
     Past the context length the oldest half-context is dropped (see `numformer.generation.decoder`).
     Raises InputError for an empty prompt and for settings out of range.
@@ -40,15 +42,16 @@ def generate(
     rows = [np.asarray(prompt).astype(np.intp).tolist() for prompt in prompts]
     if not rows or not all(rows):
         raise InputError("generation needs at least one prompt, and at least one token in every prompt")
-    if max_new_tokens < 0:
-        raise InputError(f"max_new_tokens must be at least 0, got {max_new_tokens}")
+    for name, value in (("max_new_tokens", max_new_tokens), ("seed", seed)):
+        if value < 0:
+            raise InputError(f"{name} must be at least 0, got {value}")
     generators = [random.generator(seed, row) for row in range(len(rows))]
     was_training = model.training
     model.eval()
     try:
         with no_grad():
             decoder: Decoder = (CachedDecoder if use_cache else PlainDecoder)(model, rows)
-            lengths = _extend(decoder, max_new_tokens, sampling, generators, stop_ids, on_token)
+            lengths = _extend(decoder, max_new_tokens, sampling, generators, stop_ids, vocab_size, on_token)
     finally:
         model.train(was_training)
     return [np.array(ids[:length]) for ids, length in zip(decoder.sequences, lengths, strict=True)]
@@ -60,13 +63,14 @@ def _extend(
     sampling: SamplingConfig,
     generators: list[np.random.Generator],
     stop_ids: Sequence[int],
+    vocab_size: int | None,
     on_token: OnToken | None,
 ) -> list[int]:
     """Append tokens until every row has ended, and return the rows' lengths without what came after their end."""
     lengths = [len(ids) for ids in decoder.sequences]
     going = set(range(len(lengths)))
     for _ in range(max_new_tokens):
-        ids = sample(decoder.next_logits(), sampling, generators, decoder.sequences)
+        ids = sample(decoder.next_logits()[:, :vocab_size], sampling, generators, decoder.sequences)
         for row in sorted(going):
             token = int(ids[row])
             lengths[row] += 1

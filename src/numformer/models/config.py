@@ -52,15 +52,20 @@ class GPTConfig:
     }
 
     def __post_init__(self) -> None:
-        self.d_ff = self.d_ff or 4 * self.d_model
+        if self.d_ff is None and isinstance(self.d_model, int):
+            self.d_ff = 4 * self.d_model
         for name in ("d_model", "num_heads", "num_layers", "d_ff", "max_seq_len"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a positive whole number, got {value!r}")
+            if not isinstance(value, int) or not 1 <= value < 1 << 31:
+                raise InputError(f"{name} must be a positive whole number below 2**31, got {value!r}")
+        if not isinstance(self.vocab_size, int) or not 0 <= self.vocab_size < 1 << 31:
+            raise InputError(f"vocab_size must be a whole number from 0 to 2**31, got {self.vocab_size!r}")
         check_heads(self.d_model, self.num_heads, self.num_heads)
-        if not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"dropout must be at least 0 and below 1, got {self.dropout}")
-        if self.activation not in self.activations_on_disk:
+        if not isinstance(self.dropout, (int, float)) or not 0.0 <= self.dropout < 1.0:
+            raise InputError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
+        if not isinstance(self.layer_norm_eps, (int, float)) or not self.layer_norm_eps > 0.0:
+            raise InputError(f"layer_norm_eps must be a number above 0, got {self.layer_norm_eps!r}")
+        if self.activation not in tuple(self.activations_on_disk):
             raise InputError(f"unknown activation {self.activation!r}: choose {', '.join(self.activations_on_disk)}")
 
     def to_disk(self) -> dict[str, Any]:
@@ -87,5 +92,5 @@ class GPTConfig:
         settings = {here: keys[there] for here, there in cls.names_on_disk.items() if there in keys}
         if "activation" in settings:
             known = {there: here for here, there in cls.activations_on_disk.items()}
-            settings["activation"] = known.get(settings["activation"], settings["activation"])
+            settings["activation"] = known.get(str(settings["activation"]), settings["activation"])
         return cls(**settings)

@@ -34,7 +34,8 @@ class Module:
         raise TypeError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
-        if _thread.inside_a_call or not is_recording():
+        """Run `forward`; a call from outside any module is remembered for `backward`."""
+        if _thread.inside_a_call:
             return self.forward(*args, **settings)
         inputs = [self._as_input(value) for value in args]
         _thread.inside_a_call = True
@@ -43,7 +44,8 @@ class Module:
         finally:
             _thread.inside_a_call = False
         first = output[0] if isinstance(output, tuple) else output
-        self._call = ([placeholder(value) for value in inputs if isinstance(value, Tensor)], placeholder(first))
+        if is_recording() and isinstance(first, Tensor):
+            self._call = ([placeholder(value) for value in inputs if isinstance(value, Tensor)], placeholder(first))
         return output
 
     def backward(self, grad: Any) -> Any:
@@ -54,7 +56,8 @@ class Module:
         Raises InputError when there was no such call, or its graph was used up.
         """
         if self._call is None:
-            raise InputError(f"{type(self).__name__}.backward needs a call of this {type(self).__name__} itself before it")
+            name = type(self).__name__
+            raise InputError(f"{name}.backward needs a call of this {name} itself before it")
         (inputs, output), self._call = self._call, None
         wanted = [*inputs, *(p for p in self.parameters() if p.requires_grad)]
         found = gradients(output, wanted, grad)
@@ -66,12 +69,12 @@ class Module:
 
     def _as_input(self, value: Any) -> Any:
         """Make a floating-point array a leaf of this module's dtype, so that its derivative can be asked for."""
-        if isinstance(value, Tensor):
-            return Tensor(value.data, requires_grad=True) if not value.requires_grad and value.dtype.kind == "f" else value
         if getattr(value, "dtype", None) is None or value.dtype.kind != "f":
             return value
+        if isinstance(value, Tensor):
+            return value if value.requires_grad else Tensor(value.data, requires_grad=is_recording())
         dtype = next((p.dtype for p in self.parameters()), value.dtype)
-        return Tensor(value.astype(dtype, copy=False), requires_grad=True)
+        return Tensor(value.astype(dtype, copy=False), requires_grad=is_recording())
 
     # Names: a module's parameters and children are its attributes, in the order of assignment.
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -137,11 +140,11 @@ class Module:
 
         Names that are not given keep the module's own parameter; unknown names raise InputError.
         """
-        unknown = sorted(set(parameters) - {name for name, _ in self.named_parameters()})
+        own = dict(self.named_parameters())
+        unknown = sorted(set(parameters) - set(own))
         if unknown:
             raise InputError(f"{type(self).__name__} has no parameters named {', '.join(unknown)}")
-        replaced = {id(own): _as_parameter(parameters[name]) for name, own in self.named_parameters() if name in parameters}
-        return _copy_with(self, replaced)
+        return _copy_with(self, {id(own[name]): _as_parameter(value) for name, value in parameters.items()})
 
     # Modes.
     def train(self, mode: bool = True) -> Self:
@@ -241,7 +244,7 @@ def _copy_with(module: Any, replaced: dict[int, Any]) -> Any:
 
 
 def _as_parameter(value: Any) -> Any:
-    """Return a Tensor as a Parameter at the same place in the graph, so that the module still lists it; arrays as they are."""
+    """Return a Tensor as a Parameter at the same place in the graph, so that the module still lists it."""
     if not isinstance(value, Tensor) or isinstance(value, Parameter):
         return value
     parameter = Parameter(value.data, requires_grad=False)

@@ -69,15 +69,15 @@ def attention(
     arXiv:2305.13245). Dropout acts on the weights; the returned weights are those before it.
     Raises InputError when G does not divide H.
     """
-    (B, H, T, K), (G, S) = q.shape, k.shape[1:3]
+    (B, H, T, K), (G, S), dtype = q.shape, k.shape[1:3], q.dtype
     if H % G:
         raise InputError(f"attention: {H} query heads cannot share {G} key/value heads evenly")
     R, scaling = H // G, 1.0 / math.sqrt(K)
     qT = np.multiply(q.reshape(B, G, R, T, K).swapaxes(-1, -2), scaling, order="C")
     k5, v5 = _packed(k)[:, :, None], _packed(v)[:, :, None]
     bias = None if mask is None else _mask_bias(mask, (B, G, R))
-    out = np.empty((B, T, G, R, K), q.dtype).transpose(0, 2, 3, 1, 4)
-    all_weights = np.zeros((B, G, R, T, S), q.dtype) if return_weights else None
+    out = np.empty((B, T, G, R, K), dtype).transpose(0, 2, 3, 1, 4)
+    all_weights = np.zeros((B, G, R, T, S), dtype) if return_weights else None
 
     def weigh(block: _Block) -> _Weights:
         batch, queries, seen = block.batch, block.queries, block.num_keys
@@ -87,10 +87,10 @@ def attention(
             scores[..., first:, :] += _causal_bias(queries.start, queries.stop, first, seen, S - T)
         if bias is not None:
             scores += bias[batch if len(bias) > 1 else slice(None), ..., :seen, _or_all(queries, bias.shape[-1])]
-        largest = np.maximum(scores.max(axis=-2, keepdims=True), np.finfo(q.dtype).min)  # -inf only where all is masked
+        largest = np.maximum(scores.max(axis=-2, keepdims=True), np.finfo(dtype).min)  # -inf only where all is masked
         scores -= largest
         e = np.exp(scores, out=scores)
-        total = np.ones((1, seen), q.dtype) @ e  # at least e^0 = 1, except in a fully masked row: 0
+        total = np.ones((1, seen), dtype) @ e  # at least e^0 = 1, except in a fully masked row: 0
         keep, scale = keep_mask(e.shape, dropout, (*key, block.number)) if dropout else (None, 1.0)
         return _Weights(e, 1.0 / np.maximum(total, 1.0), keep, scale)
 
@@ -107,9 +107,9 @@ def attention(
             kept[block.number] = w
 
     def vjp(dout: np.ndarray | None, dweights: np.ndarray | None = None) -> Any:
-        do = (np.zeros((B, H, T, K), q.dtype) if dout is None else dout).reshape(B, G, R, T, K)
+        do = (np.zeros((B, H, T, K), dtype) if dout is None else dout).reshape(B, G, R, T, K)
         dw = None if dweights is None else dweights.reshape(B, G, R, T, S)
-        dq, dk, dv = (_head_major(B, G, length, K, q.dtype, r) for length, r in ((T, R), (S, None), (S, None)))
+        dq, dk, dv = (_head_major(B, G, length, K, dtype, r) for length, r in ((T, R), (S, None), (S, None)))
         for block in _cut(B, H, T, S, causal):
             batch, queries, seen = block.batch, block.queries, block.num_keys
             w = kept.get(block.number) or weigh(block)
@@ -132,7 +132,7 @@ def attention(
             dq_block *= scaling
             dk[batch, :, :seen] += _sum_groups(ds @ qb)
             dv[batch, :, :seen] += _sum_groups(dropped @ do_block)
-        return dq.reshape(q.shape), dk, dv, None
+        return dq.reshape(B, H, T, K), dk, dv, None
 
     result = out.reshape(B, H, T, K)
     if all_weights is None:

@@ -1,4 +1,7 @@
-"""Arithmetic, reductions and rearrangements: the ops behind the operators of Tensor."""
+"""Arithmetic, reductions and rearrangements: the ops behind the operators of Tensor.
+
+A pullback that needs the shape of an array only must not mention the array, which would keep it alive.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,11 @@ def add(x: Any, y: Any) -> Any:
     x [...], y [...] -> [...]
     """
     x, y = _operands(x, y)
+    x_shape, y_shape = np.shape(x), np.shape(y)
+    need_x, need_y = needs_gradient()
 
     def vjp(dz: np.ndarray) -> Any:
-        return _unbroadcast(dz, x), _unbroadcast(dz, y)
+        return _unbroadcast(dz, x_shape) if need_x else None, _unbroadcast(dz, y_shape) if need_y else None
 
     return x + y, vjp
 
@@ -35,9 +40,11 @@ def sub(x: Any, y: Any) -> Any:
     x [...], y [...] -> [...]
     """
     x, y = _operands(x, y)
+    x_shape, y_shape = np.shape(x), np.shape(y)
+    need_x, need_y = needs_gradient()
 
     def vjp(dz: np.ndarray) -> Any:
-        return _unbroadcast(dz, x), _unbroadcast(-dz, y)
+        return _unbroadcast(dz, x_shape) if need_x else None, _unbroadcast(-dz, y_shape) if need_y else None
 
     return x - y, vjp
 
@@ -49,10 +56,13 @@ def mul(x: Any, y: Any) -> Any:
     x [...], y [...] -> [...]
     """
     x, y = _operands(x, y)
+    x_shape, y_shape = np.shape(x), np.shape(y)
     need_x, need_y = needs_gradient()
+    kept_x, kept_y = x if need_y else None, y if need_x else None
 
     def vjp(dz: np.ndarray) -> Any:
-        return _unbroadcast(dz * y, x) if need_x else None, _unbroadcast(dz * x, y) if need_y else None
+        dx = _unbroadcast(dz * kept_y, x_shape) if need_x else None
+        return dx, _unbroadcast(dz * kept_x, y_shape) if need_y else None
 
     return x * y, vjp
 
@@ -66,10 +76,12 @@ def div(x: Any, y: Any) -> Any:
     x, y = _operands(x, y)
     need_x, need_y = needs_gradient()
     z = x / y
+    x_shape, y_shape = np.shape(x), np.shape(y)
+    kept_z = z if need_y else None
 
     def vjp(dz: np.ndarray) -> Any:
         dx = dz / y
-        return _unbroadcast(dx, x) if need_x else None, _unbroadcast(-dx * z, y) if need_y else None
+        return _unbroadcast(dx, x_shape) if need_x else None, _unbroadcast(-dx * kept_z, y_shape) if need_y else None
 
     return z, vjp
 
@@ -99,11 +111,13 @@ def matmul(x: np.ndarray, y: np.ndarray) -> Any:
 
     x [... T K], y [... K S] -> [... T S]
     """
+    x_shape, y_shape = x.shape, y.shape
     need_x, need_y = needs_gradient()
+    kept_x, kept_y = x if need_y else None, y if need_x else None
 
     def vjp(dz: np.ndarray) -> Any:
-        dx = _unbroadcast(dz @ y.swapaxes(-1, -2), x) if need_x else None
-        dy = _unbroadcast(x.swapaxes(-1, -2) @ dz, y) if need_y else None
+        dx = None if kept_y is None else _unbroadcast(dz @ kept_y.swapaxes(-1, -2), x_shape)
+        dy = None if kept_x is None else _unbroadcast(kept_x.swapaxes(-1, -2) @ dz, y_shape)
         return dx, dy
 
     return x @ y, vjp
@@ -116,9 +130,10 @@ def sum(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
     x [B T D] -> [B D] with axis=1
     x [...] -> []
     """
+    shape = x.shape
 
     def vjp(dy: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(_restore_axes(dy, x, axis, keepdims), x.shape)
+        return np.broadcast_to(_restore_axes(dy, axis, keepdims), shape)
 
     return x.sum(axis=axis, keepdims=keepdims), vjp
 
@@ -131,10 +146,10 @@ def mean(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
     x [...] -> []
     """
     y = x.mean(axis=axis, keepdims=keepdims)
-    count = x.size / builtins.max(y.size, 1)
+    shape, count = x.shape, x.size / builtins.max(y.size, 1)
 
     def vjp(dy: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(_restore_axes(dy / count, x, axis, keepdims), x.shape)
+        return np.broadcast_to(_restore_axes(dy / count, axis, keepdims), shape)
 
     return y, vjp
 
@@ -146,11 +161,12 @@ def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Any:
     x [B T D] -> [B*T D] with shape=(B*T, -1)
     x [...] -> [T B] with shape=(T, B)
     """
+    before = x.shape
     try:
         y = x.reshape(shape)
     except ValueError:
-        raise InputError(f"reshape: {x.size} elements of shape {x.shape} do not fit the shape {shape}") from None
-    return y, lambda dy: dy.reshape(x.shape)
+        raise InputError(f"reshape: {x.size} elements of shape {before} do not fit the shape {shape}") from None
+    return y, lambda dy: dy.reshape(before)
 
 
 @op
@@ -172,9 +188,10 @@ def index(x: np.ndarray, *, key: Any) -> Any:
     x [...] -> [T] with key=-1
     """
     key = key.data if hasattr(key, "edge") else key
+    shape, dtype = x.shape, x.dtype
 
     def vjp(dy: np.ndarray) -> np.ndarray:
-        dx = np.zeros_like(x)
+        dx = np.zeros(shape, dtype)
         if _is_basic(key):
             dx[key] = dy
         else:
@@ -202,10 +219,10 @@ def split(x: np.ndarray, *, sections: int) -> Any:
     x [... D] -> [... D//2], [... D//2] with sections=2
     """
     parts = tuple(np.split(x, sections, axis=-1))
+    shape, dtype = parts[0].shape, x.dtype
 
     def vjp(*dys: np.ndarray | None) -> np.ndarray:
-        zeros = np.zeros(parts[0].shape, x.dtype) if any(dy is None for dy in dys) else None
-        return np.concatenate([zeros if dy is None else dy for dy in dys], axis=-1)  # type: ignore[misc]
+        return np.concatenate([np.zeros(shape, dtype) if dy is None else dy for dy in dys], axis=-1)
 
     return parts, vjp
 
@@ -217,32 +234,32 @@ def where(condition: np.ndarray, x: Any, y: Any) -> Any:
     condition [...] bool, x [...], y [...] -> [...]
     """
     x, y = _operands(x, y)
+    x_shape, y_shape = np.shape(x), np.shape(y)
+    _, need_x, need_y = needs_gradient()
 
     def vjp(dz: np.ndarray) -> Any:
         zero = np.zeros((), dz.dtype)
-        dx, dy = np.where(condition, dz, zero), np.where(condition, zero, dz)
-        return None, _unbroadcast(dx, x), _unbroadcast(dy, y)
+        dx = _unbroadcast(np.where(condition, dz, zero), x_shape) if need_x else None
+        return None, dx, _unbroadcast(np.where(condition, zero, dz), y_shape) if need_y else None
 
     return np.where(condition, x, y), vjp
 
 
 def _operands(x: Any, y: Any) -> tuple[Any, Any]:
     """Turn NumPy scalars into Python numbers, which leave float32 as it is."""
-    return tuple(a.item() if isinstance(a, np.generic) else a for a in (x, y))  # type: ignore[return-value]
+    return tuple(a.item() if isinstance(a, np.generic) else a for a in (x, y))
 
 
-def _unbroadcast(grad: np.ndarray, x: Any) -> np.ndarray | None:
-    """Sum a gradient over the axes along which x was repeated; None for a Python number."""
-    if not isinstance(x, np.ndarray):
-        return None
-    if grad.shape == x.shape:
+def _unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Sum a gradient over the axes along which an array of that shape was repeated."""
+    if grad.shape == shape:
         return grad
-    grad = grad.sum(axis=tuple(range(grad.ndim - x.ndim)))
-    stretched = tuple(i for i, length in enumerate(x.shape) if length == 1 and grad.shape[i] != 1)
+    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+    stretched = tuple(i for i, length in enumerate(shape) if length == 1 and grad.shape[i] != 1)
     return grad.sum(axis=stretched, keepdims=True)
 
 
-def _restore_axes(dy: np.ndarray, x: np.ndarray, axis: Axis, keepdims: bool) -> np.ndarray:
+def _restore_axes(dy: np.ndarray, axis: Axis, keepdims: bool) -> np.ndarray:
     return dy if keepdims or axis is None else np.expand_dims(dy, axis)
 
 

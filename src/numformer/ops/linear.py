@@ -17,15 +17,16 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) ->
     x [... D], weight [F D], bias [F] -> [... F]
     """
     need_x, need_weight, need_bias = (*needs_gradient(), False)[:3]
-    flat = rows(x)
+    flat, shape = rows(x), x.shape
     y = flat @ weight.T
+    kept_x, kept_weight = flat if need_weight else None, weight if need_x else None
     if bias is not None:
         y += bias
 
     def vjp(dy: np.ndarray) -> Any:
         dy = rows(dy)
-        dx = (dy @ weight).reshape(x.shape) if need_x else None
-        dweight = dy.T @ flat if need_weight else None
+        dx = None if kept_weight is None else (dy @ kept_weight).reshape(shape)
+        dweight = None if kept_x is None else dy.T @ kept_x
         return (dx, dweight, column_sum(dy) if need_bias else None)[: 2 if bias is None else 3]
 
-    return y.reshape(*x.shape[:-1], len(weight)), vjp
+    return y.reshape(*shape[:-1], len(weight)), vjp

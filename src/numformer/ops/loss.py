@@ -27,12 +27,14 @@ def cross_entropy(
     is (1 - ε) on the target plus ε/V everywhere (Szegedy et al. 2016, arXiv:1512.00567). The gradient of the logits is
     softmax(logits) minus that distribution. Raises InputError for a target outside 0..V-1.
     """
-    num_classes = logits.shape[1]
+    num_classes, dtype = logits.shape[1], logits.dtype
     real = targets != ignore_index
     count = int(np.count_nonzero(real))
     safe = np.where(real, targets, 0)
     if safe.size and not (0 <= safe.min() and safe.max() < num_classes):
-        raise InputError(f"cross_entropy: targets run from {safe.min()} to {safe.max()}, but there are {num_classes} classes")
+        raise InputError(
+            f"cross_entropy: targets run from {safe.min()} to {safe.max()}, but there are {num_classes} classes"
+        )
     at = np.arange(len(targets)), safe
     shifted = logits - logits.max(axis=-1, keepdims=True)  # the largest exponent is 0, so nothing overflows
     target_logit = shifted[at]
@@ -44,7 +46,7 @@ def cross_entropy(
     loss = np.dot(losses, real.astype(losses.dtype)) * scale if count else losses.dtype.type(0.0)
 
     def vjp(dloss: np.ndarray) -> Any:
-        share = (dloss * scale * real).astype(logits.dtype)[:, None]
+        share = (dloss * scale * real).astype(dtype)[:, None]
         dlogits = exponentials * (share / total[:, None])
         if label_smoothing:
             dlogits -= share * (label_smoothing / num_classes)

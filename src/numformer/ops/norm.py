@@ -21,7 +21,7 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, eps: floa
 
     x [... D], weight [D], bias [D] -> [... D]
     """
-    x2 = rows(x)
+    x2, shape = rows(x), x.shape
     num_rows, width = x2.shape
     xhat, y = np.empty_like(x2), np.empty_like(x2)
     inv_std = np.empty((num_rows, 1), x.dtype)
@@ -45,9 +45,9 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, eps: floa
             g -= (dy[part] @ mean_weight)[:, None]
             g -= np.multiply(xhat[part], (product @ mean_weight)[:, None], out=product)
             g *= inv_std[part]
-        return dx.reshape(x.shape), dweight, column_sum(dy)
+        return dx.reshape(shape), dweight, column_sum(dy)
 
-    return y.reshape(x.shape), vjp
+    return y.reshape(shape), vjp
 
 
 @op
@@ -56,7 +56,7 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-6) -> Any:
 
     x [... D], weight [D] -> [... D]
     """
-    x2 = rows(x)
+    x2, shape = rows(x), x.shape
     num_rows, width = x2.shape
     xhat, y = np.empty_like(x2), np.empty_like(x2)
     inv_rms = np.empty((num_rows, 1), x.dtype)
@@ -76,6 +76,6 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-6) -> Any:
             g = np.multiply(dy[part], weight, out=dx[part])
             g -= np.multiply(xhat[part], (product @ mean_weight)[:, None], out=product)
             g *= inv_rms[part]
-        return dx.reshape(x.shape), dweight
+        return dx.reshape(shape), dweight
 
-    return y.reshape(x.shape), vjp
+    return y.reshape(shape), vjp

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from numformer.errors import InputError
 from numformer.optim.optimizer import Optimizer, check_range
 from numformer.tensor import Parameter
 
@@ -32,6 +33,8 @@ class Adam(Optimizer):
         super().__init__(parameters, lr, weight_decay)
         for beta in betas:
             check_range("each of betas", beta, low=0.0, below=1.0)
+        if not eps > 0.0:  # an element that never had a gradient would become 0/0
+            raise InputError(f"eps must be above 0, got {eps}")
         self.betas, self.eps = betas, eps
 
     def rule(self, weights: np.ndarray, gradient: np.ndarray, decay: float, **state: np.ndarray) -> None:

@@ -26,5 +26,5 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     norm = math.sqrt(sum(global_norm(p.grad.reshape(-1)) ** 2 for p in present if p.grad is not None))
     factor = clip_factor(norm, max_norm)
     for parameter in present:
-        parameter.grad = parameter.grad * factor  # type: ignore[operator]
+        parameter.grad = np.multiply(parameter.grad, factor)  # type: ignore[arg-type]
     return norm

@@ -85,21 +85,20 @@ class Optimizer:
 
     def _update_slice(self, part: slice) -> None:
         decay = self.weight_decay if part.start < self.num_decayed else 0.0
-        self.rule(self.weights[part], self.gradient[part], decay, **{k: v[part] for k, v in self.state.items()})
+        with np.errstate(over="ignore", invalid="ignore"):  # the next loss will tell
+            self.rule(self.weights[part], self.gradient[part], decay, **{k: v[part] for k, v in self.state.items()})
 
     def _slices(self, present: Sequence[bool] | None) -> list[slice]:
         """Cut the flat array where decay ends, around parameters without a gradient, and into cache-sized pieces."""
-        stops = [*self.borders[1:]]
-        included = [True] * len(stops) if present is None else present
+        included = [True] * len(self.parameters) if present is None else present
         slices: list[slice] = []
         start = 0
-        for stop, wanted in zip(stops, included, strict=True):
-            ends = stop in (self.num_decayed, stops[-1]) or not wanted
+        for begin, stop, wanted in zip(self.borders, self.borders[1:], included, strict=False):
             if not wanted:
-                slices += _cut(start, self.borders[stops.index(stop)])
-            elif ends:
+                slices += _cut(start, begin)
+                start = stop
+            elif stop in (self.num_decayed, self.borders[-1]):
                 slices += _cut(start, stop)
-            if ends:
                 start = stop
         return slices
 
@@ -111,5 +110,5 @@ def _cut(start: int, stop: int) -> list[slice]:
 def check_range(name: str, value: float, low: float, below: float = float("inf")) -> None:
     """Raise InputError unless low <= value < below."""
     if not low <= value < below:
-        limit = "" if below == float("inf") else f" and below {below:g}"
-        raise InputError(f"{name} must be at least {low:g}{limit}, got {value}")
+        limit = "and finite" if below == float("inf") else f"and below {below:g}"
+        raise InputError(f"{name} must be at least {low:g} {limit}, got {value}")

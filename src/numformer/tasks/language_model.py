@@ -6,6 +6,7 @@ import dataclasses
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from numformer.training.metrics import read_metrics
 from numformer.training.workers import Workers, num_cores
 
 EVALUATION_BATCH = 32
+TOKENIZERS = ("characters", "bytes")
 FREE_ON_RESUME = {"steps", "eval_every", "eval_windows", "log_every", "patience", "threads"}
 
 
@@ -78,10 +80,10 @@ class LanguageModel:
         lm.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
         lm.source = {
             "data": str(text.resolve()) if isinstance(text, Path) else "",
-            "tokenizer": tokenizer if isinstance(tokenizer, str) else type(tokenizer).__name__,
+            "tokenizer": _tokenizer_name(tokenizer),
             **({} if valid is None else {"valid": str(find_corpus(valid).resolve())}),
             "valid_fraction": valid_fraction,
-            "crc32": zlib.crc32(np.ascontiguousarray(tokens)),
+            "crc32": zlib.crc32(valid_tokens.data, zlib.crc32(train_tokens.data)),
         }
         return lm
 
@@ -102,7 +104,7 @@ class LanguageModel:
         exists already, holds a run with other settings, or the loss stops being a number.
         """
         train, optim = _settings(train or TrainConfig(), optim or OptimConfig(), settings)
-        train = dataclasses.replace(train, shards=train.shards or train.threads or num_cores())
+        train = dataclasses.replace(train, shards=train.num_shards)
         if self.train_tokens is None:
             raise InputError("this model has no text to train on: make it with LanguageModel.from_text")
         folder = None if out is None else RunFolder(out)
@@ -112,8 +114,8 @@ class LanguageModel:
         trainer = Trainer(task, train, optim, folder, progress)
         if folder and resume:
             _check_same_run(folder.read_settings(), run)
-            folder.write_settings(run)
             trainer.resume()
+            folder.describe(run, self.tokenizer)
         elif folder:
             folder.check_free(overwrite)
             folder.start(run, self.tokenizer)
@@ -137,10 +139,12 @@ class LanguageModel:
         """Continue the prompt and return the new text, or a list of `num_samples` texts.
 
         `stop` strings end a text before them. `settings` are the fields of SamplingConfig. `on_text` gets the pieces of
-        the (first) text as they come. An empty prompt starts from a newline. Raises InputError for a character that the
-        vocabulary lacks and settings out of range.
+        the (first) text as they come. An empty prompt starts from a newline, or from token 0 where there is none.
+        Raises InputError for a character that the vocabulary lacks and settings out of range.
         """
-        ids = encode_text(self.tokenizer, prompt or "\n")
+        if num_samples is not None and num_samples < 1:
+            raise InputError(f"num_samples must be at least 1, got {num_samples}")
+        ids = encode_text(self.tokenizer, prompt) if prompt else _start(self.tokenizer)
         streams = [TextStream(self.tokenizer, stop) for _ in range(num_samples or 1)]
 
         def on_token(row: int, token: int) -> bool:
@@ -157,6 +161,7 @@ class LanguageModel:
             sampling=sampling or SamplingConfig(**settings),
             seed=seed,
             stop_ids=() if end is None else (end,),
+            vocab_size=self.tokenizer.vocab_size,
             on_token=on_token,
         )
         rest = [stream.flush() for stream in streams]
@@ -179,6 +184,20 @@ class LanguageModel:
         with Workers(num_cores()) as workers:
             loss, count = mean_loss(self.model, tokens, workers, max_windows)
         return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": count}
+
+    def load_held_out(self, folder: str | Path) -> None:
+        """Take the held-out text that a run was validated on; raises InputError when the folder is not a run."""
+        run = RunFolder(folder)
+        if not run.settings_file.exists():
+            raise InputError(f"{folder} does not say which text was held out: it has no run.toml; name a text")
+        settings = run.read_settings()
+        if not settings.get("data"):
+            raise InputError(f"{run.settings_file} names no text file; name a text to evaluate on")
+        if "valid" in settings:
+            self.valid_tokens = _encode(find_corpus(settings["valid"]), self.tokenizer)
+        else:
+            tokens = _encode(find_corpus(settings["data"]), self.tokenizer)
+            _, self.valid_tokens = split_tokens(tokens, settings.get("valid_fraction", 0.1))
 
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""
@@ -207,31 +226,48 @@ class LanguageModelTask:
         """Return inputs and targets [B T] of a step."""
         return self.windows.sample(generator(self.train.seed, step), self.train.batch_size)
 
-    def loss_sum(self, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
+    def loss_sum(self, *batch: np.ndarray) -> Tensor:
         """Return the summed loss of some windows."""
+        inputs, targets = batch
         return _loss_sum(self.model, inputs, targets, self.train.label_smoothing)
 
-    def num_tokens(self, inputs: np.ndarray, targets: np.ndarray) -> int:
+    def num_tokens(self, *batch: np.ndarray) -> int:
         """Count the targets."""
-        return int(targets.size)
+        return batch[1].size
+
+    def describe(self) -> str:
+        """Count the parameters and the tokens."""
+        return f"{self.model.num_parameters():,} parameters, {len(self.windows.tokens):,} tokens of text to train on"
 
     def evaluate(self, workers: Workers) -> float | None:
-        """Return the mean loss on held-out text."""
+        """Return the mean loss on held-out text, without dropout."""
         if self.valid_tokens is None:
             return None
         return mean_loss(self.model, self.valid_tokens, workers, self.train.eval_windows)[0]
 
 
 def mean_loss(model: Any, tokens: np.ndarray, workers: Workers, max_windows: int | None) -> tuple[float, int]:
-    """Return the loss per token over windows that follow one another, and the number of tokens."""
-    length = min(model.config.max_seq_len, len(tokens) - 1)
-    windows = TokenWindows(tokens, length, "held-out text")
+    """Return the loss per token over windows that follow one another, and the number of tokens; dropout is off.
+
+    Raises InputError for a text of fewer than two tokens, and for fewer than one window.
+    """
+    if len(tokens) < 2:
+        raise InputError(f"measuring the loss takes a text of at least 2 tokens, got {len(tokens)}")
+    if max_windows is not None and max_windows < 1:
+        raise InputError(f"max_windows must be at least 1, got {max_windows}")
+    windows = TokenWindows(tokens, min(model.config.max_seq_len, len(tokens) - 1))
+    batches = windows.sequential(EVALUATION_BATCH, max_windows)
 
     def measure(batch: tuple[np.ndarray, np.ndarray]) -> tuple[float, int]:
-        with no_grad():
+        with no_grad(), np.errstate(over="ignore", invalid="ignore"):
             return _loss_sum(model, *batch).item(), int(batch[1].size)
 
-    measured = list(workers.map(measure, windows.sequential(EVALUATION_BATCH, max_windows)))
+    measured: list[tuple[float, int]] = []
+    was_training = model.training
+    model.eval()
+    while group := list(islice(batches, 8 * workers.num_threads)):  # a long text is never all in memory
+        measured += workers.map(measure, group)
+    model.train(was_training)
     count = sum(size for _, size in measured)
     return sum(loss for loss, _ in measured) / count, count
 
@@ -242,14 +278,27 @@ def _loss_sum(model: Any, inputs: np.ndarray, targets: np.ndarray, label_smoothi
     return ops.cross_entropy(logits, targets.reshape(-1), label_smoothing=label_smoothing, reduction="sum")
 
 
+def _start(tokenizer: Any) -> np.ndarray:
+    """Return the tokens to begin a text with."""
+    try:
+        return encode_text(tokenizer, "\n")
+    except InputError:
+        return np.array([0])
+
+
 def _choose_tokenizer(tokenizer: Any, text: str | Path) -> Any:
     if not isinstance(tokenizer, (str, Path)):
         return tokenizer
     if tokenizer == "characters":
         return CharacterTokenizer.from_text(read_text_chunks(text) if isinstance(text, Path) else text)
-    if tokenizer == "bytes":
-        return ByteTokenizer()
-    return load_tokenizer(tokenizer)
+    return ByteTokenizer() if tokenizer == "bytes" else load_tokenizer(tokenizer)
+
+
+def _tokenizer_name(tokenizer: Any) -> str:
+    """Return what names the tokenizer in run.toml: a kind, a folder, or the class of an object."""
+    if not isinstance(tokenizer, (str, Path)):
+        return type(tokenizer).__name__
+    return str(tokenizer) if tokenizer in TOKENIZERS else str(Path(tokenizer).resolve())
 
 
 def _encode(text: str | Path, tokenizer: Any) -> np.ndarray:
@@ -279,12 +328,13 @@ def _plain(config: Any) -> dict[str, Any]:
 def _check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError when a run would be continued with settings that change its result."""
     for name in now:
-        old, new = before.get(name), now[name]
-        if name in ("data", "valid", "tokenizer", "valid_fraction"):
+        old, new = before.get(name, {}), now[name]
+        if name in ("data", "valid", "tokenizer"):
             continue  # a text may have moved; its checksum tells whether it is the same
         if not isinstance(new, dict):
             old, new = {name: old}, {name: new}
-        for key in new:
-            if key not in FREE_ON_RESUME and new[key] != old.get(key):  # type: ignore[union-attr]
-                what = "the text has changed since the run began" if key == "crc32" else f"{key} is {new[key]!r}, but the run has {old.get(key)!r}"  # type: ignore[union-attr]
-                raise InputError(f"cannot resume: {what}")
+        for key, value in new.items():
+            if key not in FREE_ON_RESUME and value != old.get(key):
+                changed = f"{key} is {value!r}, but the run has {old.get(key)!r}"
+                text = "the text has changed since the run began"
+                raise InputError(f"cannot resume: {text if key == 'crc32' else changed}")

@@ -6,5 +6,6 @@ from numformer.tokenizers.base import encode_text as encode_text
 from numformer.tokenizers.base import token_dtype as token_dtype
 from numformer.tokenizers.bytes import ByteTokenizer as ByteTokenizer
 from numformer.tokenizers.characters import CharacterTokenizer as CharacterTokenizer
+from numformer.tokenizers.saved import check_savable as check_savable
 from numformer.tokenizers.saved import load_tokenizer as load_tokenizer
 from numformer.tokenizers.saved import save_tokenizer as save_tokenizer

@@ -12,10 +12,14 @@ from numformer.tokenizers.tokenizer_json import read_tokenizer_json, tokenizer_f
 
 def save_tokenizer(tokenizer: Tokenizer, path: str | Path) -> None:
     """Write a tokenizer into the folder `path`; raises InputError when it has no `save` method."""
-    save = getattr(tokenizer, "save", None)
-    if save is None:
+    check_savable(tokenizer, path)
+    tokenizer.save(path)  # type: ignore[attr-defined]
+
+
+def check_savable(tokenizer: Tokenizer, path: str | Path) -> None:
+    """Raise InputError when a tokenizer has no `save` method."""
+    if not hasattr(tokenizer, "save"):
         raise InputError(f"a {type(tokenizer).__name__} cannot be saved in {path}: it has no save(path) method")
-    save(path)
 
 
 def load_tokenizer(path: str | Path) -> CharacterTokenizer | ByteTokenizer:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from numformer.errors import InputError
 from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
+from numformer.optim.optimizer import check_range
+from numformer.training.workers import num_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +32,7 @@ class OptimConfig(ScheduleConfig):
 
     def build(self, parameters: list) -> Optimizer:
         """Return the optimizer; raises InputError for a value out of range."""
-        if self.clip_norm < 0:
-            raise InputError(f"clip_norm must be at least 0, got {self.clip_norm}")
+        check_range("clip_norm", self.clip_norm, low=0.0)
         if self.optimizer == "sgd":
             return SGD(parameters, self.lr, self.momentum, self.weight_decay)
         adam = {"adamw": AdamW, "adam": Adam}[self.optimizer]
@@ -74,12 +75,19 @@ class TrainConfig:
             _check(name, getattr(self, name), at_least=0)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise InputError(f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
-        if self.batch_size < self.shards * self.accumulation:
+        if self.batch_size < max(1, self.shards) * self.accumulation:
             raise InputError(
-                f"batch_size={self.batch_size} cannot be cut into {self.shards} shards of {self.accumulation} pieces"
+                f"batch_size={self.batch_size} cannot be cut into {max(1, self.shards)} shards "
+                f"of {self.accumulation} pieces"
             )
+
+    @property
+    def num_shards(self) -> int:
+        """`shards`, or one per thread as far as the batch can be cut."""
+        return self.shards or min(self.threads or num_cores(), self.batch_size // self.accumulation)
 
 
 def _check(name: str, value: int, at_least: int) -> None:
-    if value < at_least:
-        raise InputError(f"{name} must be at least {at_least}, got {value}")
+    if not at_least <= value < 1 << 53:
+        expected = f"at least {at_least}" if value < at_least else "below 2**53"
+        raise InputError(f"{name} must be {expected}, got {value}")

@@ -24,7 +24,9 @@ def draw_curves(metrics: list[dict[str, Any]], path: Path) -> bool:
         points = [(line["step"], line[key]) for line in metrics if key in line]
         if points:
             marker = "o" if key == "val_loss" else ""
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, marker=marker, markersize=4, label=label)
+            axes.plot(
+                *zip(*points, strict=True), color=colour, linewidth=width, marker=marker, markersize=4, label=label
+            )
     lowest = min((line for line in metrics if "val_loss" in line), key=lambda line: line["val_loss"], default=None)
     if lowest:
         axes.annotate(
@@ -45,7 +47,8 @@ def draw_curves(metrics: list[dict[str, Any]], path: Path) -> bool:
         right.set_ylabel("learning rate", color="#737373")
         right.set_ylim(bottom=0.0)
         right.spines[["top"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    if axes.lines:
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
     picture = io.BytesIO()
     FigureCanvasAgg(figure).print_png(picture)
     write_atomically(path, picture.getvalue())

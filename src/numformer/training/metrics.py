@@ -30,7 +30,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def cut_metrics(path: Path, last_step: int) -> None:
-    """Drop the lines of steps after `last_step`, which a resumed run will write again."""
-    kept = [json.dumps(line) + "\n" for line in read_metrics(path) if line["step"] <= last_step]
-    write_atomically(path, "".join(kept))
+def cut_metrics(path: Path, last_step: int) -> list[dict[str, Any]]:
+    """Drop the lines of steps after `last_step`, which a resumed run will write again, and return the others."""
+    kept = [line for line in read_metrics(path) if line["step"] <= last_step]
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept

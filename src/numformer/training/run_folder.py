@@ -20,9 +20,18 @@ import tomli_w
 from numformer.errors import InputError
 from numformer.files import write_atomically
 from numformer.pretrained import read_safetensors, save_model, write_safetensors
-from numformer.tokenizers import save_tokenizer
+from numformer.tokenizers import check_savable, save_tokenizer
 
-OWN_FILES = ("config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "curves.png", "best", "state", "run.toml")
+OWN_FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "metrics.jsonl",
+    "curves.png",
+    "best",
+    "state",
+    "run.toml",
+)
 
 
 @dataclass
@@ -58,18 +67,21 @@ class RunFolder:
 
     def start(self, settings: dict[str, Any], tokenizer: Any) -> None:
         """Make the folder of a new run, removing the files of an older one."""
+        check_savable(tokenizer, self.path)
         for name in OWN_FILES:
             target = self.path / name
             if target.is_dir():
                 shutil.rmtree(target)
             else:
                 target.unlink(missing_ok=True)
-        self.write_settings(settings)
-        save_tokenizer(tokenizer, self.path)
+        self.describe(settings, tokenizer)
 
-    def write_settings(self, settings: dict[str, Any]) -> None:
-        """Write run.toml."""
+    def describe(self, settings: dict[str, Any], tokenizer: Any) -> None:
+        """Write run.toml and the tokenizer, and clear away what a killed run was writing."""
         write_atomically(self.settings_file, tomli_w.dumps(settings))
+        save_tokenizer(tokenizer, self.path)
+        for left in self.path.rglob(".*.tmp"):
+            left.unlink()
 
     def read_settings(self) -> dict[str, Any]:
         """Return the contents of run.toml; raises InputError when this is not a run folder."""
@@ -87,6 +99,8 @@ class RunFolder:
         if not self.checkpoint_file.exists():
             return Progression()
         tensors, metadata = read_safetensors(self.checkpoint_file)
+        if "progression" not in metadata:
+            raise InputError(f"{self.checkpoint_file} is not the checkpoint of a run")
         model.load_state_dict(_under("model.", tensors))
         optimizer.load_state_dict(_under("optimizer.", tensors))
         return Progression(**json.loads(metadata["progression"]))
@@ -103,7 +117,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"there is no {path}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as TOML: {error}") from None
 
 

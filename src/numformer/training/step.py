@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -48,10 +48,11 @@ def train_step(
     total = max(1, objective.num_tokens(*batch))
 
     def differentiate(number: int, piece: Batch) -> tuple[float, np.ndarray]:
-        with random.use(random.Stream(seed, step, number)):
-            loss = objective.loss_sum(*piece)
         flat = np.empty_like(optimizer.weights)
-        optimizer.gather(gradients(loss, optimizer.parameters, np.float32(1.0 / total)), out=flat)
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller hears of it through the loss
+            with random.use(random.Stream(seed, step, number)):
+                loss = objective.loss_sum(*piece)
+            optimizer.gather(gradients(loss, optimizer.parameters, np.float32(1.0 / total)), out=flat)
         return loss.item(), flat
 
     loss_sum = 0.0

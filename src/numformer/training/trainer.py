@@ -17,7 +17,7 @@ from numformer.training.config import OptimConfig, TrainConfig
 from numformer.training.metrics import append_metrics, cut_metrics
 from numformer.training.progress import Progress, Silent
 from numformer.training.run_folder import Progression, RunFolder
-from numformer.training.step import Objective, StepResult, train_step
+from numformer.training.step import Objective, train_step
 from numformer.training.workers import Workers, num_cores
 
 
@@ -28,7 +28,10 @@ class Task(Objective, Protocol):
     tokenizer: Any
 
     def evaluate(self, workers: Workers) -> float | None:
-        """Return the validation loss, or None without held-out data."""
+        """Return the validation loss, measured in evaluation mode, or None without held-out data."""
+
+    def describe(self) -> str:
+        """Say in a few words what is trained on what."""
 
 
 @dataclass(frozen=True)
@@ -52,43 +55,47 @@ class Trainer:
     ) -> None:
         self.task, self.train, self.optim, self.folder, self.show = task, train, optim, folder, progress
         self.threads = train.threads or num_cores()
-        self.pieces = (train.shards or self.threads) * train.accumulation
+        self.pieces = train.num_shards * train.accumulation
         self.optimizer = optim.build(list(task.model.parameters()))
         self.progression = Progression()
+        self.seconds = 0.0
         learning_rate(1, peak=optim.lr, total_steps=max(1, train.steps), config=optim)  # complain now, not later
 
     def resume(self) -> None:
         """Continue from the folder's last checkpoint."""
         assert self.folder is not None
         self.progression = self.folder.load_checkpoint(self.task.model, self.optimizer)
-        cut_metrics(self.folder.metrics_file, self.progression.step)
+        kept = cut_metrics(self.folder.metrics_file, self.progression.step)
+        self.seconds = kept[-1]["seconds"] if kept else 0.0
 
     def run(self) -> FitResult:
         """Train to the last step, unless stopped before; raises InputError when the loss is no longer a number."""
-        at, loss, val_loss, stopped = self.progression, math.nan, None, "finished"
+        at, loss, val_loss, stopped = self.progression, math.nan, None, self._why_end()
         self.task.model.train()
-        if at.step == 0:
-            self._checkpoint()
+        self._checkpoint()  # of a run resumed after a kill too, so that all its files agree again
         progress = Progress(at.step, self.train.steps) if self.show else Silent()
         with Workers(self.threads) as workers, _interruptible() as interrupted, progress:
-            while at.step < self.train.steps and stopped == "finished":
+            progress.say(self.task.describe() + (f", run folder {self.folder.path}" if self.folder else ""))
+            while stopped is None:
                 line = self._step(workers)
                 loss = line["loss"]
-                last = at.step == self.train.steps or interrupted.is_set()
-                evaluate = at.step % self.train.eval_every == 0 or last
+                evaluate = at.step % self.train.eval_every == 0 or at.step == self.train.steps
+                keep = interrupted.is_set()  # without an evaluation, which the same run uninterrupted would not have
                 if evaluate:
                     val_loss = self._evaluate(workers, line)
-                if self.folder and (evaluate or at.step % self.train.log_every == 0):
+                if self.folder and (evaluate or keep or at.step % self.train.log_every == 0):
                     append_metrics(self.folder.metrics_file, line)
-                if evaluate:
+                if evaluate or keep:
                     self._checkpoint()
                 progress.update(line)
-                if interrupted.is_set():
-                    stopped = "interrupted"
-                elif self.train.patience and at.evaluations_since_best >= self.train.patience:
-                    stopped = "no improvement"
+                stopped = self._why_end() or ("interrupted" if keep else None)
         self.task.model.eval()
-        return FitResult(at.step, loss, val_loss, at.best_loss, at.best_step, at.seconds, stopped)
+        return FitResult(at.step, loss, val_loss, at.best_loss, at.best_step, self.seconds, stopped)
+
+    def _why_end(self) -> str | None:
+        if self.train.patience and self.progression.evaluations_since_best >= self.train.patience:
+            return "no improvement"
+        return "finished" if self.progression.step >= self.train.steps else None
 
     def _step(self, workers: Workers) -> dict[str, Any]:
         at = self.progression
@@ -104,27 +111,26 @@ class Trainer:
             pieces=self.pieces,
             clip_norm=self.optim.clip_norm,
         )
-        if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
-            raise InputError(self._divergence(result))
+        self._check_finite("loss", result.loss, at.step + 1)
+        self._check_finite("gradient's norm", result.grad_norm, at.step + 1)
         at.step += 1
         spent = time.perf_counter() - start
-        at.seconds += spent
+        self.seconds += spent
         return {
             "step": at.step,
             "loss": result.loss,
             "grad_norm": result.grad_norm,
             "lr": rate,
             "tokens_per_s": round(result.num_tokens / spent),
-            "seconds": round(at.seconds, 2),
+            "seconds": round(self.seconds, 2),
         }
 
     def _evaluate(self, workers: Workers, line: dict[str, Any]) -> float | None:
         at = self.progression
-        self.task.model.eval()
         val_loss = self.task.evaluate(workers)
-        self.task.model.train()
         if val_loss is None:
             return None
+        self._check_finite("validation loss", val_loss, at.step)
         line["val_loss"] = val_loss
         if at.best_loss is None or val_loss < at.best_loss:
             at.best_loss, at.best_step, at.evaluations_since_best = val_loss, at.step, 0
@@ -138,13 +144,13 @@ class Trainer:
         if self.folder:
             self.folder.save_checkpoint(self.task.model, self.optimizer, self.progression)
 
-    def _divergence(self, result: StepResult) -> str:
-        what = f"loss became {result.loss}" if not math.isfinite(result.loss) else f"gradient's norm is {result.grad_norm}"
-        kept = f"; the last checkpoint is kept in {self.folder.path}" if self.folder else ""
-        return (
-            f"the {what} at step {self.progression.step + 1}: try a learning rate below {self.optim.lr:g}, "
-            f"more warmup_steps, or a smaller clip_norm{kept}"
-        )
+    def _check_finite(self, what: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            kept = f"; the last checkpoint is kept in {self.folder.path}" if self.folder else ""
+            raise InputError(
+                f"the {what} became {value} at step {step}: try a learning rate below {self.optim.lr:g}, "
+                f"more warmup_steps, or a smaller clip_norm{kept}"
+            )
 
 
 @contextmanager

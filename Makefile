@@ -1,0 +1,41 @@
+# make demo   train a small GPT on a text that every Python carries, and print what it writes
+# make test   run the tests
+# make lint   check style and types
+# make bench  measure training and generation speed (beside PyTorch where PEER_PYTHON has it)
+
+PYTHON ?= python3
+PEER_PYTHON ?= $(PYTHON)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/ready
+	$(BIN)/numformer train lm --config recipes/demo.toml --out runs/demo --overwrite
+	@echo
+	@echo 'Now yours: $(BIN)/numformer generate runs/demo --prompt "The statement"'
+
+test: .venv/ready-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/train.py --peer-python $(PEER_PYTHON)
+	$(BIN)/python benchmarks/generate.py --peer-python $(PEER_PYTHON)
+
+clean:
+	rm -rf .venv build src/*.egg-info
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("numformer needs Python 3.11 or newer, got " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable '.[plots]'
+	@touch $@
+
+.venv/ready-dev: .venv/ready
+	$(PIP) --editable '.[dev]'
+	@touch $@

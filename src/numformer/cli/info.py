@@ -1,0 +1,65 @@
+"""`numformer info`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from numformer.cli.options import parse
+from numformer.tasks import LanguageModel
+from numformer.training.metrics import read_metrics
+
+
+@dataclass(kw_only=True)
+class Info:
+    """Describe a run or a saved model: its shape, its tokenizer, how its training went, its files."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a run, of its best/, or of a Hugging Face GPT-2."""
+    layers: bool = False
+    """Also list every layer with its parameters."""
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Print the description."""
+    options = parse(Info, command, arguments)
+    lm = LanguageModel.load(options.run)
+    for name, value in _rows(lm, options.run):
+        print(f"{name:<12} {value}")
+    if options.layers:
+        print(f"\n{lm.model}")
+    return 0
+
+
+def _rows(lm: LanguageModel, folder: Path) -> list[tuple[str, Any]]:
+    config, tokenizer = lm.model.config, lm.tokenizer
+    rows: list[tuple[str, Any]] = [
+        ("model", f"{type(lm.model).__name__}, {lm.model.num_parameters():,} parameters"),
+        ("shape", f"{config.num_layers} layers, width {config.d_model}, {config.num_heads} heads, d_ff {config.d_ff}"),
+        ("context", f"{config.max_seq_len} tokens"),
+        ("tokenizer", f"{type(tokenizer).__name__}, {tokenizer.vocab_size} tokens"),
+    ]
+    metrics = read_metrics(folder / "metrics.jsonl")
+    if metrics:
+        last = metrics[-1]
+        rows.append(("training", f"{last['step']} steps in {last['seconds']:.0f} s, last loss {last['loss']:.4f}"))
+    measured = [line for line in metrics if "val_loss" in line]
+    if measured:
+        best = min(measured, key=lambda line: line["val_loss"])
+        rows.append(
+            ("validation", f"best {best['val_loss']:.4f} at step {best['step']}, last {measured[-1]['val_loss']:.4f}")
+        )
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    rows.append(("files", ", ".join(f"{path.name} ({_size(path.stat().st_size)})" for path in files)))
+    return rows
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

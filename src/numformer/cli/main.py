@@ -1,0 +1,78 @@
+"""The `numformer` command: finds the subcommand, and turns every error a user can cause into one line and status 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from numformer.errors import InputError
+
+COMMANDS = {
+    "train lm": ("train", "train a language model on a text"),
+    "generate": ("generate", "continue a prompt with a trained model"),
+    "evaluate": ("evaluate", "measure a model's loss on a text"),
+    "info": ("info", "describe a run or a saved model"),
+    "data list": ("data", "list the texts known by name"),
+    "data fetch": ("data", "download one of them"),
+}
+USAGE = "\n".join(
+    [
+        "usage: numformer COMMAND [options]",
+        "",
+        *(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items()),
+        "",
+        "numformer COMMAND --help lists the options of a command.",
+    ]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 2 after wrong input, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(
+            encoding="utf-8", errors="surrogateescape"
+        )  # bytes that are not UTF-8 leave as they came
+    try:
+        status = _dispatch(arguments)
+        sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the end
+        return status
+    except InputError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
+    except MemoryError:
+        return _fail("not enough memory: try a smaller batch_size, more accumulation, or --train.recompute")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    if arguments[0] == "--version":
+        from numformer import __version__
+
+        print(f"numformer {__version__}")
+        return 0
+    for words in (2, 1):
+        name = " ".join(arguments[:words])
+        if name in COMMANDS:
+            command = importlib.import_module(f"numformer.cli.{COMMANDS[name][0]}")
+            return int(command.run(name, arguments[words:]))
+    group = [name for name in COMMANDS if name.split()[0] == arguments[0]]
+    if group and arguments[1:] in ([], ["--help"], ["-h"]):
+        print("\n".join(f"numformer {name}: {COMMANDS[name][1]}" for name in group))
+        return 0
+    raise InputError(f"unknown command {' '.join(arguments[:2])!r}; the commands are {', '.join(COMMANDS)}")
+
+
+def _fail(message: str) -> int:
+    print(f"numformer: {' '.join(message.splitlines())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,324 @@
+import copy
+
+import numpy as np
+import pytest
+
+from numformer import InputError, Parameter, Tensor, gradients, nn, no_grad, ops, random, recompute
+
+X = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+
+
+class Tied(nn.Module):
+    """A token model whose head is its embedding, listed in the order head, embedding, norm."""
+
+    def __init__(self):
+        self.head = nn.Linear(3, 5, bias=False)
+        self.embedding = nn.Embedding(5, 3)
+        self.embedding.weight = self.head.weight
+        self.norm = nn.LayerNorm(3)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, ids):
+        return self.head(self.drop(self.norm(self.embedding(ids))))
+
+
+IDS = np.array([[0, 1, 1], [4, 1, 2]])
+
+
+# Names
+
+
+def test_parameters_are_named_by_attributes_in_the_order_of_assignment():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.ModuleList([nn.LayerNorm(4), nn.Linear(4, 2, bias=False)]))
+    assert [name for name, _ in model.named_parameters()] == [
+        "0.weight",
+        "0.bias",
+        "2.0.weight",
+        "2.0.bias",
+        "2.1.weight",
+    ]
+    assert model.num_parameters() == 12 + 4 + 4 + 4 + 8
+
+
+def test_a_tied_parameter_is_listed_once():
+    assert [name for name, _ in Tied().named_parameters()] == ["head.weight", "norm.weight", "norm.bias"]
+
+
+def test_a_tied_parameter_gets_the_gradients_of_both_uses():
+    model, untied = Tied().eval(), Tied().eval()
+    untied.set_parameters(model.get_parameters())
+    untied.embedding.weight = Parameter(model.head.weight.data.copy())
+    for m in (model, untied):
+        m(IDS).sum().backward()
+    expected = untied.head.weight.grad + untied.embedding.weight.grad
+    np.testing.assert_allclose(model.head.weight.grad, expected, atol=1e-6)
+
+
+def test_module_lists_can_be_measured_indexed_and_looped_over():
+    modules = nn.ModuleList(nn.Linear(1, n) for n in (1, 2, 3))
+    assert len(modules) == 3
+    assert modules[-1] is list(modules)[2]
+
+
+def test_repr_shows_the_tree_with_settings_shapes_and_counts():
+    lines = repr(nn.Sequential(nn.Linear(3, 1000), nn.Dropout(0.25))).splitlines()
+    assert lines == [
+        "Sequential()  4,000 parameters",
+        "  0: Linear()  4,000 parameters  weight [1000, 3]  bias [1000]",
+        "  1: Dropout(p=0.25)",
+    ]
+
+
+def test_a_module_without_forward_says_so():
+    with pytest.raises(TypeError, match="ModuleList has no forward"):
+        nn.ModuleList()(X)
+
+
+# State
+
+
+def test_state_goes_out_and_in_unchanged():
+    model, other = Tied().eval(), Tied().eval()
+    assert (model(IDS).data != other(IDS).data).any()
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(model(IDS).data, other(IDS).data)
+
+
+def test_the_state_is_a_copy():
+    model = nn.Linear(3, 2)
+    model.state_dict()["weight"][...] = 7.0
+    assert not (model.weight.data == 7.0).any()
+
+
+def test_loading_writes_in_place_so_that_ties_and_views_stay():
+    model = Tied()
+    array, parameter = model.head.weight.data, model.head.weight
+    view = array[1:3]
+    state = {name: np.full_like(value, 2.0) for name, value in model.state_dict().items()}
+    model.set_parameters(state)
+    assert model.head.weight is parameter
+    assert model.embedding.weight is parameter
+    assert parameter.data is array
+    assert (view == 2.0).all()
+
+
+def test_loading_keeps_the_dtype():
+    model = nn.Linear(3, 2)
+    model.load_state_dict({name: value.astype(np.float64) for name, value in model.state_dict().items()})
+    assert model.weight.dtype == np.float32
+
+
+def test_a_state_that_does_not_fit_is_listed_in_full_and_changes_nothing():
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2), nn.Linear(2, 2))
+    before = model.state_dict()
+    state = {name: value + 1.0 for name, value in before.items()}
+    del state["0.bias"], state["1.weight"]
+    state |= {"3.weight": X, "extra": X, "2.weight": X}
+    with pytest.raises(InputError) as raised:
+        model.load_state_dict(state)
+    assert str(raised.value) == (
+        "the weights do not fit Sequential: missing: 0.bias, 1.weight; unexpected: 3.weight, extra; "
+        "of the wrong shape: 2.weight (got [4, 3], expected [2, 2])"
+    )
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_deep_copy_shares_nothing_and_keeps_ties():
+    model = Tied().eval()
+    twin = copy.deepcopy(model)
+    assert twin.embedding.weight is twin.head.weight
+    twin(IDS).sum().backward()
+    assert twin.head.weight.grad is not None
+    assert model.head.weight.grad is None
+    twin.head.weight.data += 1.0
+    assert (twin.head.weight.data != model.head.weight.data).all()
+
+
+def test_astype_converts_every_parameter():
+    assert {p.dtype for p in Tied().astype(np.float64).parameters()} == {np.dtype(np.float64)}
+
+
+# Modes
+
+
+def test_train_and_eval_reach_every_module_inside():
+    model = nn.Sequential(nn.ModuleList([nn.Dropout()]), nn.EncoderLayer(4, 2, 8, dropout=0.1))
+    for mode in (False, True):
+        assert model.train(mode) is model
+        assert {module.training for _, module in model.named_modules()} == {mode}
+    assert {module.training for _, module in model.eval().named_modules()} == {False}
+
+
+def test_frozen_parameters_get_no_gradient_until_they_are_thawed():
+    model = Tied().freeze("norm")
+    model(IDS).sum().backward()
+    assert model.norm.weight.grad is None
+    assert model.norm.bias.grad is None
+    assert model.head.weight.grad is not None
+    model.unfreeze("norm.bias")
+    model(IDS).sum().backward()
+    assert model.norm.bias.grad is not None
+    assert model.norm.weight.grad is None
+
+
+def test_freezing_takes_whole_names_only():
+    model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(11)))
+    model.freeze("1")
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["1.weight", "1.bias"]
+
+
+def test_everything_freezes_when_no_name_is_given():
+    assert not any(p.requires_grad for p in Tied().freeze().parameters())
+
+
+def test_freezing_an_unknown_name_is_an_error():
+    with pytest.raises(InputError, match="no parameter of Tied is named 'nrom' or lies under it"):
+        Tied().freeze("nrom")
+
+
+def test_zero_grad_forgets():
+    model = nn.Linear(3, 2)
+    model(X).sum().backward()
+    model.zero_grad()
+    assert model.weight.grad is None
+
+
+# Calling, and backward on a module
+
+
+def test_float64_arrays_enter_a_float32_layer_as_float32():
+    layer = nn.Linear(3, 2)
+    assert layer(X.astype(np.float64)).dtype == np.float32
+    with no_grad():
+        assert layer(X.astype(np.float64)).dtype == np.float32
+
+
+def test_float32_arrays_enter_a_float64_layer_as_float64():
+    assert nn.Linear(3, 2).astype(np.float64)(X).dtype == np.float64
+
+
+def test_backward_returns_the_input_gradient_and_adds_to_the_parameters():
+    layer, dy = nn.Linear(3, 2), np.ones((4, 2), np.float32)
+    for calls in (1, 2):
+        layer(X)
+        dx = layer.backward(dy)
+        np.testing.assert_allclose(dx, dy @ layer.weight.data, rtol=1e-6)
+        np.testing.assert_allclose(layer.weight.grad, calls * dy.T @ X, rtol=1e-5)
+        np.testing.assert_allclose(layer.bias.grad, calls * 4.0)
+
+
+def test_backward_stops_at_the_input_of_the_module():
+    x = Tensor(X, requires_grad=True)
+    layer = nn.Linear(3, 2)
+    y = layer(x * 2.0)
+    dx = layer.backward(np.ones(y.shape))
+    np.testing.assert_allclose(dx, np.ones(y.shape) @ layer.weight.data, rtol=1e-6)
+    assert x.grad is None
+
+
+def test_layers_can_be_pulled_back_one_after_the_other():
+    first, second = nn.Linear(3, 4), nn.Linear(4, 2)
+    whole = nn.Sequential(first, second)
+    dy = np.random.default_rng(1).standard_normal((4, 2)).astype(np.float32)
+    whole(X)
+    expected = whole.backward(dy)
+    whole.zero_grad()
+    second(first(X).data)
+    np.testing.assert_allclose(first.backward(second.backward(dy)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_backward_needs_a_call_of_the_module_itself():
+    whole = nn.Sequential(nn.Linear(3, 2))
+    with pytest.raises(InputError, match=r"Sequential\.backward needs a call of this Sequential itself"):
+        whole.backward(np.ones((4, 2)))
+    whole(X)
+    with pytest.raises(InputError, match=r"Linear\.backward needs a call"):
+        whole[0].backward(np.ones((4, 2)))
+
+
+def test_backward_twice_needs_two_calls():
+    layer = nn.Linear(3, 2)
+    layer(X)
+    layer.backward(np.ones((4, 2)))
+    with pytest.raises(InputError, match="needs a call"):
+        layer.backward(np.ones((4, 2)))
+
+
+def test_a_module_may_return_something_else_than_tensors():
+    class Shape(nn.Module):
+        def forward(self, x):
+            return x.shape
+
+    assert Shape()(X) == (4, 3)
+
+
+# bind
+
+
+def test_bind_is_a_pure_function_of_its_parameters():
+    model = Tied().eval()
+    before = model.state_dict()
+    zeros = {name: np.zeros_like(value) for name, value in before.items()}
+    bound = model.bind(zeros)
+    assert not np.any(bound(IDS))  # arrays in, an array out
+    assert model(IDS).data.any()
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_gradients_flow_through_bound_tensors_and_not_to_the_original():
+    model = Tied().eval()
+    state = {name: Tensor(value, requires_grad=True) for name, value in model.state_dict().items()}
+    found = gradients((model.bind(state)(IDS) * 1.0).sum(), list(state.values()))
+    model(IDS).sum().backward()
+    for ours, parameter in zip(found, model.parameters(), strict=True):
+        np.testing.assert_allclose(ours, parameter.grad, rtol=1e-6)
+    before = model.head.weight.grad.copy()
+    model.bind(state)(IDS).sum().backward()
+    np.testing.assert_array_equal(model.head.weight.grad, before)
+
+
+def test_gradients_flow_through_bound_tensors_inside_recomputation():
+    layer = nn.Linear(3, 2)
+    weight = Tensor(layer.weight.data, requires_grad=True)
+    bound = layer.bind({"weight": weight})
+    out = recompute(bound, Tensor(X), parameters=list(bound.parameters()))
+    np.testing.assert_allclose(gradients(out, [weight], np.ones((4, 2)))[0], np.ones((2, 4)) @ X, rtol=1e-5)
+
+
+def test_bind_computes_with_tensors_that_were_computed_themselves():
+    layer, scale = nn.Linear(3, 2), Tensor(np.float32(3.0), requires_grad=True)
+    bound = layer.bind({"weight": ops.mul(layer.weight.data, scale)})
+    (dscale,) = gradients(bound(X).sum(), [scale])
+    assert dscale == pytest.approx((X @ layer.weight.data.T).sum(), rel=1e-4)
+
+
+def test_names_that_are_not_bound_keep_their_own_parameter():
+    layer = nn.Linear(3, 2)
+    bound = layer.bind({"bias": np.full(2, 5.0, np.float32)})
+    np.testing.assert_allclose(bound(X).data, X @ layer.weight.data.T + 5.0, rtol=1e-5)
+
+
+def test_binding_an_unknown_name_is_an_error():
+    with pytest.raises(InputError, match=r"Tied has no parameters named embedding\.weight"):
+        Tied().bind({"embedding.weight": np.zeros((5, 3))})
+
+
+# Initialisers
+
+
+def test_initialisers_draw_float32_with_the_promised_spread():
+    generator = random.generator(1)
+    normal = nn.init.normal(300, 200, std=0.02, generator=generator).data
+    xavier = nn.init.xavier_uniform(300, 200, generator=generator).data
+    assert normal.dtype == xavier.dtype == np.float32
+    assert normal.std() == pytest.approx(0.02, rel=0.02)
+    assert abs(xavier).max() == pytest.approx(np.sqrt(6.0 / 500.0), rel=0.01)
+    assert abs(xavier).max() <= np.sqrt(6.0 / 500.0)
+
+
+def test_the_same_generator_gives_the_same_weights():
+    first, second, other = (nn.Linear(3, 2, generator=random.generator(seed)).weight.data for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, second)
+    assert (first != other).any()

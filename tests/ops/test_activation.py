@@ -1,0 +1,93 @@
+import math
+
+import numpy as np
+import pytest
+
+from numformer import Tensor, gradients, ops
+from numformer.testing import check_gradients
+
+ACTIVATIONS = {
+    "relu": ops.relu,
+    "tanh": ops.tanh,
+    "sigmoid": ops.sigmoid,
+    "silu": ops.silu,
+    "gelu_tanh": ops.gelu,
+    "gelu_exact": lambda x: ops.gelu(x, approximate="none"),
+}
+every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
+LIMITS = {"tanh": (1.0, -1.0), "sigmoid": (1.0, 0.0)}  # at +large and -large; the others tend to x and to 0
+
+
+def pull(op, x, dy=None):
+    leaf = Tensor(x, requires_grad=True)
+    y = op(leaf)
+    return y.data, gradients(y, [leaf], np.ones_like(x) if dy is None else dy)[0]
+
+
+@every_activation
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [30.0, 1e4, 1e10])
+def test_far_tails_are_flat_or_the_identity(name, dtype, size):
+    y, slope = pull(ACTIVATIONS[name], np.array([size, -size], dtype))
+    np.testing.assert_allclose(y, LIMITS.get(name, (size, 0.0)), atol=1e-6, rtol=1e-6)
+    np.testing.assert_allclose(slope, (0.0 if name in LIMITS else 1.0, 0.0), atol=1e-6)
+
+
+@every_activation
+def test_the_slope_is_taken_at_x(name):
+    x = np.linspace(-4.0, 4.0, 90)  # not at 0, where relu has a corner
+    check_gradients(ACTIVATIONS[name], x)
+    _, slope = pull(ACTIVATIONS[name], x)
+    numeric = (ACTIVATIONS[name](x + 1e-6) - ACTIVATIONS[name](x - 1e-6)) / 2e-6
+    np.testing.assert_allclose(slope, numeric, atol=1e-8)
+
+
+def test_exact_gelu_in_float32_is_within_two_roundings_of_erf():
+    x = np.linspace(-8.0, 8.0, 20_001, dtype=np.float32)
+    exact = np.array([0.5 * v * (1.0 + math.erf(v / math.sqrt(2.0))) for v in x.tolist()])
+    error = abs(ops.gelu(x, approximate="none") - exact) / np.maximum(1.0, abs(exact))
+    assert error.max() < 2.4e-7  # two units in the last place of 1
+
+
+def test_the_two_forms_of_gelu_differ():
+    x = np.linspace(-3.0, 3.0, 101)
+    difference = abs(ops.gelu(x) - ops.gelu(x, approximate="none")).max()
+    assert 1e-5 < difference < 1e-3
+
+
+def test_gelu_cuts_large_inputs_into_blocks_that_change_nothing():
+    x = np.random.default_rng(0).standard_normal((3, 70_000)).astype(np.float32)
+    y, slope = pull(ops.gelu, x)
+    for row in range(3):
+        expected = pull(ops.gelu, x[row, -100:])
+        np.testing.assert_allclose(y[row, -100:], expected[0], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(slope[row, -100:], expected[1], rtol=1e-6, atol=1e-7)
+
+
+def test_activations_take_transposed_arrays():
+    x = np.random.default_rng(0).standard_normal((4, 6))
+    for op in ACTIVATIONS.values():
+        for ours, expected in zip(pull(op, x.T), pull(op, np.ascontiguousarray(x.T)), strict=True):
+            np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("op", [ops.softmax, ops.log_softmax], ids=lambda op: op.name)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_ignores_a_common_shift_however_large(op, dtype):
+    x = np.array([[1.0, 2.0, 4.0], [-1.0, 0.0, 0.5]], dtype)
+    for shift in (1e4, -1e4):
+        for ours, expected in zip(pull(op, x + dtype(shift), x), pull(op, x, x), strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_of_a_huge_gap_is_one_hot(dtype):
+    np.testing.assert_array_equal(ops.softmax(np.array([800.0, 1.0, -1e4], dtype)), [1.0, 0.0, 0.0])
+    np.testing.assert_array_equal(ops.log_softmax(np.array([800.0, 0.0, -1e4], dtype)), [0.0, -800.0, -10800.0])
+
+
+def test_softmax_gradient_has_its_cross_terms():
+    x = np.array([0.3, -1.2, 2.0])
+    p = ops.softmax(x)
+    jacobian = np.stack([pull(ops.softmax, x, row)[1] for row in np.eye(3)])
+    np.testing.assert_allclose(jacobian, np.diag(p) - np.outer(p, p), atol=1e-15)
