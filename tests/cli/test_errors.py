@@ -77,14 +77,11 @@ def test_a_run_that_exists_asks_for_resume_or_overwrite(here, train, refused):
     refused(train, "the run run exists: continue it with --resume or replace it with --overwrite")
 
 
-@pytest.mark.parametrize(
-    ("options", "message"), [each for each in TRAIN if "out" not in each[0]], ids=lambda value: str(value)[:40]
-)
-def test_overwrite_destroys_nothing_when_the_input_is_wrong(
-    wrong_files, train, refused, snapshot, here, options, message
-):
+def test_overwrite_destroys_nothing_when_the_input_is_wrong(wrong_files, train, refused):
     train()
-    refused(lambda: train("--overwrite", **options), message)
+    for options, message in TRAIN:
+        if "out" not in options:
+            refused(lambda options=options: train("--overwrite", **options), message)
 
 
 def test_overwrite_replaces_a_run_and_leaves_other_files_alone(here, train):

@@ -1,5 +1,6 @@
 import json
 import math
+import signal
 import sys
 
 import numpy as np
@@ -167,14 +168,46 @@ def test_a_run_that_stopped_early_does_not_go_on_when_resumed(fit, tmp_path, mon
     assert same(weights, again)
 
 
+def interrupt_at(monkeypatch, step):
+    """Press Ctrl-C while a step runs."""
+    task = nf_tasks.language_model.LanguageModelTask
+    batch = task.batch
+
+    def interrupted_batch(self, number):
+        if number == step:
+            signal.raise_signal(signal.SIGINT)
+        return batch(self, number)
+
+    monkeypatch.setattr(task, "batch", interrupted_batch)
+
+
+def test_ctrl_c_keeps_the_step_without_an_evaluation_of_its_own(fit, tmp_path, monkeypatch):
+    """One would count for patience and best/, and a resumed run would end in other bytes."""
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        _, result, _ = fit(out=tmp_path / "run")
+    assert (result.step, result.stopped) == (4, "interrupted")
+    assert [line["step"] for line in lines_of(tmp_path / "run") if "val_loss" in line] == [3]
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed, result, _ = fit(out=tmp_path / "run", resume=True)
+    usual, expected, _ = fit(out=tmp_path / "usual")
+    assert same(resumed, usual)
+    assert (result.best_step, result.best_loss) == (expected.best_step, expected.best_loss)
+
+
+def test_ctrl_c_in_the_last_step_lets_the_run_finish(fit, monkeypatch):
+    interrupt_at(monkeypatch, 6)
+    assert fit()[1].stopped == "finished"
+
+
 @pytest.mark.parametrize("eval_every", [1, 100])
-def test_divergence_says_when_and_what_to_try_and_keeps_the_last_good_checkpoint(fit, tmp_path, eval_every):
+def test_divergence_says_when_and_what_to_try_and_keeps_the_last_good_checkpoint(fit, make_lm, tmp_path, eval_every):
     with pytest.raises(InputError, match=r"became (nan|inf) at step [12]: try a learning rate below 1e\+30") as caught:
         fit(out=tmp_path / "run", lr=1e30, eval_every=eval_every)
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "run") in str(caught.value)
-    kept = LanguageModel.load(tmp_path / "run")
-    assert all(np.isfinite(value).all() for value in kept.model.state_dict().values())
+    assert same(LanguageModel.load(tmp_path / "run").model.state_dict(), make_lm().model.state_dict())
     with pytest.raises(InputError, match="became"):
         fit(out=tmp_path / "run", lr=1e30, eval_every=eval_every, resume=True)
 

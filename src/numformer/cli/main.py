@@ -32,18 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 2 after wrong input, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(
-            encoding="utf-8", errors="surrogateescape"
-        )  # bytes that are not UTF-8 leave as they came
+        # Bytes that are not UTF-8 leave as they came.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
-        status = _dispatch(arguments)
-        sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the end
-        return status
+        try:
+            return _dispatch(arguments)
+        finally:
+            sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the end
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
+        if error.filename is None:  # it is stdout; what is left in its buffer has nowhere to go
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
             return 0
         return _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except MemoryError:
