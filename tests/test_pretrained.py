@@ -164,7 +164,7 @@ def test_a_config_without_inner_width_means_four_times_the_width(model, folder):
     wide = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=2, max_seq_len=4)
     save_model(wide, folder)
     edit_config(folder, n_inner=None)
-    assert load_model(folder).config.d_ff == 32
+    assert load_model(folder).config.ff_width == 32
 
 
 @pytest.mark.parametrize(

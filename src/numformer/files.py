@@ -1,29 +1,54 @@
 """Writing a file so that a reader finds either the old content or the new, never a part."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from numformer.errors import InputError
 
+TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # .NAME.PID.tmp
 
-def write_atomically(path: str | Path, content: bytes | str) -> None:
-    """Write `content` to `path` in one step, making its folder when needed; text is stored as UTF-8.
 
-    A crash or a full disk at any moment leaves an existing file as it was. Raises InputError when the file
-    cannot be written.
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path to write to, which takes the place of `path` in one step when the block succeeds.
+
+    A crash or a full disk at any moment leaves an existing file as it was. Raises InputError when the file cannot be
+    written.
     """
     path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the same folder, so that renaming is one step
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
+            yield temporary
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"could not write {path}: {error.strerror}") from error
+        raise InputError(f"could not write {path}: {error.strerror or error}") from error
+
+
+def write_atomically(path: str | Path, content: bytes | str) -> None:
+    """Write `content` to `path` in one step, making its folder when needed; text is stored as UTF-8.
+
+    Raises InputError when that is impossible; an existing file is then left as it was.
+    """
+    try:
+        data = content.encode() if isinstance(content, str) else content
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path} would hold text that is not valid Unicode: {error.object[:60]!r}") from None
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def remove_temporaries(folder: Path, names: tuple[str, ...]) -> None:
+    """Delete what processes that were killed left of writing files of these names, in `folder` and the folders in it."""
+    for path in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+        match = TEMPORARY.fullmatch(path.name)
+        if match and match[1] in names:
+            path.unlink(missing_ok=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from numformer.errors import InputError
-from numformer.files import write_atomically
+from numformer.files import replacing, write_atomically
 from numformer.models import GPT
 
 MODELS = {"gpt2": GPT}
@@ -50,14 +51,26 @@ def _to_disk(model: Any, name: str, value: np.ndarray) -> np.ndarray:
 
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     """Write arrays and one metadata entry in one step; equal content gives equal bytes."""
-    from safetensors.numpy import save
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
 
     assert len(metadata) <= 1, "safetensors writes several entries in random order"
-    write_atomically(path, save({name: np.asarray(value, order="C") for name, value in tensors.items()}, metadata))
+    with replacing(path) as temporary:
+        try:
+            save_file({name: np.asarray(value, order="C") for name, value in tensors.items()}, temporary, metadata)
+        except SafetensorError as error:
+            reason = re.sub(r".*I/O error: | \(os error \d+\)", "", str(error))
+            raise InputError(f"could not write {path}: {reason}") from None
+        temporary.chmod(_default_mode(path.parent))
+
+
+def _default_mode(folder: Path) -> int:
+    """Return the permissions of a file made in the ordinary way; safetensors gives them to the owner alone."""
+    return folder.stat().st_mode & 0o666
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the arrays and the metadata of a file; raises InputError when it is missing, damaged or not float32."""
+    """Return the arrays and the metadata of a file; raises InputError when it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():

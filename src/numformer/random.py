@@ -13,9 +13,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from numformer.errors import InputError
+
 
 def generator(*key: int) -> np.random.Generator:
-    """Return the generator that belongs to a key of non-negative integers."""
+    """Return the generator that belongs to a key of non-negative integers; raises InputError for a negative one."""
+    if min(key, default=0) < 0:
+        raise InputError(f"a seed must be at least 0, got {min(key)}")
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence((len(key), *key))))
 
 

@@ -23,6 +23,7 @@ from numformer.errors import InputError
 from numformer.shapes import check_shapes, parse_shape_lines
 from numformer.tensor import Edge, Tensor
 
+SEEN_LIMIT = 1024  # combinations of shapes that an op remembers to have checked
 _order = itertools.count()
 
 
@@ -78,7 +79,7 @@ class Op:
         """Run the op, and record it when an argument requires a gradient."""
         while args and args[-1] is None:  # an optional argument that is not there
             args = args[:-1]
-        arrays = [a.data if isinstance(a, Tensor) else a for a in args]
+        arrays = [_as_array(a) for a in args]
         edges = [a.edge if _state.recording and isinstance(a, Tensor) else None for a in args]
         self._check(tuple(arrays))
         needs = tuple([edge is not None for edge in edges])
@@ -108,10 +109,18 @@ class Op:
         key = tuple([(a.shape, a.dtype.kind) if isinstance(a, np.ndarray) else None for a in arrays])
         if key not in self._seen:
             check_shapes(self.name, self.shape_lines, arrays)
+            if len(self._seen) >= SEEN_LIMIT:
+                self._seen.clear()
             self._seen.add(key)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+
+def _as_array(value: Any) -> Any:
+    return (
+        Tensor(value).data if isinstance(value, (list, tuple)) else value.data if isinstance(value, Tensor) else value
+    )
 
 
 OPS: dict[str, Op] = {}
@@ -165,7 +174,7 @@ def gradients(output: Tensor, wanted: Sequence[Tensor], grad: Any = None) -> lis
     which may be left out for a scalar. The graph between them is used up. Nothing is written to any tensor; the results
     may share memory. Raises InputError when there is nothing to differentiate or `grad` has another shape.
     """
-    found = _walk(output, grad, stop={tensor.edge[0] for tensor in wanted if tensor.edge})
+    found = _walk(output, grad, stop={tensor.edge for tensor in wanted if tensor.edge})
     return [found.get(tensor.edge) if tensor.edge else None for tensor in wanted]
 
 
@@ -176,7 +185,7 @@ def leaf_gradients(output: Tensor, grad: Any = None) -> list[tuple[Tensor, np.nd
     return [(leaf, value) for leaf, value in alive if leaf is not None]
 
 
-def _walk(output: Tensor, grad: Any, stop: set[Node]) -> dict[Edge, np.ndarray]:
+def _walk(output: Tensor, grad: Any, stop: set[Edge]) -> dict[Edge, np.ndarray]:
     """Pull `grad` back from `output`, youngest node first, and return what reached leaves and `stop` nodes."""
     grads: dict[Edge, np.ndarray] = {}
     owned: set[Edge] = set()  # sums made here; all other gradients may be shared and are never written to
@@ -187,11 +196,14 @@ def _walk(output: Tensor, grad: Any, stop: set[Node]) -> dict[Edge, np.ndarray]:
     queued = {output.edge[0]}
     while queue:
         _, node = heapq.heappop(queue)
-        if node.leaf is not None or node in stop:
+        if node.leaf is not None:
+            continue
+        edges = [(node, index) for index in range(node.num_outputs)]
+        dys = [None if edge in stop else grads.pop(edge, None) for edge in edges]
+        if all(dy is None for dy in dys):
             continue
         if node.vjp is None:
             raise InputError(f"the graph behind {node.name} was used up by an earlier backward; run the forward again")
-        dys = [grads.pop((node, index), None) for index in range(node.num_outputs)]
         pulled, parents = node.vjp(*dys), node.parents
         node.vjp, node.parents = None, ()  # frees what the pullback kept
         for edge, value in zip(parents, pulled if isinstance(pulled, tuple) else (pulled,), strict=True):

@@ -60,10 +60,12 @@ def check_gradients(
         analytic = 0.0 if grad is None else float(np.vdot(grad, direction))
         original = leaf.data.copy()
         values = []
-        for sign in (1.0, -1.0):
-            leaf.data[...] = original + sign * epsilon * direction
-            values.append(weighted_sum().item())
-        leaf.data[...] = original
+        try:
+            for sign in (1.0, -1.0):
+                leaf.data[...] = original + sign * epsilon * direction
+                values.append(weighted_sum().item())
+        finally:
+            leaf.data[...] = original
         numeric = (values[0] - values[1]) / (2.0 * epsilon)
         error = abs(analytic - numeric) / max(abs(analytic), abs(numeric), 1e-3)
         if not error <= tolerance:

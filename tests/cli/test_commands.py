@@ -9,6 +9,7 @@ import pytest
 
 from numformer.cli.main import COMMANDS
 from numformer.cli.train import _from_file
+from numformer.pretrained import load_model
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
@@ -53,7 +54,7 @@ def test_a_text_without_newlines_is_trained_on_and_sampled(here, train):
 def test_d_ff_follows_the_width_unless_it_is_given(here, train):
     def d_ff_of(**options):
         assert train("--overwrite", train__steps=0, **options).status == 0
-        return tomllib.loads((here / "run" / "run.toml").read_text())["model"]["d_ff"]
+        return load_model(here / "run").config.ff_width
 
     assert d_ff_of() == 64
     assert d_ff_of(model__d_ff=24) == 24

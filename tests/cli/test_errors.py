@@ -98,7 +98,7 @@ def test_overwrite_replaces_a_run_and_leaves_other_files_alone(here, train):
     [
         (["--overwrite"], "--resume continues the run and --overwrite replaces it: choose one"),
         (["--config=text.txt"], "--resume takes its options from the run: leave out --config"),
-        (["--optim.lr=0.5"], "cannot resume: lr is 0.5, but the run has 0.001"),
+        (["--optim.eps=0.5"], "cannot resume: eps is 0.5, but the run has 1e-08"),
         (["--model.d-model=32"], "cannot resume: d_model is 32, but the run has 16"),
         (["--valid-fraction=0.3"], "cannot resume: valid_fraction is 0.3, but the run has 0.1"),
         (["--data=nowhere.txt"], "there is no file nowhere.txt"),

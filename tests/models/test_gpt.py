@@ -234,7 +234,9 @@ def test_one_training_step_makes_no_float64_anywhere(monkeypatch):
 
 def test_settings_come_as_a_config_or_as_keywords():
     assert GPT(GPTConfig(**SMALL)).config == GPT(**SMALL).config
-    assert GPTConfig(vocab_size=5, d_model=8).d_ff == 32
+    assert GPTConfig(vocab_size=5, d_model=8).ff_width == 32
+    with pytest.raises(InputError, match="not both; got a config and d_model"):
+        GPT(GPTConfig(**SMALL), d_model=8)
 
 
 def test_the_config_survives_the_way_to_disk_and_back():

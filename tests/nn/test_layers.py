@@ -185,7 +185,7 @@ def test_a_linear_layer_is_x_times_weight_transposed_plus_bias(randomise):
 def test_feed_forward_widens_activates_and_narrows(name, randomise):
     layer, x = randomise(nn.FeedForward(D, 12, activation=name)), draw(2, 3, D)
     hidden = x @ layer.linear1.weight.data.T + layer.linear1.bias.data
-    activated = nn.layers.activation(name)(hidden).data
+    activated = nn.layers.make_activation(name)(hidden).data
     np.testing.assert_allclose(layer(x).data, activated @ layer.linear2.weight.data.T + layer.linear2.bias.data)
 
 

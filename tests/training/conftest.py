@@ -30,7 +30,7 @@ def fit(make_lm):
     """Make and fit a tiny model, and return its weights by name, the result and the model."""
 
     def run(text=None, model=None, **settings):
-        lm = make_lm(text, **(model or {}))
+        lm = make_lm(text, seed=settings.get("seed", 0), **(model or {}))
         result = lm.fit(**{"steps": 6, "batch_size": 8, "shards": 2, "eval_every": 3, "progress": False} | settings)
         return lm.model.state_dict(), result, lm
 

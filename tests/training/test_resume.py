@@ -159,8 +159,8 @@ def test_a_line_of_metrics_cut_off_by_a_kill_is_dropped(fit, run, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"lr": 0.5}, "lr is 0.5, but the run has 0.001"),
-        ({"shards": 1}, "shards is 1, but the run has 2"),
+        ({"optimizer": "adam"}, "optimizer is 'adam', but the run has 'adamw'"),
+        ({"shards": 3}, "shards is 3, but the run has 2"),
         ({"seed": 1}, "seed is 1, but the run has 0"),
         ({"batch_size": 8}, "batch_size is 8, but the run has 4"),
         ({"model": {"d_model": 32}}, "d_model is 32, but the run has 16"),

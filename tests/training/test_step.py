@@ -162,10 +162,11 @@ def test_every_array_of_a_step_is_float32():
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "accumulation", "threads", "shards"), [(32, 1, 2, 2), (3, 1, 8, 3), (8, 4, 8, 2), (8, 8, 2, 1)]
+    ("batch_size", "accumulation", "cores", "shards"), [(32, 1, 2, 2), (3, 1, 8, 3), (8, 4, 8, 2), (8, 8, 2, 1)]
 )
-def test_shards_are_one_per_thread_as_far_as_the_batch_can_be_cut(batch_size, accumulation, threads, shards):
-    config = TrainConfig(batch_size=batch_size, accumulation=accumulation, threads=threads)
+def test_shards_are_one_per_core_as_far_as_the_batch_can_be_cut(batch_size, accumulation, cores, shards, monkeypatch):
+    monkeypatch.setattr("numformer.training.config.num_cores", lambda: cores)
+    config = TrainConfig(batch_size=batch_size, accumulation=accumulation, threads=1)
     assert config.num_shards == shards
     assert dataclasses.replace(config, shards=1).num_shards == 1
 

@@ -18,7 +18,7 @@ class Evaluate:
     """Print the loss (nats per token), the perplexity and the number of tokens as one JSON object."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a Hugging Face GPT-2."""
+    """Folder of a run, of its best/, or of a saved model."""
     data: str | None = None
     """Text file or known text; the run's own held-out text when not given."""
     max_windows: int | None = None

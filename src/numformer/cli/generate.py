@@ -20,7 +20,7 @@ class Generate(SamplingConfig):
     """Continue a prompt with a trained model; the text goes to stdout as it is made."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a Hugging Face GPT-2."""
+    """Folder of a run, of its best/, or of a saved model."""
     prompt: str = ""
     """Text to continue."""
     max_new_tokens: int = 200

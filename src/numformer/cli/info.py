@@ -18,7 +18,7 @@ class Info:
     """Describe a run or a saved model: its shape, its tokenizer, how its training went, its files."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a Hugging Face GPT-2."""
+    """Folder of a run, of its best/, or of a saved model."""
     layers: bool = False
     """Also list every layer with its parameters."""
 
@@ -38,7 +38,10 @@ def _rows(lm: LanguageModel, folder: Path) -> list[tuple[str, Any]]:
     config, tokenizer = lm.model.config, lm.tokenizer
     rows: list[tuple[str, Any]] = [
         ("model", f"{type(lm.model).__name__}, {lm.model.num_parameters():,} parameters"),
-        ("shape", f"{config.num_layers} layers, width {config.d_model}, {config.num_heads} heads, d_ff {config.d_ff}"),
+        (
+            "shape",
+            f"{config.num_layers} layers, width {config.d_model}, {config.num_heads} heads, d_ff {config.ff_width}",
+        ),
         ("context", f"{config.max_seq_len} tokens"),
         ("tokenizer", f"{type(tokenizer).__name__}, {tokenizer.vocab_size} tokens"),
     ]

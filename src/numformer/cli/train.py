@@ -42,7 +42,7 @@ class TrainLM:
     """Share of the text that is held out at its end."""
     sample: int = 300
     """Tokens of sample text to print at the end."""
-    model: GPTConfig = field(default_factory=lambda: _with_d_ff(GPTConfig(), None))
+    model: GPTConfig = field(default_factory=GPTConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -119,12 +119,4 @@ def _from_file(path: Path) -> TrainLM:
     values: dict[str, Any] = read_toml(path)
     if values.get("task", "lm") != "lm":
         raise InputError(f"{path} is for the task {values['task']!r}, not lm")
-    options = from_plain(TrainLM, {key: value for key, value in values.items() if key not in NOT_OPTIONS}, str(path))
-    _with_d_ff(options.model, values.get("model", {}).get("d_ff"))
-    return options
-
-
-def _with_d_ff(config: GPTConfig, d_ff: int | None) -> GPTConfig:
-    """Make None of a d_ff that was not given, so that it follows the d_model of the command line."""
-    config.d_ff = d_ff
-    return config
+    return from_plain(TrainLM, {key: value for key, value in values.items() if key not in NOT_OPTIONS}, str(path))

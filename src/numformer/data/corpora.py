@@ -2,6 +2,7 @@
 
 import os
 import platform
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,11 +64,15 @@ def find_corpus(data: str | Path) -> Path:
     Raises InputError when it is neither, and for a text that has to be fetched first.
     """
     path = Path(data)
-    if path.exists():
-        return path
     corpus = CORPORA.get(str(data))
+    try:
+        if path.is_file() or (corpus is None and path.exists()):
+            return path
+    except OSError:  # a name that no file can have
+        corpus = None
     if corpus is None:
-        raise InputError(f"there is no file {data}, and no text of that name (known are {', '.join(CORPORA)})")
+        name = textwrap.shorten(str(data), 120)
+        raise InputError(f"there is no file {name}, and no text of that name (known are {', '.join(CORPORA)})")
     if not corpus.url:
         return fetch(corpus.name)
     file = _file(corpus, cache_folder())

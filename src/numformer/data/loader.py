@@ -19,7 +19,10 @@ class TensorDataset:
     """
 
     def __init__(self, *arrays: ArrayLike) -> None:
-        self.arrays = tuple(np.asarray(array) for array in arrays)
+        try:
+            self.arrays = tuple(np.asarray(array) for array in arrays)
+        except ValueError as error:
+            raise InputError(f"a TensorDataset needs arrays of rows of one length: {error}") from None
         shapes = [array.shape for array in self.arrays]
         if not shapes or () in shapes or len({shape[0] for shape in shapes}) > 1:
             raise InputError(f"a TensorDataset needs arrays of one length, got the shapes {shapes}")

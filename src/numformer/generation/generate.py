@@ -33,13 +33,13 @@ def generate(
 
     `settings` are the fields of SamplingConfig (temperature, top_k, top_p, min_p, repetition_penalty). A row ends after
     `max_new_tokens`, after a token of `stop_ids`, or when `on_token(row, id)` returns True. Only ids below `vocab_size`
-    are chosen, where it is given. Row r draws from the generator
-    of (seed, r), so its result does not depend on the other rows, nor on the cache. The model runs in evaluation mode.
+    are chosen, where it is given. Row r draws from the generator of (seed, r), so its result does not depend on the other
+    rows, nor on the cache. The model runs in evaluation mode.
     Past the context length the oldest half-context is dropped (see `numformer.generation.decoder`).
     Raises InputError for an empty prompt and for settings out of range.
     """
     sampling = sampling or SamplingConfig(**settings)
-    rows = [np.asarray(prompt).astype(np.intp).tolist() for prompt in prompts]
+    rows = [_as_ids(prompt) for prompt in prompts]
     if not rows or not all(rows):
         raise InputError("generation needs at least one prompt, and at least one token in every prompt")
     for name, value in (("max_new_tokens", max_new_tokens), ("seed", seed)):
@@ -55,6 +55,13 @@ def generate(
     finally:
         model.train(was_training)
     return [np.array(ids[:length]) for ids, length in zip(decoder.sequences, lengths, strict=True)]
+
+
+def _as_ids(prompt: Sequence[int] | np.ndarray) -> list[int]:
+    ids = np.asarray(prompt)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise InputError(f"a prompt must be a list of token ids, got {ids.dtype} of shape {ids.shape}")
+    return [int(token) for token in ids]
 
 
 def _extend(

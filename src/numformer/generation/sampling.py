@@ -30,7 +30,7 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         ranges = (
             ("temperature", 0 <= self.temperature < math.inf, "a finite number of at least 0"),
-            ("top_k", self.top_k >= 0, "a whole number of at least 0"),
+            ("top_k", isinstance(self.top_k, int) and self.top_k >= 0, "a whole number of at least 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
             ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a finite number above 0"),

@@ -9,7 +9,7 @@ from numformer.errors import InputError
 from numformer.nn.attention import check_heads
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class GPTConfig:
     """A decoder-only Transformer with the layout of GPT-2 (Radford et al. 2019)."""
 
@@ -44,6 +44,12 @@ class GPTConfig:
         "activation": "activation_function",
         "layer_norm_eps": "layer_norm_epsilon",
     }
+    fixed_on_disk: ClassVar[dict[str, Any]] = {
+        "tie_word_embeddings": True,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "add_cross_attention": False,
+    }
     activations_on_disk: ClassVar[dict[str, str]] = {
         "gelu_tanh": "gelu_new",
         "gelu": "gelu",
@@ -52,10 +58,10 @@ class GPTConfig:
     }
 
     def __post_init__(self) -> None:
-        if self.d_ff is None and isinstance(self.d_model, int):
-            self.d_ff = 4 * self.d_model
         for name in ("d_model", "num_heads", "num_layers", "d_ff", "max_seq_len"):
             value = getattr(self, name)
+            if name == "d_ff" and value is None:
+                continue
             if not isinstance(value, int) or not 1 <= value < 1 << 31:
                 raise InputError(f"{name} must be a positive whole number below 2**31, got {value!r}")
         if not isinstance(self.vocab_size, int) or not 0 <= self.vocab_size < 1 << 31:
@@ -68,6 +74,11 @@ class GPTConfig:
         if self.activation not in tuple(self.activations_on_disk):
             raise InputError(f"unknown activation {self.activation!r}: choose {', '.join(self.activations_on_disk)}")
 
+    @property
+    def ff_width(self) -> int:
+        """Width of the feed-forward layers."""
+        return self.d_ff or 4 * self.d_model
+
     def to_disk(self) -> dict[str, Any]:
         """Return the keys of a Hugging Face config.json."""
         keys = {there: getattr(self, here) for here, there in self.names_on_disk.items()}
@@ -77,7 +88,7 @@ class GPTConfig:
             "activation_function": self.activations_on_disk[self.activation],
             "embd_pdrop": self.dropout,
             "attn_pdrop": self.dropout,
-            "tie_word_embeddings": True,
+            **self.fixed_on_disk,
             "bos_token_id": None,
             "eos_token_id": None,
             "dtype": "float32",
@@ -89,6 +100,9 @@ class GPTConfig:
         missing = [key for key in ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions") if key not in keys]
         if missing:
             raise InputError(f"config.json lacks {', '.join(missing)}")
+        for key, supported in cls.fixed_on_disk.items():
+            if keys.get(key, supported) != supported:
+                raise InputError(f"config.json: {key}={keys[key]!r} is not supported, only {supported!r}")
         settings = {here: keys[there] for here, there in cls.names_on_disk.items() if there in keys}
         if "activation" in settings:
             known = {there: here for here, there in cls.activations_on_disk.items()}

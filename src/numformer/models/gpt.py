@@ -9,7 +9,7 @@ from numformer import ops, random
 from numformer.errors import InputError
 from numformer.models.config import GPTConfig
 from numformer.nn.attention import attend
-from numformer.nn.layers import Dropout, Embedding, LayerNorm, Linear, activation
+from numformer.nn.layers import Dropout, Embedding, LayerNorm, Linear, make_activation
 from numformer.nn.module import Module, ModuleList
 from numformer.tape import recompute
 
@@ -25,6 +25,8 @@ class GPT(Module):
     transposed_on_disk: ClassVar[tuple[str, ...]] = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 
     def __init__(self, config: GPTConfig | None = None, *, seed: int = 0, **settings: Any) -> None:
+        if config is not None and settings:
+            raise InputError(f"GPT takes a GPTConfig or its fields, not both; got a config and {', '.join(settings)}")
         self.config = config or GPTConfig(**settings)
         if self.config.vocab_size < 1:
             raise InputError(f"a GPT needs a vocab_size of at least 1, got {self.config.vocab_size}")
@@ -68,7 +70,7 @@ class GPTBackbone(Module):
         positions = self.wpe.weight[:length] if cache is None else self.wpe(cache.positions(length))
         x = self.drop(self.wte(tokens) + positions)
         for number, block in enumerate(self.h):
-            if self.recompute:
+            if self.recompute and cache is None:
                 x = recompute(block.forward, x, parameters=list(block.parameters()))
             else:
                 x = block(x, None if cache is None else cache.layer(number))
@@ -116,10 +118,9 @@ class MLP(Module):
     """The feed-forward network."""
 
     def __init__(self, config: GPTConfig, generator: Any) -> None:
-        assert config.d_ff is not None
-        self.c_fc = Linear(config.d_model, config.d_ff, std=0.02, generator=generator)
-        self.c_proj = Linear(config.d_ff, config.d_model, std=_residual_std(config), generator=generator)
-        self.act = activation(config.activation)
+        self.c_fc = Linear(config.d_model, config.ff_width, std=0.02, generator=generator)
+        self.c_proj = Linear(config.ff_width, config.d_model, std=_residual_std(config), generator=generator)
+        self.act = make_activation(config.activation)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Any) -> Any:

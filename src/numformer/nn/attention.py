@@ -27,7 +27,7 @@ class MultiHeadAttention(Module):
         bias: bool = True,
         generator: Any = None,
     ) -> None:
-        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads or num_heads
+        self.num_heads, self.num_kv_heads = num_heads, num_heads if num_kv_heads is None else num_kv_heads
         check_heads(d_model, num_heads, self.num_kv_heads)
         kv_width = d_model // num_heads * self.num_kv_heads
         self.q_proj = Linear(d_model, d_model, bias, generator=generator)

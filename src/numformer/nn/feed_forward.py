@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numformer.nn.layers import Dropout, Linear, activation
+from numformer.nn.layers import Dropout, Linear, make_activation
 from numformer.nn.module import Module
 
 
@@ -19,12 +19,9 @@ class FeedForward(Module):
     ) -> None:
         self.linear1 = Linear(d_model, d_ff, generator=generator)
         self.linear2 = Linear(d_ff, d_model, generator=generator)
-        self.activation = _activation(activation)
+        self.activation = make_activation(activation)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Any) -> Any:
         """Apply to every position."""
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
-
-
-_activation = activation

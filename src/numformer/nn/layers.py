@@ -97,7 +97,7 @@ class SiLU(Module):
 ACTIVATIONS = {"relu": ReLU, "gelu": lambda: GELU("none"), "gelu_tanh": GELU, "silu": SiLU}
 
 
-def activation(name: str) -> Module:
+def make_activation(name: str) -> Module:
     """Return the activation of that name; raises InputError for an unknown one."""
     if name not in ACTIVATIONS:
         raise InputError(f"unknown activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")

@@ -37,22 +37,25 @@ class Module:
         """Run `forward`; a call from outside any module is remembered for `backward`."""
         if _thread.inside_a_call:
             return self.forward(*args, **settings)
-        inputs = [self._as_input(value) for value in args]
+        self._call = None
+        args = tuple(self._as_input(value) for value in args)
+        settings = {name: self._as_input(value) for name, value in settings.items()}
         _thread.inside_a_call = True
         try:
-            output = self.forward(*inputs, **settings)
+            output = self.forward(*args, **settings)
         finally:
             _thread.inside_a_call = False
         first = output[0] if isinstance(output, tuple) else output
         if is_recording() and isinstance(first, Tensor):
-            self._call = ([placeholder(value) for value in inputs if isinstance(value, Tensor)], placeholder(first))
+            inputs = [placeholder(value) for value in (*args, *settings.values()) if isinstance(value, Tensor)]
+            self._call = (inputs, placeholder(first))
         return output
 
     def backward(self, grad: Any) -> Any:
         """Pull `grad`, the derivative of the loss by the output of the last call, back through that call.
 
         Adds to `.grad` of every parameter and returns the derivative by the floating-point input: an array, or a tuple
-        of them for several inputs. The call must have been the module's own, not one inside a larger module.
+        of them for several inputs, keywords last. The call must have been the module's own, not one inside a larger module.
         Raises InputError when there was no such call, or its graph was used up.
         """
         if self._call is None:
@@ -71,10 +74,11 @@ class Module:
         """Make a floating-point array a leaf of this module's dtype, so that its derivative can be asked for."""
         if getattr(value, "dtype", None) is None or value.dtype.kind != "f":
             return value
-        if isinstance(value, Tensor):
-            return value if value.requires_grad else Tensor(value.data, requires_grad=is_recording())
+        if isinstance(value, Tensor) and value.requires_grad:
+            return value
         dtype = next((p.dtype for p in self.parameters()), value.dtype)
-        return Tensor(value.astype(dtype, copy=False), requires_grad=is_recording())
+        array = value.data if isinstance(value, Tensor) else value
+        return Tensor(array.astype(dtype, copy=False), requires_grad=is_recording())
 
     # Names: a module's parameters and children are its attributes, in the order of assignment.
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -235,6 +239,7 @@ class Sequential(ModuleList):
 
 def _copy_with(module: Any, replaced: dict[int, Any]) -> Any:
     twin = copy.copy(module)
+    twin._call = None
     for name, value in vars(module).items():
         if isinstance(value, Module):
             setattr(twin, name, _copy_with(value, replaced))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from numformer.errors import InputError
 from numformer.ops.blocks import blocks
 from numformer.tape import needs_gradient, op
 
@@ -61,6 +62,8 @@ def gelu(x: np.ndarray, *, approximate: Literal["none", "tanh"] = "tanh") -> Any
 
     The derivative is taken at x, in the same cached block as the value, and kept in its place.
     """
+    if approximate not in ("none", "tanh"):
+        raise InputError(f"gelu: approximate must be none or tanh, got {approximate!r}")
     body = _gelu_tanh if approximate == "tanh" else _gelu_exact
     y = np.empty(x.shape, x.dtype)
     slope = np.empty(x.shape, x.dtype) if any(needs_gradient()) else None

@@ -246,8 +246,15 @@ def where(condition: np.ndarray, x: Any, y: Any) -> Any:
 
 
 def _operands(x: Any, y: Any) -> tuple[Any, Any]:
-    """Turn NumPy scalars into Python numbers, which leave float32 as it is."""
-    return tuple(a.item() if isinstance(a, np.generic) else a for a in (x, y))
+    """Return operands that leave a float32 array float32: scalars of NumPy become Python's, whole numbers are converted."""
+    x, y = (a.item() if isinstance(a, np.generic) else a for a in (x, y))
+    return _like(x, y), _like(y, x)
+
+
+def _like(x: Any, other: Any) -> Any:
+    if not isinstance(x, np.ndarray) or not isinstance(other, np.ndarray) or other.dtype.kind != "f":
+        return x
+    return x.astype(other.dtype) if x.dtype.kind in "iub" or (x.ndim == 0 and other.ndim > 0) else x
 
 
 def _unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

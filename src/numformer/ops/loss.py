@@ -27,6 +27,10 @@ def cross_entropy(
     is (1 - ε) on the target plus ε/V everywhere (Szegedy et al. 2016, arXiv:1512.00567). The gradient of the logits is
     softmax(logits) minus that distribution. Raises InputError for a target outside 0..V-1.
     """
+    if reduction not in ("mean", "sum"):
+        raise InputError(f"cross_entropy: reduction must be mean or sum, got {reduction!r}")
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise InputError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
     num_classes, dtype = logits.shape[1], logits.dtype
     real = targets != ignore_index
     count = int(np.count_nonzero(real))

@@ -71,9 +71,10 @@ class Optimizer:
         """Update one slice of weights and running averages in place; every subclass writes its own."""
         raise TypeError(f"{type(self).__name__} has no rule")
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Return copies of the running averages and the step count."""
-        return {**{slot: value.copy() for slot, value in self.state.items()}, "step_count": np.array(self.step_count)}
+    def state_dict(self, copy: bool = True) -> dict[str, np.ndarray]:
+        """Return the running averages (copies, or the arrays themselves) and the step count."""
+        averages = {slot: value.copy() if copy else value for slot, value in self.state.items()}
+        return {**averages, "step_count": np.array(self.step_count)}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Continue from a `state_dict`; raises InputError when it belongs to another optimizer or model."""

@@ -6,30 +6,25 @@ import dataclasses
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from numformer import ops
 from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig, TextStream, generate
 from numformer.models import GPT, GPTConfig
 from numformer.pretrained import load_model, save_model
-from numformer.random import generator
-from numformer.tape import no_grad
-from numformer.tensor import Tensor
+from numformer.tasks.language_model_task import LanguageModelTask, mean_loss
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, encode_text, load_tokenizer, save_tokenizer
 from numformer.training import FitResult, OptimConfig, RunFolder, TrainConfig, Trainer
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
+from numformer.training.settings import as_plain, check_same_run, sort_settings
 from numformer.training.workers import Workers, num_cores
 
-EVALUATION_BATCH = 32
 TOKENIZERS = ("characters", "bytes")
-FREE_ON_RESUME = {"steps", "eval_every", "eval_windows", "log_every", "patience", "threads"}
 
 
 class LanguageModel:
@@ -43,6 +38,7 @@ class LanguageModel:
         self.train_tokens: np.ndarray | None = None
         self.valid_tokens: np.ndarray | None = None
         self.source: dict[str, Any] = {}
+        self.seed = 0
 
     @classmethod
     def from_text(
@@ -62,6 +58,8 @@ class LanguageModel:
         `valid` is a file of held-out text; without it the last `valid_fraction` of the text is held out. `settings` are
         the fields of GPTConfig. Raises InputError when the text is missing, empty, unreadable or too short.
         """
+        if config is not None and settings:
+            raise InputError(f"give a config or its fields, not both; got a config and {', '.join(settings)}")
         config = config or GPTConfig(**settings)
         text = text if "\n" in str(text) else find_corpus(text)
         chosen = _choose_tokenizer(tokenizer, text)
@@ -76,14 +74,14 @@ class LanguageModel:
             train_tokens, valid_tokens = split_tokens(tokens, valid_fraction)
         TokenWindows(train_tokens, config.max_seq_len, "training text")  # complains when too short
         lm = cls(GPT(config, seed=seed), chosen)
-        lm.train_tokens = train_tokens
+        lm.seed, lm.train_tokens = seed, train_tokens
         lm.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
         lm.source = {
             "data": str(text.resolve()) if isinstance(text, Path) else "",
             "tokenizer": _tokenizer_name(tokenizer),
             **({} if valid is None else {"valid": str(find_corpus(valid).resolve())}),
             "valid_fraction": valid_fraction,
-            "crc32": zlib.crc32(valid_tokens.data, zlib.crc32(train_tokens.data)),
+            "crc32": _checksum(train_tokens, valid_tokens),
         }
         return lm
 
@@ -100,20 +98,27 @@ class LanguageModel:
     ) -> FitResult:
         """Train; `settings` are fields of TrainConfig and OptimConfig, such as steps, batch_size and lr.
 
-        With `out` the run is kept in that folder, from which `resume` continues it. Raises InputError when the folder
+        With `out` the run is kept in that folder, from which `resume` continues it. Without it, a second `fit` goes on
+        from the weights as they are, with a new optimizer and the same order of data. Raises InputError when the folder
         exists already, holds a run with other settings, or the loss stops being a number.
         """
-        train, optim = _settings(train or TrainConfig(), optim or OptimConfig(), settings)
-        train = dataclasses.replace(train, shards=train.num_shards)
         if self.train_tokens is None:
             raise InputError("this model has no text to train on: make it with LanguageModel.from_text")
+        train, optim = sort_settings(train or TrainConfig(seed=self.seed), optim or OptimConfig(), settings)
+        if train.seed != self.seed:
+            raise InputError(
+                f"seed is {train.seed}, but the model was made with seed={self.seed}: one seed decides both"
+            )
         folder = None if out is None else RunFolder(out)
-        run = {"task": "lm", **self.source}
-        run |= {name: _plain(part) for name, part in (("model", self.model.config), ("optim", optim), ("train", train))}
+        before = folder.read_settings() if folder and resume else {}
+        shards = train.shards or before.get("train", {}).get("shards") or train.num_shards
+        train = dataclasses.replace(train, shards=shards)
+        parts = {"model": self.model.config, "optim": optim, "train": train}
+        run = {"task": "lm", **self.source, **{name: as_plain(part) for name, part in parts.items()}}
         task = LanguageModelTask(self.model, self.tokenizer, self.train_tokens, self.valid_tokens, train)
         trainer = Trainer(task, train, optim, folder, progress)
         if folder and resume:
-            _check_same_run(folder.read_settings(), run)
+            check_same_run(before, run)
             trainer.resume()
             folder.describe(run, self.tokenizer)
         elif folder:
@@ -193,11 +198,14 @@ class LanguageModel:
         settings = run.read_settings()
         if not settings.get("data"):
             raise InputError(f"{run.settings_file} names no text file; name a text to evaluate on")
+        tokens = _encode(find_corpus(settings["data"]), self.tokenizer)
         if "valid" in settings:
-            self.valid_tokens = _encode(find_corpus(settings["valid"]), self.tokenizer)
+            train_tokens, valid_tokens = tokens, _encode(find_corpus(settings["valid"]), self.tokenizer)
         else:
-            tokens = _encode(find_corpus(settings["data"]), self.tokenizer)
-            _, self.valid_tokens = split_tokens(tokens, settings.get("valid_fraction", 0.1))
+            train_tokens, valid_tokens = split_tokens(tokens, settings.get("valid_fraction", 0.1))
+        if settings.get("crc32") != _checksum(train_tokens, valid_tokens):
+            raise InputError(f"the text of {folder} has changed since the run began; name a text to evaluate on")
+        self.valid_tokens = valid_tokens
 
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""
@@ -210,72 +218,6 @@ class LanguageModel:
         if not Path(folder).is_dir():
             raise InputError(f"there is no folder {folder}")
         return cls(load_model(folder), tokenizer or load_tokenizer(folder))
-
-
-class LanguageModelTask:
-    """Windows of text for the Trainer: the batch of a step depends on the seed and the step alone."""
-
-    def __init__(
-        self, model: Any, tokenizer: Any, train_tokens: np.ndarray, valid_tokens: np.ndarray | None, train: TrainConfig
-    ) -> None:
-        self.model, self.tokenizer, self.train, self.valid_tokens = model, tokenizer, train, valid_tokens
-        self.windows = TokenWindows(train_tokens, model.config.max_seq_len, "training text")
-        model.transformer.recompute = train.recompute
-
-    def batch(self, step: int) -> tuple[np.ndarray, ...]:
-        """Return inputs and targets [B T] of a step."""
-        return self.windows.sample(generator(self.train.seed, step), self.train.batch_size)
-
-    def loss_sum(self, *batch: np.ndarray) -> Tensor:
-        """Return the summed loss of some windows."""
-        inputs, targets = batch
-        return _loss_sum(self.model, inputs, targets, self.train.label_smoothing)
-
-    def num_tokens(self, *batch: np.ndarray) -> int:
-        """Count the targets."""
-        return batch[1].size
-
-    def describe(self) -> str:
-        """Count the parameters and the tokens."""
-        return f"{self.model.num_parameters():,} parameters, {len(self.windows.tokens):,} tokens of text to train on"
-
-    def evaluate(self, workers: Workers) -> float | None:
-        """Return the mean loss on held-out text, without dropout."""
-        if self.valid_tokens is None:
-            return None
-        return mean_loss(self.model, self.valid_tokens, workers, self.train.eval_windows)[0]
-
-
-def mean_loss(model: Any, tokens: np.ndarray, workers: Workers, max_windows: int | None) -> tuple[float, int]:
-    """Return the loss per token over windows that follow one another, and the number of tokens; dropout is off.
-
-    Raises InputError for a text of fewer than two tokens, and for fewer than one window.
-    """
-    if len(tokens) < 2:
-        raise InputError(f"measuring the loss takes a text of at least 2 tokens, got {len(tokens)}")
-    if max_windows is not None and max_windows < 1:
-        raise InputError(f"max_windows must be at least 1, got {max_windows}")
-    windows = TokenWindows(tokens, min(model.config.max_seq_len, len(tokens) - 1))
-    batches = windows.sequential(EVALUATION_BATCH, max_windows)
-
-    def measure(batch: tuple[np.ndarray, np.ndarray]) -> tuple[float, int]:
-        with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-            return _loss_sum(model, *batch).item(), int(batch[1].size)
-
-    measured: list[tuple[float, int]] = []
-    was_training = model.training
-    model.eval()
-    while group := list(islice(batches, 8 * workers.num_threads)):  # a long text is never all in memory
-        measured += workers.map(measure, group)
-    model.train(was_training)
-    count = sum(size for _, size in measured)
-    return sum(loss for loss, _ in measured) / count, count
-
-
-def _loss_sum(model: Any, inputs: np.ndarray, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
-    logits = model(inputs)
-    logits = logits.reshape(-1, logits.shape[-1])
-    return ops.cross_entropy(logits, targets.reshape(-1), label_smoothing=label_smoothing, reduction="sum")
 
 
 def _start(tokenizer: Any) -> np.ndarray:
@@ -301,40 +243,9 @@ def _tokenizer_name(tokenizer: Any) -> str:
     return str(tokenizer) if tokenizer in TOKENIZERS else str(Path(tokenizer).resolve())
 
 
+def _checksum(train_tokens: np.ndarray, valid_tokens: np.ndarray) -> int:
+    return zlib.crc32(valid_tokens.data, zlib.crc32(train_tokens.data))
+
+
 def _encode(text: str | Path, tokenizer: Any) -> np.ndarray:
     return encode_file(text, tokenizer) if isinstance(text, Path) else encode_text(tokenizer, text)
-
-
-def _settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, Any]) -> tuple[TrainConfig, OptimConfig]:
-    """Sort keyword settings into the two classes they are fields of."""
-    of_train = {field.name for field in dataclasses.fields(TrainConfig)}
-    of_optim = {field.name for field in dataclasses.fields(OptimConfig)}
-    unknown = set(settings) - of_train - of_optim
-    if unknown:
-        known = ", ".join(sorted(of_train | of_optim))
-        raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {known}")
-    return (
-        dataclasses.replace(train, **{k: v for k, v in settings.items() if k in of_train}),
-        dataclasses.replace(optim, **{k: v for k, v in settings.items() if k in of_optim}),
-    )
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """Return a config's fields as TOML has them: lists for tuples, nothing for None."""
-    fields = dataclasses.asdict(config).items()
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields if value is not None}
-
-
-def _check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise InputError when a run would be continued with settings that change its result."""
-    for name in now:
-        old, new = before.get(name, {}), now[name]
-        if name in ("data", "valid", "tokenizer"):
-            continue  # a text may have moved; its checksum tells whether it is the same
-        if not isinstance(new, dict):
-            old, new = {name: old}, {name: new}
-        for key, value in new.items():
-            if key not in FREE_ON_RESUME and value != old.get(key):
-                changed = f"{key} is {value!r}, but the run has {old.get(key)!r}"
-                text = "the text has changed since the run began"
-                raise InputError(f"cannot resume: {text if key == 'crc32' else changed}")

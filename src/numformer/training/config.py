@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from numformer.errors import InputError
 from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
 from numformer.optim.optimizer import check_range
 from numformer.training.workers import num_cores
 
+OPTIMIZERS = Literal["adamw", "adam", "sgd"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig(ScheduleConfig):
     """The update rule and its learning rate."""
 
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimizer: OPTIMIZERS = "adamw"
     """The update rule."""
     lr: float = 1e-3
     """Peak learning rate."""
@@ -29,6 +31,11 @@ class OptimConfig(ScheduleConfig):
     """Momentum of sgd."""
     clip_norm: float = 1.0
     """Largest global norm of the gradient; a longer one is scaled down (0: off)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimizer not in get_args(OPTIMIZERS):
+            raise InputError(f"unknown optimizer {self.optimizer!r}: choose {', '.join(get_args(OPTIMIZERS))}")
 
     def build(self, parameters: list) -> Optimizer:
         """Return the optimizer; raises InputError for a value out of range."""
@@ -62,7 +69,7 @@ class TrainConfig:
     seed: int = 0
     """Decides the initial weights, the order of the data and dropout."""
     shards: int = 0
-    """Parts that each batch is cut into, one thread each; the result depends on it (0: one per thread)."""
+    """Parts that each batch is cut into, one thread each; the result depends on it (0: one per core)."""
     threads: int = 0
     """Threads to run the shards on; the result does not depend on it (0: one per core)."""
     recompute: bool = False
@@ -83,8 +90,8 @@ class TrainConfig:
 
     @property
     def num_shards(self) -> int:
-        """`shards`, or one per thread as far as the batch can be cut."""
-        return self.shards or min(self.threads or num_cores(), self.batch_size // self.accumulation)
+        """`shards`, or one per core as far as the batch can be cut."""
+        return self.shards or min(num_cores(), self.batch_size // self.accumulation)
 
 
 def _check(name: str, value: int, at_least: int) -> None:

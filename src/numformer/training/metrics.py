@@ -20,13 +20,19 @@ def append_metrics(path: Path, line: dict[str, Any]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines; a last one that was cut off while being written is left out."""
+    """Return the lines; a last one that was cut off while being written is left out.
+
+    Raises InputError for a line that no run has written.
+    """
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(line))
+            line = json.loads(text)
         except ValueError:
             break
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            raise InputError(f"{path} is not the record of a run: {text[:60]!r}")
+        lines.append(line)
     return lines
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import tomli_w
 
 from numformer.errors import InputError
-from numformer.files import write_atomically
+from numformer.files import remove_temporaries, write_atomically
 from numformer.pretrained import read_safetensors, save_model, write_safetensors
 from numformer.tokenizers import check_savable, save_tokenizer
 
@@ -42,7 +42,6 @@ class Progression:
     best_loss: float | None = None
     best_step: int = 0
     evaluations_since_best: int = 0
-    seconds: float = 0.0
 
 
 class RunFolder:
@@ -68,6 +67,7 @@ class RunFolder:
     def start(self, settings: dict[str, Any], tokenizer: Any) -> None:
         """Make the folder of a new run, removing the files of an older one."""
         check_savable(tokenizer, self.path)
+        _as_toml(settings)
         for name in OWN_FILES:
             target = self.path / name
             if target.is_dir():
@@ -78,10 +78,9 @@ class RunFolder:
 
     def describe(self, settings: dict[str, Any], tokenizer: Any) -> None:
         """Write run.toml and the tokenizer, and clear away what a killed run was writing."""
-        write_atomically(self.settings_file, tomli_w.dumps(settings))
+        write_atomically(self.settings_file, _as_toml(settings))
         save_tokenizer(tokenizer, self.path)
-        for left in self.path.rglob(".*.tmp"):
-            left.unlink()
+        remove_temporaries(self.path, (*OWN_FILES, self.checkpoint_file.name))
 
     def read_settings(self) -> dict[str, Any]:
         """Return the contents of run.toml; raises InputError when this is not a run folder."""
@@ -90,7 +89,7 @@ class RunFolder:
     def save_checkpoint(self, model: Any, optimizer: Any, progression: Progression) -> None:
         """Write the state to continue from, then the model for everybody else."""
         tensors = {f"model.{name}": p.data for name, p in model.named_parameters()}
-        tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict(copy=False).items()}
         write_safetensors(self.checkpoint_file, tensors, {"progression": json.dumps(asdict(progression))})
         save_model(model, self.path)
 
@@ -99,11 +98,13 @@ class RunFolder:
         if not self.checkpoint_file.exists():
             return Progression()
         tensors, metadata = read_safetensors(self.checkpoint_file)
-        if "progression" not in metadata:
-            raise InputError(f"{self.checkpoint_file} is not the checkpoint of a run")
+        try:
+            progression = Progression(**json.loads(metadata["progression"]))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{self.checkpoint_file} is not the checkpoint of a run") from None
         model.load_state_dict(_under("model.", tensors))
         optimizer.load_state_dict(_under("optimizer.", tensors))
-        return Progression(**json.loads(metadata["progression"]))
+        return progression
 
     def save_best(self, model: Any, tokenizer: Any) -> None:
         """Keep the model as the best so far."""
@@ -119,6 +120,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"there is no {path}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as TOML: {error}") from None
+
+
+def _as_toml(settings: dict[str, Any]) -> bytes:
+    """Return settings as TOML; raises InputError for a file name that is not valid Unicode."""
+    try:
+        return tomli_w.dumps(settings).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"run.toml cannot name a file that is not valid Unicode: {error.object!r}") from None
 
 
 def _under(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

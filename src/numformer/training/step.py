@@ -47,25 +47,27 @@ def train_step(
     batch = objective.batch(step)
     total = max(1, objective.num_tokens(*batch))
 
-    def differentiate(number: int, piece: Batch) -> tuple[float, np.ndarray]:
+    def differentiate(number: int, piece: Batch) -> tuple[float, np.ndarray, list[bool]]:
         flat = np.empty_like(optimizer.weights)
         with np.errstate(over="ignore", invalid="ignore"):  # the caller hears of it through the loss
             with random.use(random.Stream(seed, step, number)):
                 loss = objective.loss_sum(*piece)
-            optimizer.gather(gradients(loss, optimizer.parameters, np.float32(1.0 / total)), out=flat)
-        return loss.item(), flat
+            grads = gradients(loss, optimizer.parameters, np.float32(1.0 / total))
+        optimizer.gather(grads, out=flat)
+        return loss.item(), flat, [grad is not None for grad in grads]
 
-    loss_sum = 0.0
+    loss_sum, present = 0.0, [False] * len(optimizer.parameters)
     optimizer.gradient[...] = 0.0
-    for piece_loss, piece_gradient in workers.map(differentiate, range(pieces), _cut(batch, pieces)):
+    for piece_loss, piece_gradient, piece_present in workers.map(differentiate, range(pieces), _cut(batch, pieces)):
         loss_sum += piece_loss
         optimizer.gradient += piece_gradient
+        present = [a or b for a, b in zip(present, piece_present, strict=True)]
     norm = global_norm(optimizer.gradient)
     loss = loss_sum / total
     if np.isfinite(loss) and np.isfinite(norm):
         if clip_norm and norm > clip_norm:
             optimizer.gradient *= clip_factor(norm, clip_norm)
-        optimizer.update(run=workers.map)
+        optimizer.update(present, run=workers.map)
     return StepResult(loss, norm, total)
 
 

@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
+from numformer import random
 from numformer.errors import InputError
 from numformer.optim import learning_rate
+from numformer.tape import no_grad
 from numformer.training.config import OptimConfig, TrainConfig
 from numformer.training.metrics import append_metrics, cut_metrics
 from numformer.training.progress import Progress, Silent
@@ -59,6 +63,7 @@ class Trainer:
         self.optimizer = optim.build(list(task.model.parameters()))
         self.progression = Progression()
         self.seconds = 0.0
+        self.best_weights: np.ndarray | None = None  # kept here when there is no folder for best/
         learning_rate(1, peak=optim.lr, total_steps=max(1, train.steps), config=optim)  # complain now, not later
 
     def resume(self) -> None:
@@ -69,9 +74,18 @@ class Trainer:
         self.seconds = kept[-1]["seconds"] if kept else 0.0
 
     def run(self) -> FitResult:
-        """Train to the last step, unless stopped before; raises InputError when the loss is no longer a number."""
-        at, loss, val_loss, stopped = self.progression, math.nan, None, self._why_end()
+        """Train to the last step, unless stopped before; raises InputError when the loss is no longer a number.
+
+        Without a folder, a run that stops for want of improvement leaves the model with its best weights.
+        """
         self.task.model.train()
+        try:
+            return self._loop()
+        finally:
+            self.task.model.eval()
+
+    def _loop(self) -> FitResult:
+        at, loss, val_loss, stopped = self.progression, math.nan, None, self._why_end()
         self._checkpoint()  # of a run resumed after a kill too, so that all its files agree again
         progress = Progress(at.step, self.train.steps) if self.show else Silent()
         with Workers(self.threads) as workers, _interruptible() as interrupted, progress:
@@ -86,10 +100,13 @@ class Trainer:
                 if self.folder and (evaluate or keep or at.step % self.train.log_every == 0):
                     append_metrics(self.folder.metrics_file, line)
                 if evaluate or keep:
+                    if "val_loss" not in line:
+                        self._check_weights()
                     self._checkpoint()
                 progress.update(line)
                 stopped = self._why_end() or ("interrupted" if keep else None)
-        self.task.model.eval()
+        if stopped == "no improvement" and self.best_weights is not None:
+            self.optimizer.weights[...] = self.best_weights
         return FitResult(at.step, loss, val_loss, at.best_loss, at.best_step, self.seconds, stopped)
 
     def _why_end(self) -> str | None:
@@ -136,9 +153,17 @@ class Trainer:
             at.best_loss, at.best_step, at.evaluations_since_best = val_loss, at.step, 0
             if self.folder:
                 self.folder.save_best(self.task.model, self.task.tokenizer)
+            elif self.train.patience:
+                self.best_weights = self.optimizer.weights.copy()
         else:
             at.evaluations_since_best += 1
         return val_loss
+
+    def _check_weights(self) -> None:
+        """Make sure that weights nobody has measured are worth keeping, on a sequence of the last batch."""
+        sequence = [array[:1] for array in self.task.batch(self.progression.step)]
+        with no_grad(), np.errstate(over="ignore", invalid="ignore"), random.use(random.Stream(0)):
+            self._check_finite("loss", self.task.loss_sum(*sequence).item(), self.progression.step)
 
     def _checkpoint(self) -> None:
         if self.folder:
@@ -155,7 +180,7 @@ class Trainer:
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C (or SIGTERM) ask the loop to stop after the step it is in; a second one interrupts at once."""
+    """Let the first Ctrl-C ask the loop to stop after the step it is in; a second one interrupts at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -163,12 +188,10 @@ def _interruptible() -> Iterator[threading.Event]:
 
     def ask_to_stop(number: int, frame: Any) -> None:
         event.set()
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        signal.signal(signal.SIGINT, before)
 
-    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = signal.signal(signal.SIGINT, ask_to_stop)
     try:
         yield event
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, before)
