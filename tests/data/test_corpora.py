@@ -124,7 +124,11 @@ def test_pydoc_needs_no_download_and_holds_every_topic(monkeypatch, cache):
     monkeypatch.setitem(sys.modules, "pooch", None)
     file = fetch("pydoc")
     assert file.parent == cache
-    assert "".join(read_text_chunks(file)) == "\n\n".join(text for _, text in sorted(topics.items()))
+    text = "".join(read_text_chunks(file))
+    lines = [line for topic in sorted(topics) for line in topics[topic].splitlines()]
+    kept = [line for line in lines if not line.strip().startswith(("|", "+-", "+="))]
+    assert [line for line in text.splitlines() if line] == [line for line in kept if line]
+    assert len(kept) > 0.9 * len(lines)
 
 
 def test_a_file_that_exists_wins_over_a_name(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from numformer import GPT, CrossEntropyLoss, GPTConfig
 from numformer.optim import AdamW, clip_grad_norm
 from numformer.tasks.language_model import LanguageModelTask
 from numformer.training import TrainConfig
-from numformer.training.step import train_step
+from numformer.training.step import TrainStep
 from numformer.training.workers import Workers
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "curve.safetensors"
@@ -85,7 +85,7 @@ def test_the_trainers_step_follows_the_recorded_curve(recorded, model, pieces, t
     optimizer = adamw(model, recipe)
     with Workers(threads) as workers:
         results = [
-            train_step(task, optimizer, workers, seed=0, step=step, pieces=pieces, clip_norm=recipe["clip"])
+            TrainStep(task, optimizer, workers, seed=0, shards=pieces, clip_norm=recipe["clip"])(step)
             for step in range(1, recipe["steps"] + 1)
         ]
     check(model, arrays, [r.loss for r in results], [r.grad_norm for r in results])

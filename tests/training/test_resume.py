@@ -142,10 +142,19 @@ def test_resuming_a_finished_run_brings_its_files_up_to_date(fit, run, tmp_path,
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(fit, run, tmp_path):
-    (tmp_path / "run" / "state" / "checkpoint.safetensors").unlink()
+    for name in ("state/checkpoint.safetensors", "model.safetensors"):  # they are written in this order
+        (tmp_path / "run" / name).unlink()
     again, _, _ = fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS)
     assert all(np.array_equal(again[name], run[name]) for name in run)
     assert [line["step"] for line in without_times(tmp_path / "run")] == [2, 4]
+
+
+def test_a_trained_run_whose_checkpoint_was_taken_away_is_left_alone(fit, run, tmp_path):
+    (tmp_path / "run" / "state" / "checkpoint.safetensors").unlink()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is missing"):
+        fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 def test_a_line_of_metrics_cut_off_by_a_kill_is_dropped(fit, run, tmp_path):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from numformer import GPT, Parameter, ops
+from numformer.errors import InputError
 from numformer.optim import SGD
 from numformer.tasks.language_model import LanguageModelTask
 from numformer.training import TrainConfig
-from numformer.training.step import train_step
+from numformer.training.step import TrainStep
 from numformer.training.workers import Workers
 
 TOKENS = np.random.default_rng(0).integers(0, 11, 300).astype(np.uint8)
@@ -39,7 +40,7 @@ def gradient_of(pieces, threads=1):
     task = Unequal()
     optimizer = SGD(task.model.parameters(), lr=0.0)
     with Workers(threads) as workers:
-        result = train_step(task, optimizer, workers, seed=0, step=1, pieces=pieces, clip_norm=0.0)
+        result = TrainStep(task, optimizer, workers, seed=0, shards=pieces, clip_norm=0.0)(1)
     return optimizer.gradient, result
 
 
@@ -64,12 +65,12 @@ def step_of(pieces=2, threads=1, step=1, seed=0, clip_norm=0.0, dropout=0.1, **c
     task = LanguageModelTask(model, None, TOKENS, None, TrainConfig(batch_size=6, **config))
     optimizer = SGD(model.parameters(), lr=0.1)
     with Workers(threads) as workers:
-        result = train_step(task, optimizer, workers, seed=seed, step=step, pieces=pieces, clip_norm=clip_norm)
+        result = TrainStep(task, optimizer, workers, seed=seed, shards=pieces, clip_norm=clip_norm)(step)
     return optimizer.weights, optimizer.gradient, result
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 5])
-def test_the_number_of_threads_changes_no_bit(pieces):
+def test_the_number_of_workers_changes_no_bit(pieces):
     one, two = step_of(pieces, threads=1)[0], step_of(pieces, threads=2)[0]
     np.testing.assert_array_equal(one, two)
 
@@ -89,7 +90,8 @@ def test_dropout_depends_on_seed_step_and_piece(changed):
         model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=1, max_seq_len=8, dropout=0.5)
         task = SameBatch(model, None, TOKENS, None, TrainConfig(batch_size=6))
         with Workers(1) as workers:
-            losses.append(train_step(task, SGD(model.parameters()), workers, clip_norm=0.0, **settings).loss)
+            step = TrainStep(task, SGD(model.parameters()), workers, seed=settings["seed"], shards=settings["pieces"])
+            losses.append(step(settings["step"]).loss)
     assert losses[0] != losses[1]
 
 
@@ -108,7 +110,7 @@ def test_pieces_draw_different_dropout():
     model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=1, max_seq_len=8, dropout=0.5)
     task = Twins(model, None, TOKENS, None, TrainConfig(batch_size=2))
     with Workers(1) as workers:
-        train_step(task, SGD(model.parameters()), workers, seed=0, step=1, pieces=2, clip_norm=0.0)
+        TrainStep(task, SGD(model.parameters()), workers, seed=0, shards=2, clip_norm=0.0)(1)
     assert task.losses[0] != task.losses[1]
 
 
@@ -140,7 +142,7 @@ def test_a_step_without_a_finite_loss_changes_nothing():
     optimizer = SGD(model.parameters(), momentum=0.9)
     before = optimizer.weights.copy()
     with Workers(1) as workers:
-        result = train_step(task, optimizer, workers, seed=0, step=1, pieces=1, clip_norm=1.0)
+        result = TrainStep(task, optimizer, workers, seed=0, shards=1, clip_norm=1.0)(1)
     assert np.isnan(result.loss)
     assert optimizer.step_count == 0
     np.testing.assert_array_equal(optimizer.weights, before)
@@ -157,7 +159,7 @@ def test_every_array_of_a_step_is_float32():
             super().rule(weights, gradient, decay, **state)
 
     with Workers(1) as workers:
-        train_step(task, Spy(model.parameters()), workers, seed=0, step=1, pieces=2, clip_norm=0.1)
+        TrainStep(task, Spy(model.parameters()), workers, seed=0, shards=2, clip_norm=0.1)(1)
     assert {array.dtype for array in seen} == {np.dtype("float32")}
 
 
@@ -177,5 +179,44 @@ def test_parameters_outside_the_graph_get_no_gradient():
     task = LanguageModelTask(model, None, TOKENS, None, TrainConfig(batch_size=2))
     with Workers(1) as workers:
         optimizer = SGD([*model.parameters(), extra])
-        train_step(task, optimizer, workers, seed=0, step=1, pieces=1, clip_norm=0.0)
+        TrainStep(task, optimizer, workers, seed=0, shards=1, clip_norm=0.0)(1)
     np.testing.assert_array_equal(extra.data, 1.0)
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch_and_the_same_bits_on_any_number_of_workers():
+    def gradient(workers, shards, accumulation):
+        task = Unequal()
+        optimizer = SGD(task.model.parameters(), lr=0.0)
+        with Workers(workers) as team:
+            TrainStep(task, optimizer, team, seed=0, shards=shards, accumulation=accumulation)(1)
+        return optimizer.gradient
+
+    whole, alone, together = gradient(1, 1, 1), gradient(1, 2, 3), gradient(2, 2, 3)
+    np.testing.assert_array_equal(alone, together)
+    np.testing.assert_allclose(alone, whole, rtol=1e-6, atol=1e-9 * abs(whole).max())
+
+
+def test_an_error_in_another_process_is_raised_here():
+    class Faulty(Unequal):
+        def loss_sum(self, inputs, targets):
+            if len(inputs) == 3:
+                raise InputError("this shard cannot be computed")
+            return super().loss_sum(inputs, targets)
+
+    task = Faulty()
+    with Workers(2) as workers, pytest.raises(InputError, match="this shard cannot be computed"):
+        TrainStep(task, SGD(task.model.parameters()), workers, seed=0, shards=2)(1)
+
+
+def test_a_process_that_dies_is_reported_and_none_is_left_behind():
+    task = Unequal()
+    with Workers(3) as workers:
+        step = TrainStep(task, SGD(task.model.parameters()), workers, seed=0, shards=3)
+        processes = step.team.processes
+        if not processes:
+            pytest.skip("this system has no fork")
+        processes[1].kill()
+        processes[1].join()
+        with pytest.raises(InputError, match="a worker process has died"):
+            step(1)
+    assert not any(process.is_alive() for process in processes)

@@ -42,6 +42,8 @@ class TrainLM:
     """Share of the text that is held out at its end."""
     sample: int = 300
     """Tokens of sample text to print at the end."""
+    prompt: str = ""
+    """Text that the sample continues."""
     model: GPTConfig = field(default_factory=GPTConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -70,17 +72,18 @@ def run(command: str, arguments: list[str]) -> int:
     result = lm.fit(
         train=options.train, optim=options.optim, out=out, resume=options.resume, overwrite=options.overwrite
     )
-    return _report(lm, result, options.sample, out)
+    return _report(lm, result, options, out)
 
 
-def _report(lm: LanguageModel, result: FitResult, sample: int, out: Path) -> int:
+def _report(lm: LanguageModel, result: FitResult, options: TrainLM, out: Path) -> int:
     if result.stopped == "interrupted":
         again = f"numformer train lm --out {shlex.quote(str(out))} --resume"
         warn(f"stopped at step {result.step} with a checkpoint; continue with: {again}")
         return 130
-    if sample and result.step:
-        warn(f"a sample of {sample} tokens:\n")
-        lm.generate(max_new_tokens=sample, temperature=0.8, on_text=_print_now)
+    if options.sample and result.step:
+        warn(f"a sample of {options.sample} tokens:\n")
+        print(options.prompt, end="")
+        lm.generate(options.prompt, options.sample, temperature=0.8, on_text=_print_now)
         print(flush=True)
     best = (
         "" if result.best_loss is None else f", best validation loss {result.best_loss:.4f} at step {result.best_step}"

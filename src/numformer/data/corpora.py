@@ -28,7 +28,7 @@ CORPORA = {
     for corpus in [
         Corpus(
             name="pydoc",
-            description="the reference topics behind Python's help(); the text differs between Python versions",
+            description="the reference topics behind Python's help(), without tables; differs between Python versions",
             size="about 0.5 MB",
             licence="PSF-2.0",
             source="pydoc_data.topics, part of Python",
@@ -96,13 +96,18 @@ def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -
     elif not file.exists():
         from pydoc_data.topics import topics
 
-        write_atomically(file, "\n\n".join(topics[topic] for topic in sorted(topics)))
+        text = "\n\n".join(topics[topic] for topic in sorted(topics))
+        write_atomically(file, "".join(line for line in text.splitlines(keepends=True) if not _is_table(line)))
     return file
 
 
 def _file(corpus: Corpus, folder: Path) -> Path:
-    version = "" if corpus.url else f"-{platform.python_version()}"
+    version = "" if corpus.url else f"-prose-{platform.python_version()}"
     return folder / f"{corpus.name}{version}.txt"
+
+
+def _is_table(line: str) -> bool:
+    return line.lstrip().startswith(("|", "+-", "+="))
 
 
 def _download(corpus: Corpus, file: Path, url: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numformer.errors import InputError
+from numformer.shared import shared_zeros
 from numformer.tensor import Parameter
 
 SLICE = 1 << 16  # elements; five float32 slices (weight, gradient, two moments, scratch) fit a 2 MB cache
@@ -30,8 +31,8 @@ class Optimizer:
         if not self.parameters:
             raise InputError("the optimizer got no parameter that requires gradients")
         self.lr, self.weight_decay, self.step_count = lr, weight_decay, 0
-        self.weights = np.concatenate([p.data.reshape(-1) for p in self.parameters])
         self.borders = np.cumsum([0, *(p.size for p in self.parameters)]).tolist()
+        self.weights = shared_zeros((self.borders[-1],), np.result_type(*(p.data for p in self.parameters)))
         self.num_decayed = sum(p.size for p in self.parameters if p.ndim >= 2)
         self.gradient = np.zeros_like(self.weights)
         self.state = {slot: np.zeros_like(self.weights) for slot in self.slots}
@@ -40,6 +41,7 @@ class Optimizer:
             for p, start, stop in zip(self.parameters, self.borders, self.borders[1:], strict=False)
         ]
         for parameter, view in zip(self.parameters, self._views, strict=True):
+            view[...] = parameter.data
             parameter.data = view
 
     def zero_grad(self) -> None:
@@ -52,10 +54,14 @@ class Optimizer:
         self.gather([p.grad for p in self.parameters], out=self.gradient)
         self.update(present=[p.grad is not None for p in self.parameters])
 
-    def gather(self, grads: Sequence[np.ndarray | None], out: np.ndarray) -> None:
-        """Lay gradients, in the order of `self.parameters`, into a flat array; None becomes zeros."""
+    def gather(self, grads: Sequence[np.ndarray | None], out: np.ndarray, add: bool = False) -> None:
+        """Lay gradients, in the order of `self.parameters`, into a flat array, or add them to it; None counts as zeros."""
         for grad, start, stop in zip(grads, self.borders, self.borders[1:], strict=False):
-            out[start:stop] = 0.0 if grad is None else grad.reshape(-1)
+            flat = 0.0 if grad is None else grad.reshape(-1)
+            if add:
+                out[start:stop] += flat
+            else:
+                out[start:stop] = flat
 
     def update(self, present: Sequence[bool] | None = None, run: Callable[..., Any] = map) -> None:
         """Apply the rule to `self.gradient` once; `run` may be a thread pool's map, the result is the same."""

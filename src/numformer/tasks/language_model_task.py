@@ -73,7 +73,7 @@ def mean_loss(model: Any, tokens: np.ndarray, workers: Workers, max_windows: int
     was_training = model.training
     model.eval()
     try:
-        while group := list(islice(batches, 8 * workers.num_threads)):  # a long text is never all in memory
+        while group := list(islice(batches, 8 * workers.num_workers)):  # a long text is never all in memory
             measured += workers.map(measure, group)
     finally:
         model.train(was_training)

@@ -94,8 +94,13 @@ class RunFolder:
         save_model(model, self.path)
 
     def load_checkpoint(self, model: Any, optimizer: Any) -> Progression:
-        """Put the state back; a run that was stopped before its first checkpoint starts from the beginning."""
+        """Put the state back; a run that was stopped before its first checkpoint starts from the beginning.
+
+        Raises InputError when the checkpoint is damaged, belongs to another model, or was taken away.
+        """
         if not self.checkpoint_file.exists():
+            if (self.path / "model.safetensors").exists():
+                raise InputError(f"{self.checkpoint_file} is missing: this run can only be replaced, with --overwrite")
             return Progression()
         tensors, metadata = read_safetensors(self.checkpoint_file)
         try:

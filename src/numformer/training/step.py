@@ -1,4 +1,4 @@
-"""One update: the batch cut into shards, each differentiated on its own thread, gradients summed in shard order."""
+"""One update: the batch cut into shards, each differentiated on its own core, gradients summed in shard order."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from numformer import random
 from numformer.optim import Optimizer, clip_factor, global_norm
+from numformer.shared import shared_zeros
 from numformer.tape import gradients
 from numformer.tensor import Tensor
 from numformer.training.workers import Workers
@@ -37,38 +38,70 @@ class StepResult(NamedTuple):
     num_tokens: int
 
 
-def train_step(
-    objective: Objective, optimizer: Optimizer, workers: Workers, *, seed: int, step: int, pieces: int, clip_norm: float
-) -> StepResult:
-    """Compute the gradient of one batch, clip it and update the weights.
+class TrainStep:
+    """Computes the gradient of a step's batch, clips it and updates the weights.
 
-    The gradient is that of the loss averaged over all real tokens of the batch, however it is cut into `pieces`.
+    The batch is cut into `shards`, which the workers share out, and each of them into `accumulation` pieces, which follow
+    one another. The gradient is that of the loss averaged over all real tokens of the batch, however it is cut; it is
+    summed in the order of the pieces within a shard and then of the shards, so no bit depends on the workers.
     """
-    batch = objective.batch(step)
-    total = max(1, objective.num_tokens(*batch))
 
-    def differentiate(number: int, piece: Batch) -> tuple[float, np.ndarray, list[bool]]:
-        flat = np.empty_like(optimizer.weights)
-        with np.errstate(over="ignore", invalid="ignore"):  # the caller hears of it through the loss
-            with random.use(random.Stream(seed, step, number)):
-                loss = objective.loss_sum(*piece)
-            grads = gradients(loss, optimizer.parameters, np.float32(1.0 / total))
-        optimizer.gather(grads, out=flat)
-        return loss.item(), flat, [grad is not None for grad in grads]
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: Optimizer,
+        workers: Workers,
+        *,
+        seed: int,
+        shards: int,
+        accumulation: int = 1,
+        clip_norm: float = 0.0,
+    ) -> None:
+        self.objective, self.optimizer = objective, optimizer
+        self.seed, self.shards, self.accumulation, self.clip_norm = seed, shards, accumulation, clip_norm
+        self.gradients = shared_zeros((shards, optimizer.weights.size), optimizer.weights.dtype)
+        self.team = workers.team(self._differentiate, shards)
 
-    loss_sum, present = 0.0, [False] * len(optimizer.parameters)
-    optimizer.gradient[...] = 0.0
-    for piece_loss, piece_gradient, piece_present in workers.map(differentiate, range(pieces), _cut(batch, pieces)):
-        loss_sum += piece_loss
-        optimizer.gradient += piece_gradient
-        present = [a or b for a, b in zip(present, piece_present, strict=True)]
-    norm = global_norm(optimizer.gradient)
-    loss = loss_sum / total
-    if np.isfinite(loss) and np.isfinite(norm):
-        if clip_norm and norm > clip_norm:
-            optimizer.gradient *= clip_factor(norm, clip_norm)
-        optimizer.update(present, run=workers.map)
-    return StepResult(loss, norm, total)
+    def __call__(self, step: int) -> StepResult:
+        """Take one step; when the loss or the gradient is not a number, nothing is changed."""
+        answers = self.team.run(step)
+        total = answers[0].num_tokens
+        gradient = self.optimizer.gradient
+        gradient[...] = self.gradients[0]
+        for other in self.gradients[1:]:
+            gradient += other
+        norm, loss = global_norm(gradient), sum(answer.loss_sum for answer in answers) / total
+        if np.isfinite(loss) and np.isfinite(norm):
+            if self.clip_norm and norm > self.clip_norm:
+                gradient *= clip_factor(norm, self.clip_norm)
+            present = [any(each) for each in zip(*(answer.present for answer in answers), strict=True)]
+            self.optimizer.update(present)
+        return StepResult(loss, norm, total)
+
+    def _differentiate(self, step: int, shard: int) -> _Answer:
+        """Leave the gradient of one shard in shared memory."""
+        batch = self.objective.batch(step)
+        total = max(1, self.objective.num_tokens(*batch))
+        pieces = list(_cut(batch, self.shards * self.accumulation))
+        flat, loss_sum = self.gradients[shard], 0.0
+        present = [False] * len(self.optimizer.parameters)
+        for number in range(shard * self.accumulation, (shard + 1) * self.accumulation):
+            with np.errstate(over="ignore", invalid="ignore"):  # the caller hears of it through the loss
+                with random.use(random.Stream(self.seed, step, number)):
+                    loss = self.objective.loss_sum(*pieces[number])
+                grads = gradients(loss, self.optimizer.parameters, np.float32(1.0 / total))
+            self.optimizer.gather(grads, out=flat, add=number > shard * self.accumulation)
+            loss_sum += loss.item()
+            present = [known or grad is not None for known, grad in zip(present, grads, strict=True)]
+        return _Answer(loss_sum, total, present)
+
+
+class _Answer(NamedTuple):
+    """A shard's summed loss, the tokens of the whole batch, and which parameters its loss depends on."""
+
+    loss_sum: float
+    num_tokens: int
+    present: list[bool]
 
 
 def _cut(batch: Batch, pieces: int) -> Iterator[Batch]:

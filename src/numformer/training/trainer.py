@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from numformer.training.config import OptimConfig, TrainConfig
 from numformer.training.metrics import append_metrics, cut_metrics
 from numformer.training.progress import Progress, Silent
 from numformer.training.run_folder import Progression, RunFolder
-from numformer.training.step import Objective, train_step
+from numformer.training.step import Objective, TrainStep
 from numformer.training.workers import Workers, num_cores
 
 
@@ -59,7 +59,6 @@ class Trainer:
     ) -> None:
         self.task, self.train, self.optim, self.folder, self.show = task, train, optim, folder, progress
         self.threads = train.threads or num_cores()
-        self.pieces = train.num_shards * train.accumulation
         self.optimizer = optim.build(list(task.model.parameters()))
         self.progression = Progression()
         self.seconds = 0.0
@@ -88,10 +87,22 @@ class Trainer:
         at, loss, val_loss, stopped = self.progression, math.nan, None, self._why_end()
         self._checkpoint()  # of a run resumed after a kill too, so that all its files agree again
         progress = Progress(at.step, self.train.steps) if self.show else Silent()
-        with Workers(self.threads) as workers, _interruptible() as interrupted, progress:
+        with ExitStack() as stack:
+            workers = stack.enter_context(Workers(self.threads))
+            train_step = TrainStep(
+                self.task,
+                self.optimizer,
+                workers,
+                seed=self.train.seed,
+                shards=self.train.num_shards,
+                accumulation=self.train.accumulation,
+                clip_norm=self.optim.clip_norm,
+            )  # forks, so it comes before the thread of the progress line
+            interrupted = stack.enter_context(_interruptible(progress))
+            stack.enter_context(progress)
             progress.say(self.task.describe() + (f", run folder {self.folder.path}" if self.folder else ""))
             while stopped is None:
-                line = self._step(workers)
+                line = self._step(train_step)
                 loss = line["loss"]
                 evaluate = at.step % self.train.eval_every == 0 or at.step == self.train.steps
                 keep = interrupted.is_set()  # without an evaluation, which the same run uninterrupted would not have
@@ -114,20 +125,12 @@ class Trainer:
             return "no improvement"
         return "finished" if self.progression.step >= self.train.steps else None
 
-    def _step(self, workers: Workers) -> dict[str, Any]:
+    def _step(self, train_step: TrainStep) -> dict[str, Any]:
         at = self.progression
         start = time.perf_counter()
         rate = learning_rate(at.step + 1, peak=self.optim.lr, total_steps=self.train.steps, config=self.optim)
         self.optimizer.lr = rate
-        result = train_step(
-            self.task,
-            self.optimizer,
-            workers,
-            seed=self.train.seed,
-            step=at.step + 1,
-            pieces=self.pieces,
-            clip_norm=self.optim.clip_norm,
-        )
+        result = train_step(at.step + 1)
         self._check_finite("loss", result.loss, at.step + 1)
         self._check_finite("gradient's norm", result.grad_norm, at.step + 1)
         at.step += 1
@@ -179,7 +182,7 @@ class Trainer:
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
+def _interruptible(progress: Silent) -> Iterator[threading.Event]:
     """Let the first Ctrl-C ask the loop to stop after the step it is in; a second one interrupts at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -189,6 +192,7 @@ def _interruptible() -> Iterator[threading.Event]:
     def ask_to_stop(number: int, frame: Any) -> None:
         event.set()
         signal.signal(signal.SIGINT, before)
+        progress.say("stopping after this step; press Ctrl-C again to stop at once")
 
     before = signal.signal(signal.SIGINT, ask_to_stop)
     try:

@@ -1,0 +1,16 @@
+"""Arrays in memory that forked processes share."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from typing import Any
+
+import numpy as np
+
+
+def shared_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return zeros whose later values are seen by this process and all forked from it."""
+    count = math.prod(shape)
+    memory = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize))
+    return np.frombuffer(memory, dtype, count).reshape(shape)
