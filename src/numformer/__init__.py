@@ -1,4 +1,4 @@
-"""numformer: train, fine-tune and run Transformers with NumPy alone."""
+"""numformer: train and run Transformers with NumPy alone."""
 
 from numformer import generation, models, nn, ops, optim, tokenizers, training
 from numformer.data import DataLoader, TensorDataset

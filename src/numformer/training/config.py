@@ -69,9 +69,9 @@ class TrainConfig:
     seed: int = 0
     """Decides the initial weights, the order of the data and dropout."""
     shards: int = 0
-    """Parts that each batch is cut into, one thread each; the result depends on it (0: one per core)."""
+    """Parts that each batch is cut into, one core each; the result depends on it (0: one per core of the machine)."""
     threads: int = 0
-    """Threads to run the shards on; the result does not depend on it (0: one per core)."""
+    """Cores to run the shards on; the result does not depend on it (0: all)."""
     recompute: bool = False
     """Keep only each block's input and compute the rest again for the backward pass: less memory, more time."""
 
