@@ -1,5 +1,4 @@
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ from safetensors import safe_open
 
 from numformer import GPT, InputError, Parameter
 from numformer.optim import SGD, Adam, AdamW, clip_grad_norm
-from numformer.optim.optimizer import SLICE
+from numformer.optim import optimizer as optimizer_module
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "adam.safetensors"
 RULES = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
@@ -171,20 +170,6 @@ def test_the_state_of_another_optimizer_is_refused(other):
         Adam(parameters((3, 2))).load_state_dict(other.state_dict())
 
 
-@EVERY_RULE
-def test_a_thread_pool_computes_the_same_bits(make):
-    shapes = [(SLICE + 7, 2), (SLICE // 2,), (3,)]
-    serial, parallel = parameters(*shapes), parameters(*shapes)
-    one, two = make(serial, weight_decay=0.1), make(parallel, weight_decay=0.1)
-    with ThreadPoolExecutor(2) as pool:
-        for step in range(2):
-            gradient = np.random.default_rng(step).standard_normal(one.gradient.shape)
-            one.gradient[...] = two.gradient[...] = gradient
-            one.update()
-            two.update(run=pool.map)
-    np.testing.assert_array_equal(one.weights, two.weights)
-
-
 def test_frozen_parameters_are_left_out():
     frozen, free = parameters((2, 2), (3, 3))
     frozen.requires_grad = False
@@ -229,3 +214,12 @@ def test_clipping_returns_the_norm_before_and_scales_down_only(max_norm):
     np.testing.assert_allclose(params[0].grad, [3.0 * scale, 0.0], rtol=1e-6)
     np.testing.assert_allclose(params[1].grad, [[0.0, 4.0 * scale]], rtol=1e-6)
     assert params[2].grad is None
+
+
+def test_an_array_of_several_slices_is_updated_to_its_end():
+    (weight,) = parameters((optimizer_module.SLICE + 7, 2))
+    before, optimizer = weight.data.copy(), SGD([weight], lr=0.5)
+    gradient = np.random.default_rng(0).standard_normal(weight.shape)
+    optimizer.gather([gradient], out=optimizer.gradient)
+    optimizer.update()
+    np.testing.assert_allclose(weight.data, before - 0.5 * gradient.astype(before.dtype), rtol=1e-6, atol=1e-6)

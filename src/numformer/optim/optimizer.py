@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -63,15 +63,15 @@ class Optimizer:
             else:
                 out[start:stop] = flat
 
-    def update(self, present: Sequence[bool] | None = None, run: Callable[..., Any] = map) -> None:
-        """Apply the rule to `self.gradient` once; `run` may be a thread pool's map, the result is the same."""
+    def update(self, present: Sequence[bool] | None = None) -> None:
+        """Apply the rule once to the parameters that have a gradient in `self.gradient`; to all by default."""
         for parameter, view in zip(self.parameters, self._views, strict=True):
             if parameter.data is not view:  # somebody assigned a new array
                 view[...] = parameter.data
                 parameter.data = view
         self.step_count += 1
-        for _ in run(self._update_slice, self._slices(present)):
-            pass
+        for part in self._slices(present):
+            self._update_slice(part)
 
     def rule(self, weights: np.ndarray, gradient: np.ndarray, decay: float, **state: np.ndarray) -> None:
         """Update one slice of weights and running averages in place; every subclass writes its own."""
