@@ -109,7 +109,7 @@ def test_memory_does_not_grow_from_step_to_step():
     lm.fit(**QUICK | {"steps": 60, "eval_every": 5})
     growth = tracemalloc.get_traced_memory()[0] - after_20
     tracemalloc.stop()
-    assert growth < 1_000_000  # one step of this model keeps more
+    assert growth < 400_000  # keeping the graph of every step would take 7 MB
 
 
 def test_keywords_count_as_inputs_of_backward():
