@@ -32,6 +32,7 @@ def test_every_byte_is_its_own_id():
 def test_special_ids_lie_above_the_bytes_and_inside_the_vocabulary():
     special = [tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id]
     assert special == [256, 257, 258, 259]
+    assert tokenizer.mask_id == 259
     assert tokenizer.vocab_size == 260
     assert isinstance(tokenizer, Tokenizer)
 

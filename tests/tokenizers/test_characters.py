@@ -78,3 +78,33 @@ def test_there_are_no_special_tokens():
     tokenizer = CharacterTokenizer("ab")
     assert isinstance(tokenizer, Tokenizer)
     assert (tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id) == (None, None, None, None)
+    assert tokenizer.mask_id is None
+
+
+def test_special_tokens_follow_the_characters():
+    tokenizer = CharacterTokenizer.from_text("banana", special_tokens=True)
+    assert tokenizer.encode("nab").tolist() == [2, 0, 1]
+    special = [tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id, tokenizer.mask_id]
+    assert special == [3, 4, 5, 6, 7]
+    assert tokenizer.vocab_size == 8
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.text(any_character))
+def test_with_special_tokens_an_unknown_character_is_the_unknown_token(text):
+    ids = CharacterTokenizer("abé", special_tokens=True).encode(text)
+    assert ids.tolist() == ["abé".find(character) if character in "abé" else 6 for character in text]
+
+
+def test_decoding_leaves_out_special_tokens():
+    assert CharacterTokenizer("ab", special_tokens=True).decode([3, 0, 5, 1, 2, 4, 6]) == "ab"
+
+
+def test_special_tokens_count_when_the_smallest_type_is_chosen():
+    tokenizer = CharacterTokenizer("".join(map(chr, range(252))), special_tokens=True)
+    assert tokenizer.encode("a?\U0010ffff").dtype == np.uint16
+
+
+def test_the_name_of_a_special_token_in_a_text_is_text():
+    tokenizer = CharacterTokenizer.from_text("<pad>", special_tokens=True)
+    assert tokenizer.decode(tokenizer.encode("<pad>")) == "<pad>"

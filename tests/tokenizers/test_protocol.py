@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from numformer.errors import InputError
-from numformer.tokenizers import ByteTokenizer, Tokenizer, encode_text, save_tokenizer
+from numformer.tokenizers import ByteTokenizer, Tokenizer, encode_all, encode_text, save_tokenizer
 
 
 class Words:
@@ -35,6 +35,23 @@ def test_ids_become_the_smallest_array_that_fits(ids):
 def test_ids_outside_a_custom_vocabulary_are_refused_rather_than_wrapped(bad):
     with pytest.raises(InputError, match=f"token id {bad} is outside the vocabulary of 300 ids"):
         encode_text(Words([1, bad]), "text")
+
+
+def test_many_texts_are_encoded_one_by_one_unless_a_tokenizer_takes_them_together():
+    class Batches(Words):
+        def encode_batch(self, texts):
+            return [[i, 299] for i, _ in enumerate(texts)]
+
+    one_by_one = encode_all(Words([7]), iter(["a", "b"]))
+    together = encode_all(Batches([7]), iter(["a", "b"]))
+    assert [ids.tolist() for ids in one_by_one] == [[7], [7]]
+    assert [ids.tolist() for ids in together] == [[0, 299], [1, 299]]
+    assert {ids.dtype for ids in one_by_one + together} == {np.dtype(np.uint16)}
+
+
+def test_ids_of_many_texts_are_checked_too():
+    with pytest.raises(InputError, match="token id 300 is outside"):
+        encode_all(Words([300]), ["text"])
 
 
 def test_saving_a_tokenizer_that_cannot_be_saved_says_so(tmp_path):

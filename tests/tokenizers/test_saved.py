@@ -27,9 +27,18 @@ def test_a_byte_tokenizer_is_read_back(tmp_path):
     assert isinstance(load_tokenizer(tmp_path / "new" / "words.json"), ByteTokenizer)
 
 
-@pytest.fixture(params=["characters", "bytes"])
+def test_special_tokens_of_characters_are_read_back(tmp_path):
+    CharacterTokenizer("zaé\n\ud800", special_tokens=True).save(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert isinstance(loaded, CharacterTokenizer)
+    assert (loaded.characters, loaded.pad_id, loaded.mask_id) == ("zaé\n\ud800", 5, 9)
+
+
+@pytest.fixture(params=["characters", "characters and special tokens", "bytes"])
 def tokenizer(request):
-    return CharacterTokenizer.from_text(TEXT) if request.param == "characters" else ByteTokenizer()
+    if request.param == "bytes":
+        return ByteTokenizer()
+    return CharacterTokenizer.from_text(TEXT, special_tokens=request.param != "characters")
 
 
 def test_the_tokenizers_library_gives_the_same_ids_and_text(tokenizer, tmp_path):
@@ -57,6 +66,14 @@ def test_the_tokenizers_library_knows_the_special_tokens(tmp_path):
     names = ["<|pad|>", "<|bos|>", "<|eos|>", "<|unk|>"]
     assert [theirs.token_to_id(name) for name in names] == [256, 257, 258, 259]
     assert theirs.decode([257, 97, 258]) == "a"
+
+
+def test_the_tokenizers_library_reads_unknown_characters_as_the_same_token(tmp_path):
+    library = pytest.importorskip("tokenizers")
+    tokenizer = CharacterTokenizer("ab", special_tokens=True)
+    theirs = library.Tokenizer.from_file(str(saved(tokenizer, tmp_path)))
+    assert theirs.encode("aжb").ids == tokenizer.encode("aжb").tolist() == [0, 5, 1]
+    assert theirs.decode([0, 5, 2, 1]) == "ab"
 
 
 def test_a_file_rewritten_by_the_tokenizers_library_is_still_read(tokenizer, tmp_path):
@@ -92,6 +109,15 @@ def test_a_file_that_json_cannot_read_is_refused(content, tmp_path):
 )
 def test_a_damaged_character_vocabulary_is_refused_by_name(vocab, tmp_path):
     content = CharacterTokenizer("ab").to_json()
+    content["model"]["vocab"] = vocab
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"vocabulary of the tokenizer .*tokenizer\.json is damaged"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("vocab", [{"a": 0, "b": 1}, {"<pad>": 0, "a": 1}, {"a": 0, "bc": 1}])
+def test_a_damaged_vocabulary_with_special_tokens_is_refused_by_name(vocab, tmp_path):
+    content = CharacterTokenizer("ab", special_tokens=True).to_json()
     content["model"]["vocab"] = vocab
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"vocabulary of the tokenizer .*tokenizer\.json is damaged"):

@@ -1,6 +1,6 @@
 """What a tokenizer is, and the checks that hold for every one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -15,8 +15,15 @@ TokenIds: TypeAlias = Sequence[int] | NDArray[Any]
 class Tokenizer(Protocol):
     """Anything that turns text into token ids 0..vocab_size-1 and back; no base class is needed.
 
-    Two things are optional: a `save(path)` method, needed only where a model is saved, and the ids of special
-    tokens as attributes `bos_id`, `eos_id`, `pad_id`, `unk_id` (absent or None: there is no such token).
+    Four things are optional:
+
+    - `save(path)`, needed only where a model is saved;
+    - the ids of special tokens as attributes `pad_id`, `bos_id`, `eos_id`, `unk_id` and `mask_id` (absent or None:
+      there is no such token). `encode` adds none of them, a special token's name in a text is text like any other,
+      and `decode` leaves them out;
+    - `encode_spans(text)`, which also says where each token stands: ids [N] (or rows of features [N F]) and an integer
+      array of spans [N 2], each the first character of the token in `text` and the one after its last;
+    - `encode_batch(texts)`, a list of the ids of each text, where that is faster than one call per text.
     """
 
     @property
@@ -56,5 +63,21 @@ def encode_text(tokenizer: Tokenizer, text: str) -> NDArray[Any]:
 
     Raises InputError for text the tokenizer cannot encode, and for ids outside its vocabulary.
     """
-    ids = check_ids(tokenizer.encode(text), tokenizer.vocab_size)
-    return ids.astype(token_dtype(tokenizer.vocab_size), copy=False)
+    return _smallest(tokenizer.encode(text), tokenizer.vocab_size)
+
+
+def encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> list[NDArray[Any]]:
+    """Encode every text as `encode_text` does, through the tokenizer's `encode_batch` when it has one."""
+    encode_batch = getattr(tokenizer, "encode_batch", None)
+    encoded = map(tokenizer.encode, texts) if encode_batch is None else encode_batch(texts)
+    vocab_size = tokenizer.vocab_size
+    return [_smallest(ids, vocab_size) for ids in encoded]
+
+
+def _smallest(ids: TokenIds, vocab_size: int) -> NDArray[Any]:
+    return check_ids(ids, vocab_size).astype(token_dtype(vocab_size), copy=False)
+
+
+def code_points(text: str) -> NDArray[np.uint32]:
+    """Return the code point of every character [N]; lone surrogates are characters like any other."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numformer.errors import InputError
-from numformer.tokenizers.base import TokenIds, check_ids
+from numformer.tokenizers.base import TokenIds, check_ids, code_points
 from numformer.tokenizers.tokenizer_json import layout, special_token, write_tokenizer_json
 
 
@@ -50,6 +50,7 @@ class ByteTokenizer:
     bos_id: int | None = 257
     eos_id: int | None = 258
     unk_id: int | None = 259
+    mask_id: int | None = 259  # no text has an unknown byte, so the id is free to stand for a masked token
 
     def encode(self, text: str | bytes) -> NDArray[np.uint16]:
         """Return the bytes of a text as ids, an array [N].
@@ -58,6 +59,16 @@ class ByteTokenizer:
         """
         data = _utf8(text) if isinstance(text, str) else text
         return np.frombuffer(data, dtype=np.uint8).astype(np.uint16)
+
+    def encode_spans(self, text: str) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+        """Return the ids [N] of a text and, for each, the span [N 2] of the character that its byte is part of."""
+        ids = self.encode(text)
+        codes = code_points(text)
+        lengths = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
+        # Bytes that are not UTF-8 stand as surrogates, one for each byte.
+        lengths[(codes >= 0xDC80) & (codes <= 0xDCFF)] = 1
+        starts = np.repeat(np.arange(len(text)), lengths)
+        return ids, np.stack([starts, starts + 1], axis=1)
 
     def decode(self, ids: TokenIds, errors: str = "surrogateescape") -> str:
         """Return the text of token ids [N], leaving out special tokens.

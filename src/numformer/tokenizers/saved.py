@@ -1,13 +1,18 @@
 """Saving a tokenizer beside a model, and finding out what kind was saved."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from numformer.errors import InputError
 from numformer.tokenizers.base import Tokenizer
 from numformer.tokenizers.bytes import ByteTokenizer
 from numformer.tokenizers.characters import CharacterTokenizer
-from numformer.tokenizers.tokenizer_json import read_tokenizer_json, tokenizer_file
+from numformer.tokenizers.subwords import SubwordTokenizer
+from numformer.tokenizers.tokenizer_json import read_tokenizer_json, tokenizer_file, tokenizers_library
+from numformer.tokenizers.words import WordTokenizer
+
+SavedTokenizer: TypeAlias = CharacterTokenizer | ByteTokenizer | WordTokenizer | SubwordTokenizer
 
 
 def save_tokenizer(tokenizer: Tokenizer, path: str | Path) -> None:
@@ -22,19 +27,21 @@ def check_savable(tokenizer: Tokenizer, path: str | Path) -> None:
         raise InputError(f"a {type(tokenizer).__name__} cannot be saved in {path}: it has no save(path) method")
 
 
-def load_tokenizer(path: str | Path) -> CharacterTokenizer | ByteTokenizer:
+def load_tokenizer(path: str | Path) -> SavedTokenizer:
     """Read the tokenizer of a folder, or of a file ending in .json.
 
-    Raises InputError, naming the file, when it is missing, damaged or of another kind.
+    Raises InputError, naming the file, when it is missing or damaged, and when it is of a kind that only the `tokenizers`
+    package reads and that is missing or cannot read it.
     """
-    match read_tokenizer_json(path):
+    content, file = read_tokenizer_json(path), tokenizer_file(path)
+    match content:
         case {
             "normalizer": None,
             "pre_tokenizer": CharacterTokenizer.PRE_TOKENIZER,
-            "added_tokens": [],
+            "added_tokens": list(added),
             "model": {"type": "WordLevel", "vocab": dict(vocab)},
-        }:
-            return CharacterTokenizer(_alphabet(vocab, tokenizer_file(path)))
+        } if _names(added) in ((), CharacterTokenizer.SPECIAL_TOKENS):
+            return _characters(vocab, _names(added), file)
         case {
             "normalizer": None,
             "pre_tokenizer": ByteTokenizer.PRE_TOKENIZER,
@@ -42,16 +49,43 @@ def load_tokenizer(path: str | Path) -> CharacterTokenizer | ByteTokenizer:
             "model": {"type": "BPE", "vocab": ByteTokenizer.VOCAB, "merges": []},
         }:
             return ByteTokenizer()
-    raise InputError(
-        f"the tokenizer {tokenizer_file(path)} is of a kind that cannot be read: "
-        "character and byte tokenizers saved by numformer can"
-    )
+        case {"model": {"type": "WordLevel", "vocab": dict(vocab), "num_buckets": int(num_buckets)}}:
+            return _words(vocab, num_buckets, file)
+    tokenizers_library()
+    try:
+        return SubwordTokenizer(json.dumps(content))
+    except InputError as error:
+        raise InputError(
+            f"the tokenizer {file} is of a kind that cannot be read: character and byte tokenizers saved by "
+            f"numformer can, its word tokenizers, and what the tokenizers library reads ({error})"
+        ) from error
 
 
-def _alphabet(vocab: dict[str, Any], file: Path) -> str:
-    numbered = {i: character for character, i in vocab.items() if isinstance(i, int) and len(character) == 1}
-    if not vocab or numbered.keys() != set(range(len(vocab))):
+def _names(added_tokens: list[Any]) -> tuple[Any, ...]:
+    return tuple(token.get("content") if isinstance(token, dict) else None for token in added_tokens)
+
+
+def _characters(vocab: dict[str, Any], special: tuple[str, ...], file: Path) -> CharacterTokenizer:
+    tokens = _numbered(vocab)
+    characters = tokens[: len(tokens) - len(special)]
+    if not characters or [*characters, *special] != tokens or any(len(token) != 1 for token in characters):
         raise InputError(
             f"the vocabulary of the tokenizer {file} is damaged: it does not number single characters 0, 1, 2, ..."
         )
-    return "".join(numbered[i] for i in range(len(vocab)))
+    return CharacterTokenizer("".join(characters), special_tokens=bool(special))
+
+
+def _words(vocab: dict[str, Any], num_buckets: int, file: Path) -> WordTokenizer:
+    tokens, special = _numbered(vocab), WordTokenizer.SPECIAL_TOKENS
+    if tuple(tokens[: len(special)]) != special or num_buckets < 1:
+        raise InputError(
+            f"the vocabulary of the tokenizer {file} is damaged: it does not number {', '.join(special)} "
+            "and words 0, 1, 2, ... before one bucket or more"
+        )
+    return WordTokenizer(tokens[len(special) :], num_buckets)
+
+
+def _numbered(vocab: dict[str, Any]) -> list[str]:
+    """Return the tokens of a vocabulary in the order of their ids, or none unless the ids are 0, 1, 2, ..."""
+    tokens = {i: token for token, i in vocab.items() if isinstance(i, int)}
+    return [tokens[i] for i in range(len(vocab))] if tokens.keys() == set(range(len(vocab))) else []

@@ -12,7 +12,7 @@ from numformer.files import write_atomically
 def layout(
     model: dict[str, Any],
     pre_tokenizer: dict[str, Any],
-    decoder: dict[str, Any],
+    decoder: dict[str, Any] | None,
     added_tokens: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return a whole tokenizer.json from the parts that differ between tokenizers."""
@@ -44,6 +44,15 @@ def tokenizer_file(path: str | Path) -> Path:
 def write_tokenizer_json(path: str | Path, content: dict[str, Any]) -> None:
     """Write tokenizer.json, making its folder when needed; raises InputError when it cannot be written."""
     write_atomically(tokenizer_file(path), json.dumps(content, indent=1) + "\n")
+
+
+def tokenizers_library() -> Any:
+    """Return the `tokenizers` package; raises InputError, naming the extra to install, when it is missing."""
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise InputError("subword tokenizers need the package tokenizers: pip install 'numformer[subwords]'") from error
+    return tokenizers
 
 
 def read_tokenizer_json(path: str | Path) -> Any:

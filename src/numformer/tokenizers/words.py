@@ -1,0 +1,155 @@
+"""One token per word, with hashed word shapes and affixes by which unseen words are known too."""
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numformer.errors import InputError
+from numformer.tokenizers.base import TokenIds, check_ids, token_dtype
+from numformer.tokenizers.tokenizer_json import layout, special_token, write_tokenizer_json
+
+_WORD = r"\w+(?:['’]\w+)*|[^\w\s]"
+_CACHED_WORDS = 1 << 17
+
+
+class WordTokenizer:
+    """Numbers five special tokens, then the words of a vocabulary, then rows that hashed features share.
+
+    The features of a word follow the classic taggers (Ratnaparkhi 1996), hashed as by Weinberger et al. 2009. Raises
+    InputError for a word given twice, for one that is the name of a special token, and when `num_buckets` is below 1.
+    """
+
+    SPECIAL_TOKENS: ClassVar[tuple[str, ...]] = ("<pad>", "<bos>", "<eos>", "<unk>", "<mask>")
+    PRE_TOKENIZER: ClassVar[dict[str, Any]] = {
+        "type": "Split",
+        "pattern": {"Regex": _WORD},
+        "behavior": "Removed",
+        "invert": True,
+    }
+    NUM_FEATURES: ClassVar[int] = 11
+
+    pad_id: int | None = 0
+    bos_id: int | None = 1
+    eos_id: int | None = 2
+    unk_id: int | None = 3
+    mask_id: int | None = 4
+
+    def __init__(self, vocabulary: Sequence[str], num_buckets: int = 8192) -> None:
+        tokens = [*self.SPECIAL_TOKENS, *vocabulary]
+        if len(set(tokens)) < len(tokens):
+            word, _ = Counter(tokens).most_common(1)[0]
+            raise InputError(
+                f"a word tokenizer needs distinct words that name no special token, got {word[:80]!r} twice"
+            )
+        if num_buckets < 1:
+            raise InputError(f"got num_buckets={num_buckets}, expected at least 1")
+        self.vocabulary, self.num_buckets = list(vocabulary), num_buckets
+        self._tokens = tokens
+        self._ids = {word: i for i, word in enumerate(tokens) if i >= len(self.SPECIAL_TOKENS)}
+        self._cached_row = lru_cache(_CACHED_WORDS)(self._row)
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str | Sequence[str]],
+        vocab_size: int = 20_000,
+        *,
+        min_count: int = 2,
+        num_buckets: int | None = None,
+    ) -> "WordTokenizer":
+        """Keep the most frequent words of texts, or of lists of words, that occur `min_count` times or more.
+
+        `vocab_size` bounds words, special tokens and buckets together. Unless given, `num_buckets` is the largest power
+        of two up to half of it. With `min_count` above 1 a model meets unknown words in training too. Raises InputError
+        when `vocab_size` leaves no room for words.
+        """
+        buckets = 1 << max(vocab_size // 2, 1).bit_length() - 1 if num_buckets is None else num_buckets
+        room = vocab_size - buckets - len(cls.SPECIAL_TOKENS)
+        if room < 1:
+            raise InputError(
+                f"got vocab_size={vocab_size}, expected more than {len(cls.SPECIAL_TOKENS)} special tokens "
+                f"and {buckets} buckets"
+            )
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(re.findall(_WORD, text) if isinstance(text, str) else text)
+        frequent = [word for word in counts if counts[word] >= min_count and word not in cls.SPECIAL_TOKENS]
+        return cls(sorted(frequent, key=lambda word: (-counts[word], word))[:room], buckets)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of special tokens, words and buckets."""
+        return len(self._tokens) + self.num_buckets
+
+    def words(self, text: str) -> list[tuple[str, int, int]]:
+        """Return the words and single punctuation characters of a text, each with its start and end."""
+        return [(match[0], match.start(), match.end()) for match in re.finditer(_WORD, text)]
+
+    def encode(self, text: str) -> NDArray[Any]:
+        """Return the id of each word of a text, an array [N]; words outside the vocabulary are UNK."""
+        unknown = self.unk_id
+        ids = [self._ids.get(word, unknown) for word in re.findall(_WORD, text)]
+        return np.array(ids, dtype=token_dtype(self.vocab_size))
+
+    def encode_spans(self, text: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the features [N F] of the words of a text and their spans [N 2]."""
+        words = self.words(text)
+        spans = np.array([span for _, *span in words], dtype=np.int64).reshape(-1, 2)
+        return self.features([word for word, *_ in words]), spans
+
+    def features(self, words: Sequence[str]) -> NDArray[Any]:
+        """Return the eleven features of each word as ids, an array [N F].
+
+        They are the word itself (UNK outside the vocabulary), then hashed: the word in lower case, its shape, its first
+        one to four characters, its last one to four. PAD fills the places of affixes longer than the word.
+        """
+        rows = [self._cached_row(word) for word in words]
+        return np.array(rows, dtype=token_dtype(self.vocab_size)).reshape(-1, self.NUM_FEATURES)
+
+    def decode(self, ids: TokenIds) -> str:
+        """Return the words of ids [N] with spaces between them, leaving out special tokens and hashed features.
+
+        Raises InputError for ids outside the vocabulary.
+        """
+        array = check_ids(ids, self.vocab_size)
+        known = array[(array >= len(self.SPECIAL_TOKENS)) & (array < len(self._tokens))]
+        return " ".join(self._tokens[i] for i in known)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of this tokenizer's tokenizer.json."""
+        vocab = {token: i for i, token in enumerate(self._tokens)}
+        # The `tokenizers` library passes over the number of buckets; it reads a text as the same words.
+        model = {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>", "num_buckets": self.num_buckets}
+        added_tokens = [special_token(i, name) for i, name in enumerate(self.SPECIAL_TOKENS)]
+        return layout(model, self.PRE_TOKENIZER, None, added_tokens)
+
+    def save(self, path: str | Path) -> None:
+        """Write tokenizer.json into the folder `path`, or to `path` itself when it ends in .json."""
+        write_tokenizer_json(path, self.to_json())
+
+    def __repr__(self) -> str:
+        return f"WordTokenizer({len(self.vocabulary)} words, {self.num_buckets} buckets)"
+
+    def _row(self, word: str) -> list[int | None]:
+        hashed = [f"lower {word.lower()}", f"shape {_shape(word)}"]
+        prefixes = [f"prefix {word[:n]}" if n <= len(word) else None for n in range(1, 5)]
+        suffixes = [f"suffix {word[-n:]}" if n <= len(word) else None for n in range(1, 5)]
+        own = self._ids.get(word, self.unk_id)
+        return [own, *(self.pad_id if slot is None else self._bucket(slot) for slot in hashed + prefixes + suffixes)]
+
+    def _bucket(self, feature: str) -> int:
+        return len(self._tokens) + zlib.crc32(feature.encode("utf-8", "surrogatepass")) % self.num_buckets
+
+
+def _shape(word: str) -> str:
+    """Return what kinds of characters follow each other in a word: "McDonald's-42" has the shape "XxXx-x-9"."""
+    kinds = ("X" if c.isupper() else "x" if c.isalpha() else "9" if c.isdigit() else "-" for c in word)
+    return "".join(kind for kind, _ in groupby(kinds))

@@ -1,0 +1,177 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numformer.errors import InputError
+from numformer.tokenizers import Tokenizer, WordTokenizer, encode_text, load_tokenizer
+
+TEXTS = ["The cat sat, the dog sat.", "The dog's cat sat; a zebra ran."]
+any_word = st.text(st.characters(exclude_categories=()))  # lone surrogates too
+
+
+@pytest.fixture
+def tokenizer():
+    return WordTokenizer(["the", "cat", "The", "sat"], num_buckets=64)
+
+
+def test_the_most_frequent_words_are_kept_and_ties_go_by_alphabet():
+    trained = WordTokenizer.train(TEXTS, 5 + 4 + 8, num_buckets=8)
+    assert trained.vocabulary == ["sat", ".", "The", "cat"]
+    assert WordTokenizer.train(reversed(TEXTS), 5 + 4 + 8, num_buckets=8).vocabulary == trained.vocabulary
+
+
+@pytest.mark.parametrize(("min_count", "size"), [(1, 12), (2, 4), (3, 1), (4, 0)])
+def test_rare_words_are_left_to_their_features(min_count, size):
+    assert len(WordTokenizer.train(TEXTS, 1000, min_count=min_count).vocabulary) == size
+
+
+def test_lists_of_words_are_taken_as_they_are():
+    assert WordTokenizer.train([["New York", "<pad>"], ["New York", "<pad>"]], 1000).vocabulary == ["New York"]
+
+
+@pytest.mark.parametrize(("vocab_size", "buckets"), [(20_000, 8192), (16_384, 8192), (1000, 256)])
+def test_buckets_are_a_power_of_two_up_to_half_of_the_vocabulary(vocab_size, buckets):
+    assert WordTokenizer.train(TEXTS, vocab_size).num_buckets == buckets
+
+
+@pytest.mark.parametrize(("vocab_size", "buckets", "taken"), [(7, None, 2), (69, 64, 64)])
+def test_a_vocabulary_without_room_for_words_is_refused(vocab_size, buckets, taken):
+    with pytest.raises(InputError, match=f"={vocab_size}, expected more than 5 special tokens and {taken} buckets"):
+        WordTokenizer.train(TEXTS, vocab_size, num_buckets=buckets)
+
+
+def test_the_vocabulary_counts_special_tokens_words_and_buckets(tokenizer):
+    assert isinstance(tokenizer, Tokenizer)
+    assert tokenizer.vocab_size == 5 + 4 + 64
+    special = [tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id, tokenizer.mask_id]
+    assert special == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("words", [["a", "b", "a"], ["a", "<pad>"]])
+def test_words_must_be_distinct_from_each_other_and_from_special_tokens(words):
+    with pytest.raises(InputError, match="word tokenizer needs distinct words"):
+        WordTokenizer(words)
+
+
+def test_there_must_be_a_bucket():
+    with pytest.raises(InputError, match="num_buckets=0, expected at least 1"):
+        WordTokenizer(["a"], 0)
+
+
+def test_a_text_is_words_and_single_punctuation_characters(tokenizer):
+    text = "Don’t stop: l'été_2 costs 3.5€..."
+    words = tokenizer.words(text)
+    assert [word for word, *_ in words] == ["Don’t", "stop", ":", "l'été_2", "costs", "3", ".", "5", "€", ".", ".", "."]
+    assert all(text[start:end] == word for word, start, end in words)
+
+
+def test_words_become_their_ids_and_unknown_ones_the_unknown_token(tokenizer):
+    ids = encode_text(tokenizer, "The cat sat! <pad>")
+    assert ids.tolist() == [7, 6, 8, 3, 3, 3, 3]
+    assert ids.dtype == np.uint8
+
+
+def test_decoding_joins_known_words_and_leaves_out_the_rest(tokenizer):
+    assert tokenizer.decode([1, 7, 6, 3, 8, 9, 72, 2]) == "The cat sat"
+    with pytest.raises(InputError, match="token id 73 is outside the vocabulary of 73 ids"):
+        tokenizer.decode([73])
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.text(max_size=40))
+def test_known_words_survive_a_round_trip(text):
+    tokenizer = WordTokenizer.train([text], 1000, min_count=1)
+    assert tokenizer.decode(tokenizer.encode(text)) == " ".join(word for word, *_ in tokenizer.words(text))
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(any_word))
+def test_any_word_has_eleven_features_inside_the_vocabulary(words):
+    tokenizer = WordTokenizer(["the"], num_buckets=64)
+    features = tokenizer.features(words)
+    assert features.shape == (len(words), WordTokenizer.NUM_FEATURES)
+    assert np.isin(features[:, 0], [3, 5]).all()
+    assert (features[:, 1:3] >= 6).all()
+    assert ((features[:, 3:] == 0) | (features[:, 3:] >= 6)).all()
+    assert (features < tokenizer.vocab_size).all()
+
+
+def test_features_are_the_same_in_every_process_and_release(tokenizer):
+    assert tokenizer.features(["cat", "Bee-2"]).tolist() == [
+        [6, 55, 66, 39, 31, 46, 0, 35, 71, 21, 0],
+        [3, 42, 57, 9, 53, 13, 34, 72, 27, 27, 36],
+    ]
+
+
+def shared(first, second):
+    """Return which features two words have in common, in a table too large for chance."""
+    tokenizer = WordTokenizer(["the"], num_buckets=1 << 20)
+    one, other = tokenizer.features([first, second])
+    return np.flatnonzero((one == other) & (one >= 6)).tolist()
+
+
+LOWER, SHAPE, PREFIXES, SUFFIXES = 1, 2, [3, 4, 5, 6], [7, 8, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("ZEBRA", "Zebra", [LOWER, PREFIXES[0]]),
+        ("running", "jumping", [SHAPE, *SUFFIXES[:3]]),
+        ("McDonald", "AbCd", [SHAPE, SUFFIXES[0]]),
+        ("Covid-19", "Xy-2020", [SHAPE]),
+        ("unhappy", "unheard", [SHAPE, *PREFIXES[:3]]),
+        ("ab", "abc", [SHAPE, *PREFIXES[:2]]),
+        ("x", "X", [LOWER]),
+    ],
+)
+def test_words_that_look_alike_share_features(first, second, expected):
+    assert shared(first, second) == expected
+
+
+def test_places_of_affixes_longer_than_the_word_are_padding(tokenizer):
+    features = tokenizer.features(["ab"])[0]
+    assert (features[[5, 6, 9, 10]] == 0).all()
+    assert (features[[3, 4, 7, 8]] >= 9).all()
+
+
+def test_no_words_have_no_features(tokenizer):
+    assert tokenizer.features([]).shape == (0, 11)
+
+
+def test_a_saved_tokenizer_is_read_back(tmp_path):
+    original = WordTokenizer.train([*TEXTS, *TEXTS, "\ud800 \ud800"], 300)
+    original.save(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert isinstance(loaded, WordTokenizer)
+    assert (loaded.vocabulary, loaded.num_buckets) == (original.vocabulary, original.num_buckets)
+    assert (loaded.features(["cat", "unseen"]) == original.features(["cat", "unseen"])).all()
+
+
+def test_the_tokenizers_library_reads_a_text_as_the_same_words(tmp_path):
+    library = pytest.importorskip("tokenizers")
+    ours = WordTokenizer.train(TEXTS, 300)
+    ours.save(tmp_path)
+    theirs = library.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in [*TEXTS, "a zebra's  café?!\n", ""]:
+        assert theirs.encode(text).ids == ours.encode(text).tolist()
+
+
+@pytest.mark.parametrize(
+    ("vocab", "num_buckets"),
+    [
+        ({"a": 0, "b": 2}, 8),
+        ({"a": 0}, 8),
+        ({}, 8),
+        ({name: i for i, name in enumerate(WordTokenizer.SPECIAL_TOKENS)}, 0),
+    ],
+)
+def test_a_damaged_vocabulary_is_refused_by_name(vocab, num_buckets, tmp_path):
+    content = WordTokenizer(["a"], 8).to_json()
+    content["model"] |= {"vocab": vocab, "num_buckets": num_buckets}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"vocabulary of the tokenizer .*tokenizer\.json is damaged"):
+        load_tokenizer(tmp_path)
