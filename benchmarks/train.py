@@ -32,7 +32,7 @@ def measure(config: str, dropout: float, threads: int, seconds: float) -> dict[s
     import numpy as np
 
     from numformer import GPT, random
-    from numformer.tasks.language_model_task import LanguageModelTask
+    from numformer.tasks.language_model_objective import LanguageModelObjective
     from numformer.training import OptimConfig, TrainConfig
     from numformer.training.step import TrainStep
     from numformer.training.workers import Workers
@@ -48,7 +48,7 @@ def measure(config: str, dropout: float, threads: int, seconds: float) -> dict[s
         dropout=dropout,
     )
     tokens = random.generator(0).integers(0, vocab, 100_000).astype(np.uint16)
-    task = LanguageModelTask(model, None, tokens, None, TrainConfig(batch_size=batch))
+    task = LanguageModelObjective(model, None, tokens, None, TrainConfig(batch_size=batch))
     optimizer = OptimConfig().build(list(model.parameters()))
     times: list[float] = []
     with Workers(threads) as workers:

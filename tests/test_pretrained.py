@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from numformer import GPT, InputError
+from numformer import GPT, GPTConfig, InputError
 from numformer.optim import AdamW
 from numformer.pretrained import load_model, save_model
 
@@ -64,7 +64,7 @@ def test_saving_what_was_loaded_gives_the_same_bytes(folder, tmp_path):
 
 def test_names_and_layout_are_those_of_gpt2(golden, tmp_path):
     arrays, config = golden
-    model = GPT(GPT.config_class.from_disk(config))
+    model = GPT(GPTConfig.from_disk(config))
     save_model(model, tmp_path)
     ours = load_file(tmp_path / "model.safetensors")
     theirs = {name.removeprefix("weight."): a.shape for name, a in arrays.items() if name.startswith("weight.")}

@@ -3,11 +3,19 @@
 from numformer import generation, models, nn, ops, optim, tokenizers, training
 from numformer.data import DataLoader, TensorDataset
 from numformer.errors import InputError
-from numformer.generation import SamplingConfig
-from numformer.models import GPT, GPTConfig
+from numformer.generation import BeamConfig, SamplingConfig
+from numformer.models import GPT, BertConfig, GPTConfig, Transformer, TransformerConfig, build_model
 from numformer.nn import CrossEntropyLoss
 from numformer.tape import gradients, no_grad, recompute
-from numformer.tasks import LanguageModel
+from numformer.tasks import (
+    Classifier,
+    LanguageModel,
+    MaskedLanguageModel,
+    QuestionAnswerer,
+    Summariser,
+    Tagger,
+    Translator,
+)
 from numformer.tensor import Parameter, Tensor
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer
 from numformer.training import OptimConfig, TrainConfig
@@ -16,19 +24,30 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GPT",
+    "BeamConfig",
+    "BertConfig",
     "ByteTokenizer",
     "CharacterTokenizer",
+    "Classifier",
     "CrossEntropyLoss",
     "DataLoader",
     "GPTConfig",
     "InputError",
     "LanguageModel",
+    "MaskedLanguageModel",
     "OptimConfig",
     "Parameter",
+    "QuestionAnswerer",
     "SamplingConfig",
+    "Summariser",
+    "Tagger",
     "Tensor",
     "TensorDataset",
     "TrainConfig",
+    "Transformer",
+    "TransformerConfig",
+    "Translator",
+    "build_model",
     "generation",
     "gradients",
     "models",

@@ -11,9 +11,7 @@ import numpy as np
 
 from numformer.errors import InputError
 from numformer.files import replacing, write_atomically
-from numformer.models import GPT
-
-MODELS = {"gpt2": GPT}
+from numformer.models.build import build_from_disk
 
 
 def save_model(model: Any, folder: str | Path) -> None:
@@ -21,7 +19,7 @@ def save_model(model: Any, folder: str | Path) -> None:
     folder = Path(folder)
     weights = {name: _to_disk(model, name, p.data) for name, p in model.named_parameters()}
     write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
-    write_atomically(folder / "config.json", json.dumps(model.config.to_disk(), indent=2) + "\n")
+    write_atomically(folder / "config.json", json.dumps(model.to_disk(), indent=2) + "\n")
 
 
 def load_model(folder: str | Path) -> Any:
@@ -31,13 +29,9 @@ def load_model(folder: str | Path) -> Any:
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    kind = config.get("model_type")
-    if kind not in tuple(MODELS):  # it may be anything that JSON can say
-        raise InputError(f"{folder / 'config.json'}: model_type is {kind!r}, supported are {', '.join(MODELS)}")
-    model_class = MODELS[kind]
     weights, _ = read_safetensors(folder / "model.safetensors")
     try:
-        model = model_class(model_class.config_class.from_disk(config))
+        model = build_from_disk(config, "config.json")
         model.load_state_dict({name: _to_disk(model, name, value) for name, value in weights.items()})
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
@@ -46,7 +40,7 @@ def load_model(folder: str | Path) -> Any:
 
 def _to_disk(model: Any, name: str, value: np.ndarray) -> np.ndarray:
     """Transpose the weights that the architecture stores [in out]; the way back is the same."""
-    return np.ascontiguousarray(value.T) if name.endswith(model.transposed_on_disk) else value
+    return np.ascontiguousarray(value.T) if name.endswith(model.config.transposed_on_disk) else value
 
 
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:

@@ -29,7 +29,7 @@ _order = itertools.count()
 
 class _State(threading.local):
     recording = True
-    needs: tuple[bool, ...] = ()
+    running: tuple[Sequence[Any], Sequence[Edge | None]] = ((), ())  # the op's arguments and where they came from
 
 
 _state = _State()
@@ -82,18 +82,14 @@ class Op:
         arrays = [_as_array(a) for a in args]
         edges = [a.edge if _state.recording and isinstance(a, Tensor) else None for a in args]
         self._check(tuple(arrays))
-        needs = tuple([edge is not None for edge in edges])
-        outer, _state.needs = _state.needs, needs  # a body may call other ops
         try:
-            value, vjp = self.body(*arrays, **settings)
+            value, vjp = self._run(arrays, edges, settings)
         except InputError:
             raise
         except ValueError as error:  # NumPy's words for arrays that do not fit together
             shapes = ", ".join(str(list(np.shape(a))) for a in arrays)
             raise InputError(f"{self.name}: {error} (arguments of shapes {shapes})") from error
-        finally:
-            _state.needs = outer
-        if any(needs):
+        if any(edges):
             return _attach(value, Node(self.name, edges, vjp, len(value) if isinstance(value, tuple) else 1))
         if any(isinstance(a, Tensor) for a in args):
             return tuple(map(Tensor, value)) if isinstance(value, tuple) else Tensor(value)
@@ -102,8 +98,14 @@ class Op:
     def value_and_vjp(self, *arrays: Any, **settings: Any) -> Any:
         """Run the body as if every argument needed its gradient."""
         self._check(arrays)
-        _state.needs = (True,) * len(arrays)
-        return self.body(*arrays, **settings)
+        return self._run(arrays, [(Node(self.name, (), None), 0)] * len(arrays), settings)
+
+    def _run(self, arrays: Sequence[Any], edges: Sequence[Edge | None], settings: dict[str, Any]) -> Any:
+        outer, _state.running = _state.running, (arrays, edges)  # a body may call other ops
+        try:
+            return self.body(*arrays, **settings)
+        finally:
+            _state.running = outer
 
     def _check(self, arrays: tuple[Any, ...]) -> None:
         key = tuple([(a.shape, a.dtype.kind) if isinstance(a, np.ndarray) else None for a in arrays])
@@ -134,7 +136,16 @@ def op(body: Callable[..., Any]) -> Op:
 
 def needs_gradient() -> tuple[bool, ...]:
     """Tell a running op body which of its positional arguments need a gradient; none, and `vjp` is never called."""
-    return _state.needs
+    return tuple([edge is not None for edge in _state.running[1]])
+
+
+def given_arrays() -> list[Any]:
+    """Return the running op's arguments that no recorded op computed, such as parameters: others keep them alive."""
+    return [array for array, edge in zip(*_state.running, strict=True) if _is_given(edge)]
+
+
+def _is_given(edge: Edge | None) -> bool:
+    return edge is None or edge[0].leaf is not None
 
 
 def _attach(value: Any, node: Node) -> Any:
@@ -245,11 +256,16 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Sequ
         return function(*inputs)
     with no_grad(), random.record() as keys:
         value = function(*inputs).data
+    precision, needs = storage.precision(), [x.requires_grad for x in inputs]
+    kept = [x.data if _is_given(x.edge) else storage.store(x.data) for x in inputs]
 
     def vjp(dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
-        leaves = [Tensor(x.data, requires_grad=x.requires_grad) for x in inputs]
-        with _recording(True), random.use(random.Replay(keys)):
+        leaves = [Tensor(storage.load(x), requires_grad=need) for x, need in zip(kept, needs, strict=True)]
+        with _recording(True), random.use(random.Replay(keys)), storage.storage(precision):
             output = function(*leaves)
         return tuple(gradients(output, [*leaves, *parameters], dy))
 
     return Tensor(value, edge=(Node("recompute", [source.edge for source in sources], vjp), 0))
+
+
+from numformer.ops import storage  # noqa: E402  (it asks the tape above which op is running)

@@ -9,7 +9,9 @@ import pytest
 
 from numformer.cli.main import COMMANDS
 from numformer.cli.train import _from_file
+from numformer.cli.train_options import OPTIONS
 from numformer.pretrained import load_model
+from numformer.training.run_folder import read_toml
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
@@ -113,14 +115,13 @@ def test_a_run_is_resumed_to_more_steps(here, train, numformer):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_valid(recipe):
-    options = _from_file(recipe)
-    assert options.data
-    assert options.train.steps > 0
+    task = read_toml(recipe).get("task", "lm")
+    assert _from_file(recipe, task, OPTIONS[task][0]).train.steps > 0
 
 
 def test_the_pydoc_text_needs_no_file(here, train, monkeypatch):
     monkeypatch.setenv("NUMFORMER_CACHE", str(here / "cache"))
-    assert train(data="pydoc", out=None, train__eval_windows=10).status == 0
+    assert train(data="pydoc", out=None, train__eval_examples=10).status == 0
     assert (here / "runs" / "pydoc" / "run.toml").exists()
 
 

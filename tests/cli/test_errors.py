@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -21,7 +22,8 @@ TRAIN = [
     ({"valid": "nowhere.txt"}, "there is no file nowhere.txt"),
     ({"valid": "latin1.txt"}, "latin1.txt is not UTF-8"),
     ({"valid_fraction": 1}, "valid_fraction must be at least 0 and less than 1"),
-    ({"tokenizer": "words"}, "could not read the tokenizer words/tokenizer.json"),
+    ({"tokenizer": "words"}, "the tokenizer words loses the spaces of a text"),
+    ({"tokenizer": "nothing"}, "got the tokenizer 'nothing', expected characters, bytes, bpe"),
     ({"out": "text.txt"}, "text.txt is a file; a run needs a folder"),
     ({"out": "text.txt/run"}, "text.txt/run"),
     ({"out": "mine"}, "mine exists and is not a run folder"),
@@ -116,7 +118,7 @@ def test_resuming_without_a_folder_is_refused(here, numformer, refused):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nonsense"], "unknown command 'nonsense'; the commands are train lm, generate,"),
+        (["nonsense"], "unknown command 'nonsense'; the commands are train lm, train mlm,"),
         (["train", "nonsense"], "unknown command 'train nonsense'"),
         (["train", "--data", "text.txt"], "unknown command 'train --data'"),
         (["--nonsense"], "unknown command '--nonsense'"),
@@ -204,8 +206,13 @@ def test_wrong_options_of_evaluate_are_refused(wrong_files, here, finished_run, 
     refused(lambda: numformer("evaluate", finished_run, *words), message)
 
 
-def test_a_model_without_a_run_asks_for_a_text(finished_run, numformer, refused):
-    refused(lambda: numformer("evaluate", finished_run / "best"), "has no run.toml; name a text")
+def test_a_model_without_a_run_asks_for_a_text(here, finished_run, numformer, refused):
+    shutil.copytree(finished_run / "best", here / "model")
+    refused(lambda: numformer("evaluate", here / "model"), "has no run.toml; name the data")
+
+
+def test_the_best_weights_of_a_run_are_evaluated_on_its_held_out_text(finished_run, numformer):
+    assert numformer("evaluate", finished_run / "best").status == 0
 
 
 def test_a_batch_too_large_for_the_memory_says_what_to_try(here, train):
@@ -272,5 +279,5 @@ def test_ctrl_c_outside_training_is_status_130(finished_run, monkeypatch):
     def interrupt(*words, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("numformer.tasks.LanguageModel.load", interrupt)
+    monkeypatch.setattr("numformer.cli.info.load_task", interrupt)
     assert main(["info", str(finished_run)]) == 130

@@ -38,7 +38,7 @@ def golden():
 
 def in_memory(arrays, kind, name):
     array = arrays[f"{kind}.{name}"]
-    return array.T if name.endswith(GPT.transposed_on_disk) else array
+    return array.T if name.endswith(GPTConfig.transposed_on_disk) else array
 
 
 def test_names_are_those_of_gpt2(golden):
@@ -106,7 +106,7 @@ def test_recomputation_changes_no_bit_of_the_gradients():
     model, tokens, targets = GPT(**SMALL, dropout=0.2), draw_tokens(3, 6), draw_tokens(3, 6, seed=1)
     found = []
     for wanted in (False, True):
-        model.transformer.recompute = wanted
+        model.transformer.h.recompute = wanted
         with random.use(random.Stream(1)):
             found.append(nf.gradients(loss_of(model, tokens, targets), list(model.parameters())))
     for plain, again in zip(*found, strict=True):
@@ -249,7 +249,7 @@ def test_the_config_survives_the_way_to_disk_and_back():
     [
         ({"num_heads": 3}, "num_heads=3 does not divide d_model=8"),
         ({"num_layers": 0}, "num_layers must be a positive whole number.*, got 0"),
-        ({"vocab_size": 0}, "a GPT needs a vocab_size of at least 1, got 0"),
+        ({"vocab_size": 0}, "the model needs a vocab_size of at least 1, got 0"),
         ({"d_ff": 2.5}, "d_ff must be a positive whole number.*, got 2.5"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"activation": "swish"}, "unknown activation 'swish'"),

@@ -154,7 +154,7 @@ def test_a_saved_model_writes_the_same_text(lm, tmp_path):
         (lambda lm, path: lm.evaluate("\n"), "takes a text of at least 2 tokens, got 1"),
         (lambda lm, path: lm.evaluate(max_windows=0), "max_windows must be at least 1, got 0"),
         (lambda lm, path: LanguageModel.load(path / "nowhere"), "there is no folder"),
-        (lambda lm, path: lm.load_held_out(path), r"does not say which text was held out: it has no run\.toml"),
+        (lambda lm, path: lm.load_held_out(path), r"does not say what it was trained on: it has no run\.toml"),
     ],
 )
 def test_wrong_input_is_refused_in_a_sentence(lm, tmp_path, make, message):

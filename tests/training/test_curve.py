@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from numformer import GPT, CrossEntropyLoss, GPTConfig
 from numformer.optim import AdamW, clip_grad_norm
-from numformer.tasks.language_model import LanguageModelTask
+from numformer.tasks.language_model_objective import LanguageModelObjective
 from numformer.training import TrainConfig
 from numformer.training.step import TrainStep
 from numformer.training.workers import Workers
@@ -34,7 +34,7 @@ def model(recorded):
 
 def weights(arrays, prefix):
     found = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-    return {name: value.T if name.endswith(GPT.transposed_on_disk) else value for name, value in found.items()}
+    return {name: value.T if name.endswith(GPTConfig.transposed_on_disk) else value for name, value in found.items()}
 
 
 def adamw(model, recipe):
@@ -77,7 +77,7 @@ def test_the_trainers_step_follows_the_recorded_curve(recorded, model, pieces, t
     recipe = config["recipe"]
     given = list(batches(arrays, recipe["context"]))
 
-    class Recorded(LanguageModelTask):
+    class Recorded(LanguageModelObjective):
         def batch(self, step):
             return given[step - 1]
 

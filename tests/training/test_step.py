@@ -6,7 +6,7 @@ import pytest
 from numformer import GPT, Parameter, ops
 from numformer.errors import InputError
 from numformer.optim import SGD
-from numformer.tasks.language_model import LanguageModelTask
+from numformer.tasks.language_model_objective import LanguageModelObjective
 from numformer.training import TrainConfig
 from numformer.training.step import TrainStep
 from numformer.training.workers import Workers
@@ -62,7 +62,7 @@ def test_the_loss_is_the_mean_over_real_tokens():
 def step_of(pieces=2, threads=1, step=1, seed=0, clip_norm=0.0, dropout=0.1, **config):
     """Return the weights after one step, the gradient as clipped, and the result."""
     model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=2, max_seq_len=8, dropout=dropout)
-    task = LanguageModelTask(model, None, TOKENS, None, TrainConfig(batch_size=6, **config))
+    task = LanguageModelObjective(model, None, TOKENS, None, TrainConfig(batch_size=6, **config))
     optimizer = SGD(model.parameters(), lr=0.1)
     with Workers(threads) as workers:
         result = TrainStep(task, optimizer, workers, seed=seed, shards=pieces, clip_norm=clip_norm)(step)
@@ -81,7 +81,7 @@ def test_recomputation_changes_no_bit():
 
 @pytest.mark.parametrize("changed", [{"step": 2}, {"seed": 1}, {"pieces": 3}])
 def test_dropout_depends_on_seed_step_and_piece(changed):
-    class SameBatch(LanguageModelTask):
+    class SameBatch(LanguageModelObjective):
         def batch(self, step):
             return super().batch(1)
 
@@ -96,7 +96,7 @@ def test_dropout_depends_on_seed_step_and_piece(changed):
 
 
 def test_pieces_draw_different_dropout():
-    class Twins(LanguageModelTask):
+    class Twins(LanguageModelObjective):
         losses = ()
 
         def batch(self, step):
@@ -128,7 +128,7 @@ def test_a_norm_below_the_limit_is_left_alone():
 def test_label_smoothing_spreads_the_training_target():
     task = Unequal()
     inputs, targets = task.inputs[2:3], task.targets[2:3]
-    smooth = LanguageModelTask(task.model, None, TOKENS, None, TrainConfig(label_smoothing=0.2))
+    smooth = LanguageModelObjective(task.model, None, TOKENS, None, TrainConfig(label_smoothing=0.2))
     logits = task.model(inputs).data[0]
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = -(0.8 * log_p[np.arange(8), targets[0]] + 0.2 * log_p.mean(-1)).sum()
@@ -138,7 +138,7 @@ def test_label_smoothing_spreads_the_training_target():
 def test_a_step_without_a_finite_loss_changes_nothing():
     model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=1, max_seq_len=8)
     model.transformer.ln_f.bias.data[0] = np.nan
-    task = LanguageModelTask(model, None, TOKENS, None, TrainConfig(batch_size=2))
+    task = LanguageModelObjective(model, None, TOKENS, None, TrainConfig(batch_size=2))
     optimizer = SGD(model.parameters(), momentum=0.9)
     before = optimizer.weights.copy()
     with Workers(1) as workers:
@@ -150,7 +150,7 @@ def test_a_step_without_a_finite_loss_changes_nothing():
 
 def test_every_array_of_a_step_is_float32():
     model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=1, max_seq_len=8)
-    task = LanguageModelTask(model, None, TOKENS, None, TrainConfig(batch_size=2))
+    task = LanguageModelObjective(model, None, TOKENS, None, TrainConfig(batch_size=2))
     seen = []
 
     class Spy(SGD):
@@ -176,7 +176,7 @@ def test_shards_are_one_per_core_as_far_as_the_batch_can_be_cut(batch_size, accu
 def test_parameters_outside_the_graph_get_no_gradient():
     model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=1, max_seq_len=8)
     extra = Parameter(np.ones((2, 2), np.float32))
-    task = LanguageModelTask(model, None, TOKENS, None, TrainConfig(batch_size=2))
+    task = LanguageModelObjective(model, None, TOKENS, None, TrainConfig(batch_size=2))
     with Workers(1) as workers:
         optimizer = SGD([*model.parameters(), extra])
         TrainStep(task, optimizer, workers, seed=0, shards=1, clip_norm=0.0)(1)

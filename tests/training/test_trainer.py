@@ -23,7 +23,8 @@ def lines_of(folder):
 def scripted_validation(monkeypatch, losses):
     """Let the evaluations return these losses, one after the other."""
     script = iter(losses)
-    monkeypatch.setattr(nf_tasks.language_model.LanguageModelTask, "evaluate", lambda self, workers: next(script))
+    objective = nf_tasks.language_model.LanguageModelObjective
+    monkeypatch.setattr(objective, "evaluate", lambda self, workers: {"loss": next(script)})
 
 
 def test_training_learns_the_pattern_of_a_text(fit):
@@ -45,7 +46,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(fit):
     assert not same(fit(model=model, seed=1)[0], fit(model=model, seed=2)[0])
 
 
-@pytest.mark.parametrize("settings", [{"eval_every": 1}, {"eval_every": 100, "eval_windows": 1}, {"log_every": 1}])
+@pytest.mark.parametrize("settings", [{"eval_every": 1}, {"eval_every": 100, "eval_examples": 1}, {"log_every": 1}])
 def test_evaluating_and_logging_change_no_weight(fit, tmp_path, settings):
     usual = fit(model={"dropout": 0.1}, out=tmp_path / "a")[0]
     assert same(fit(model={"dropout": 0.1}, out=tmp_path / "b", **settings)[0], usual)
@@ -170,7 +171,7 @@ def test_a_run_that_stopped_early_does_not_go_on_when_resumed(fit, tmp_path, mon
 
 def interrupt_at(monkeypatch, step):
     """Press Ctrl-C while a step runs."""
-    task = nf_tasks.language_model.LanguageModelTask
+    task = nf_tasks.language_model.LanguageModelObjective
     batch = task.batch
 
     pressed = []

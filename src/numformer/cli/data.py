@@ -1,15 +1,23 @@
-"""`numformer data list` and `numformer data fetch`."""
+"""`numformer data list`, `numformer data fetch` and `numformer data clean-pairs`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from numformer.cli.options import parse
 from numformer.data import fetch, list_corpora
+from numformer.data.clean_pairs import REASONS, PairFilters, clean_file
+from numformer.data.split_pairs import check_output, make_report, split_pairs, write_parts
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 @dataclass(kw_only=True)
@@ -29,14 +37,78 @@ class FetchText:
     """Another place to download the same file from."""
 
 
+@dataclass(kw_only=True)
+class CleanPairs:
+    """Clean a TSV file of sentence pairs and split it into train.tsv, valid.tsv, test.tsv, with a report.json.
+
+    Pairs that share a source or a target, up to case, punctuation and spacing, come into the same part.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+    """TSV file with a pair in each row, such as an export of Tatoeba."""
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """Folder for the parts and the report."""
+    valid_size: int = 1000
+    """Pairs to hold out for validation."""
+    test_size: int = 1000
+    """Pairs to hold out for the test."""
+    seed: int = 0
+    """Seed of the draw of held-out pairs."""
+    overwrite: bool = False
+    """Replace these four files where OUT has them; other files stay."""
+    filters: Annotated[PairFilters, tyro.conf.arg(name="")] = field(default_factory=PairFilters)
+
+
 def run(command: str, arguments: list[str]) -> int:
-    """List or fetch."""
+    """List, fetch or clean."""
     if command == "data list":
         parse(ListTexts, command, arguments)
         for corpus, present in list_corpora():
             here = "present" if present else "not fetched"
             print(f"{corpus.name:<16} {corpus.size:<14} {here:<12} {corpus.description} ({corpus.licence})")
-    else:
+    elif command == "data fetch":
         options = parse(FetchText, command, arguments)
         print(fetch(options.name, options.folder, options.url))
+    else:
+        _clean(parse(CleanPairs, command, arguments))
     return 0
+
+
+def _clean(options: CleanPairs) -> None:
+    check_output(options.out, options.overwrite, options.file)  # before any work
+    sizes = {"valid_size": options.valid_size, "test_size": options.test_size, "seed": options.seed}
+    with _bar_when_slow() as bar:
+        task = bar.add_task("cleaning", total=options.file.stat().st_size if options.file.exists() else None)
+        cleaned = clean_file(options.file, options.filters, lambda num_bytes: bar.advance(task, num_bytes))
+        bar.add_task("splitting", total=None)
+        parts = split_pairs(cleaned.pairs, **sizes)
+        report = make_report(cleaned, parts, options.filters, input=str(options.file), **sizes)
+        write_parts(options.out, parts, report)
+    _print_report(report)
+
+
+@contextmanager
+def _bar_when_slow(seconds: float = 2.0) -> Iterator[Progress]:
+    """Yield a bar that appears on stderr, if that is a terminal, when the block takes longer than this."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    bar = Progress(console=console, disable=not console.is_terminal, transient=True)
+    timer = threading.Timer(seconds, bar.start)
+    timer.start()
+    try:
+        yield bar
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    lines = [("rows", report["rows"])]
+    lines += [(f"- {REASONS[reason]}", count) for reason, count in report["dropped"].items() if count]
+    lines += [("kept", report["kept"])]
+    lines += [(f"= {part}.tsv", count) for part, count in report["parts"].items()]
+    for name, count in lines:
+        print(f"{name:<32} {count:>12,}")

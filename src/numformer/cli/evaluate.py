@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +11,43 @@ from typing import Annotated
 import tyro
 
 from numformer.cli.options import parse
-from numformer.tasks import LanguageModel
+from numformer.errors import InputError
+from numformer.tasks import load_task
 
 
 @dataclass(kw_only=True)
 class Evaluate:
-    """Print the loss (nats per token), the perplexity and the number of tokens as one JSON object."""
+    """Print the scores of a model as one JSON object: the loss, and what its task is measured by."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a run, of its best/, or of a saved model."""
     data: str | None = None
-    """Text file or known text; the run's own held-out text when not given."""
+    """File to evaluate on (or known text); what the run held out when not given."""
     max_windows: int | None = None
-    """Measure on this many windows spread over the text instead of all of it."""
+    """lm, mlm: measure on this many windows spread over the text instead of all of it."""
+    max_examples: int | None = None
+    """seq2seq, summarise: measure on the first so many pairs."""
+    num_beams: int | None = None
+    """seq2seq, summarise: width of the beam."""
+    length_penalty: float | None = None
+    """seq2seq, summarise: power of the length that scores are divided by."""
+    confusion_matrix: Path | None = None
+    """classify: draw the confusion matrix into this PNG file."""
 
 
 def run(command: str, arguments: list[str]) -> int:
     """Evaluate and print."""
     options = parse(Evaluate, command, arguments)
-    lm = LanguageModel.load(options.run)
+    task = load_task(options.run)
+    settings = {
+        name: value for name, value in vars(options).items() if name not in ("run", "data") and value is not None
+    }
+    allowed = inspect.signature(task.evaluate).parameters
+    for name in settings:
+        if name not in allowed:
+            raise InputError(f"--{name.replace('_', '-')} is not for {options.run}, whose task is {task.name}")
     if options.data is None:
-        lm.load_held_out(options.run)
-    text = None if options.data is None else Path(options.data)
-    print(json.dumps(lm.evaluate(text, max_windows=options.max_windows)))
+        task.load_held_out(options.run)
+    data = None if options.data is None else Path(options.data)
+    print(json.dumps(task.evaluate(data, **settings), ensure_ascii=False))
     return 0

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import tyro
 
 from numformer.cli.options import parse
-from numformer.tasks import LanguageModel
+from numformer.models import TransformerConfig
+from numformer.tasks import load_task
+from numformer.tokenizers import TokenizerPair
 from numformer.training.metrics import read_metrics
 
 
@@ -26,25 +28,29 @@ class Info:
 def run(command: str, arguments: list[str]) -> int:
     """Print the description."""
     options = parse(Info, command, arguments)
-    lm = LanguageModel.load(options.run)
-    for name, value in _rows(lm, options.run):
+    task = load_task(options.run)
+    for name, value in _rows(task, options.run):
         print(f"{name:<12} {value}")
     if options.layers:
-        print(f"\n{lm.model}")
+        print(f"\n{task.model}")
     return 0
 
 
-def _rows(lm: LanguageModel, folder: Path) -> list[tuple[str, Any]]:
-    config, tokenizer = lm.model.config, lm.tokenizer
+def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
+    config, model = task.model.config, task.model
     rows: list[tuple[str, Any]] = [
-        ("model", f"{type(lm.model).__name__}, {lm.model.num_parameters():,} parameters"),
+        ("task", task.name),
+        ("model", f"{type(model).__name__}, {model.num_parameters():,} parameters"),
         (
             "shape",
-            f"{config.num_layers} layers, width {config.d_model}, {config.num_heads} heads, d_ff {config.ff_width}",
+            f"{_layers(config)} layers, width {config.d_model}, {config.num_heads} heads, d_ff {config.ff_width}",
         ),
         ("context", f"{config.max_seq_len} tokens"),
-        ("tokenizer", f"{type(tokenizer).__name__}, {tokenizer.vocab_size} tokens"),
+        ("tokenizer", _describe_tokenizer(task.tokenizer)),
     ]
+    if hasattr(model, "labels"):
+        shown = ", ".join(model.labels[:10]) + (", …" if len(model.labels) > 10 else "")
+        rows.append(("labels", f"{len(model.labels)}: {shown}"))
     metrics = read_metrics(folder / "metrics.jsonl")
     if metrics:
         last = metrics[-1]
@@ -58,6 +64,19 @@ def _rows(lm: LanguageModel, folder: Path) -> list[tuple[str, Any]]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     rows.append(("files", ", ".join(f"{path.name} ({_size(path.stat().st_size)})" for path in files)))
     return rows
+
+
+def _layers(config: Any) -> str:
+    if isinstance(config, TransformerConfig):
+        return f"{config.num_encoder_layers} encoder and {config.num_decoder_layers} decoder"
+    return str(config.num_layers)
+
+
+def _describe_tokenizer(tokenizer: Any) -> str:
+    if isinstance(tokenizer, TokenizerPair):
+        parts = [tokenizer.target] if tokenizer.source is tokenizer.target else [tokenizer.source, tokenizer.target]
+        return " and ".join(_describe_tokenizer(part) for part in parts)
+    return f"{type(tokenizer).__name__}, {tokenizer.vocab_size} tokens"
 
 
 def _size(count: float) -> str:

@@ -11,17 +11,26 @@ from numformer.errors import InputError
 
 COMMANDS = {
     "train lm": ("train", "train a language model on a text"),
+    "train mlm": ("train", "pretrain an encoder on a text"),
+    "train seq2seq": ("train", "train a translator on pairs of texts"),
+    "train summarise": ("train", "train a model that writes summaries"),
+    "train classify": ("train", "train a text classifier"),
+    "train tag": ("train", "train a tagger of words"),
+    "train qa": ("train", "train a model that finds answers in texts"),
     "generate": ("generate", "continue a prompt with a trained model"),
-    "evaluate": ("evaluate", "measure a model's loss on a text"),
+    "predict": ("predict", "print what a model says about texts, as JSON lines"),
+    "translate": ("predict", "translate texts, a line in, a line out"),
+    "evaluate": ("evaluate", "measure a model on held-out or given data"),
     "info": ("info", "describe a run or a saved model"),
     "data list": ("data", "list the texts known by name"),
     "data fetch": ("data", "download one of them"),
+    "data clean-pairs": ("data", "clean sentence pairs and split them"),
 }
 USAGE = "\n".join(
     [
         "usage: numformer COMMAND [options]",
         "",
-        *(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items()),
+        *(f"  {name:<17} {text}" for name, (_, text) in COMMANDS.items()),
         "",
         "numformer COMMAND --help lists the options of a command.",
     ]

@@ -57,6 +57,8 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         return from_plain(hint, value, f"{where} [{key}]")
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
+        if kinds[-1] is ... and isinstance(value, list):
+            return tuple(_convert(kinds[0], each, where, key) for each in value)
         if not isinstance(value, list) or len(value) != len(kinds):
             raise InputError(f"{where}: {key} must be a list of {len(kinds)}, got {value!r}")
         return tuple(_convert(kind, each, where, key) for kind, each in zip(kinds, value, strict=True))

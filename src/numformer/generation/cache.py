@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,12 @@ class KVCache:
         """Count tokens that every layer has now stored."""
         self.lengths += num_new
 
+    def select(self, rows: np.ndarray) -> None:
+        """Keep these rows, in this order; a row may be taken more than once."""
+        filled = int(self.lengths.max(initial=0))
+        self.lengths = self.lengths[rows]
+        self.keys, self.values = (_taken(array, rows, filled) for array in (self.keys, self.values))
+
     def copy_row(self, row: int, source: KVCache) -> None:
         """Replace a row by the only row of another cache."""
         self.keys[:, row], self.values[:, row] = source.keys[:, 0], source.values[:, 0]
@@ -43,6 +50,12 @@ class LayerCache:
     def __init__(self, cache: KVCache, number: int) -> None:
         self.cache = cache
         self.keys, self.values = cache.keys[number], cache.values[number]
+
+    def keys_and_values(self, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+        """Store what `project` returns for new tokens of rows of one length, and return all so far."""
+        k, v, mask = self.extend(*project())
+        assert mask is None
+        return k, v
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Store the keys and values [B G T K] of new tokens and return all so far [B G S K].
@@ -60,3 +73,62 @@ class LayerCache:
         self.values[rows, :, positions] = v.data.transpose(0, 2, 1, 3)
         mask = np.arange(longest) <= positions[:, None, :, None]
         return self.keys[:, :, :longest], self.values[:, :, :longest], mask
+
+
+class Seq2SeqCache(KVCache):
+    """What a decoder has computed: of its own tokens, in rows of one length, and of the encoder's output."""
+
+    def __init__(
+        self, num_layers: int, batch_size: int, num_kv_heads: int, max_seq_len: int, head_width: int, dtype: Any
+    ) -> None:
+        super().__init__(num_layers, batch_size, num_kv_heads, max_seq_len, head_width, dtype)
+        self.cross = [CrossCache() for _ in range(num_layers)]
+
+    @property
+    def length(self) -> int:
+        """The number of tokens so far."""
+        return int(self.lengths.max(initial=0))
+
+    def layer(self, number: int) -> Any:
+        """Return one layer's part."""
+        return DecoderLayerCache(LayerCache(self, number), self.cross[number])
+
+    def select_sources(self, rows: np.ndarray) -> None:
+        """Keep these rows of what was computed of the encoder's output."""
+        for cross in self.cross:
+            cross.select(rows)
+
+
+class DecoderLayerCache(NamedTuple):
+    """The parts of a decoder layer's two attentions."""
+
+    itself: LayerCache
+    cross: CrossCache
+
+
+class CrossCache:
+    """Keys and values of the encoder's output, which stay the same from token to token."""
+
+    def __init__(self) -> None:
+        self.kept: tuple[Any, Any] | None = None
+
+    def keys_and_values(self, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `project` returned the first time."""
+        if self.kept is None:
+            k, v = project()
+            self.kept = np.ascontiguousarray(k.data), np.ascontiguousarray(v.data)
+        return self.kept
+
+    def select(self, rows: np.ndarray) -> None:
+        """Keep these rows, in this order."""
+        if self.kept is not None:
+            self.kept = self.kept[0][rows], self.kept[1][rows]
+
+
+def _taken(array: np.ndarray, rows: np.ndarray, filled: int) -> np.ndarray:
+    """Return rows of a cache [L B G S K], of which the first `filled` positions are in use."""
+    chosen = array[:, rows, :, :filled]
+    if len(rows) != array.shape[1]:
+        array = np.zeros((array.shape[0], len(rows), *array.shape[2:]), array.dtype)
+    array[:, :, :, :filled] = chosen
+    return array

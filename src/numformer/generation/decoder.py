@@ -31,6 +31,9 @@ class Decoder(Protocol):
     def append(self, ids: np.ndarray) -> None:
         """Add one token [B] to each sequence."""
 
+    def select(self, rows: np.ndarray) -> None:
+        """Keep these sequences, in this order; one may be taken more than once."""
+
 
 class PlainDecoder:
     """Runs the model over every row's whole window at every step."""
@@ -49,6 +52,10 @@ class PlainDecoder:
         """Add one token [B] to each sequence."""
         for sequence, token in zip(self.sequences, ids.tolist(), strict=True):
             sequence.append(token)
+
+    def select(self, rows: np.ndarray) -> None:
+        """Keep these sequences, in this order; one may be taken more than once."""
+        self.sequences = [list(self.sequences[row]) for row in rows.tolist()]
 
 
 class CachedDecoder(PlainDecoder):
@@ -71,6 +78,11 @@ class CachedDecoder(PlainDecoder):
             logits[row] = self._prefill([self.sequences[row]], alone)[0]
             self.cache.copy_row(row, alone)
         return logits
+
+    def select(self, rows: np.ndarray) -> None:
+        """Keep these sequences, in this order; one may be taken more than once."""
+        super().select(rows)
+        self.cache.select(rows)
 
     def _prefill(self, sequences: list[list[int]], cache: KVCache) -> np.ndarray:
         """Run the windows of all sequences at once, padded on the right, where no real token looks."""

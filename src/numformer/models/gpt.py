@@ -9,9 +9,9 @@ from numformer import ops, random
 from numformer.errors import InputError
 from numformer.models.config import GPTConfig
 from numformer.nn.attention import attend
-from numformer.nn.layers import Dropout, Embedding, LayerNorm, Linear, make_activation
-from numformer.nn.module import Module, ModuleList
-from numformer.tape import recompute
+from numformer.nn.layers import Dropout, Embedding, LayerNorm, Linear, make_activation, reseed_dropout
+from numformer.nn.module import Module
+from numformer.nn.stack import Stack
 
 
 class GPT(Module):
@@ -22,24 +22,29 @@ class GPT(Module):
     """
 
     config_class: ClassVar[type[GPTConfig]] = GPTConfig
-    transposed_on_disk: ClassVar[tuple[str, ...]] = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 
     def __init__(self, config: GPTConfig | None = None, *, seed: int = 0, **settings: Any) -> None:
         if config is not None and settings:
             raise InputError(f"GPT takes a GPTConfig or its fields, not both; got a config and {', '.join(settings)}")
         self.config = config or GPTConfig(**settings)
-        if self.config.vocab_size < 1:
-            raise InputError(f"a GPT needs a vocab_size of at least 1, got {self.config.vocab_size}")
         self.transformer = GPTBackbone(self.config, random.generator(seed))
-        for site, dropout in enumerate(m for _, m in self.named_modules() if isinstance(m, Dropout)):
-            dropout.reseed(seed, site)
+        reseed_dropout(self, seed)
+
+    @property
+    def backbone(self) -> GPTBackbone:
+        """The model without its head."""
+        return self.transformer
+
+    def to_disk(self) -> dict[str, Any]:
+        """Return the keys of a Hugging Face config.json."""
+        return self.config.to_disk() | {"architectures": ["GPT2LMHeadModel"]}
 
     def forward(self, tokens: Any, cache: Any = None, last: Any = None) -> Any:
         """Return logits [B T V], or [B 1 V] at the positions `last` [B] only.
 
         With a `KVCache` the tokens continue those already in it.
         """
-        x = self.transformer(ops.as_ids(tokens), cache)
+        x = self.transformer(tokens, cache=cache)
         if last is not None:
             x = ops.index(x, key=(range(len(x)), last))[:, None]
         return ops.linear(x, self.transformer.wte.weight)
@@ -54,26 +59,26 @@ class GPT(Module):
 class GPTBackbone(Module):
     """Embeddings, blocks and the final LayerNorm, tokens [B T] -> [B T D]."""
 
+    name: ClassVar[str] = "transformer"
+
     def __init__(self, config: GPTConfig, generator: Any) -> None:
+        config.check_vocabulary()
+        self.config = config
         self.wte = Embedding(config.vocab_size, config.d_model, generator=generator)
         self.wpe = Embedding(config.max_seq_len, config.d_model, generator=generator)
         self.drop = Dropout(config.dropout)
-        self.h = ModuleList(Block(config, generator) for _ in range(config.num_layers))
+        self.h = Stack(Block(config, generator) for _ in range(config.num_layers))
         self.ln_f = LayerNorm(config.d_model, config.layer_norm_eps)
-        self.recompute = False
 
-    def forward(self, tokens: Any, cache: Any = None) -> Any:
-        """Embed and transform; raises InputError when T is over the context length."""
+    def forward(self, tokens: Any, mask: Any = None, cache: Any = None) -> Any:
+        """Embed and transform; `mask` [B T] is False at padding. Raises InputError when T is over the context length."""
+        tokens = ops.as_ids(tokens)
         length, longest = tokens.shape[1], len(self.wpe.weight)
         if length > longest:
             raise InputError(f"a sequence of {length} tokens does not fit max_seq_len={longest}")
         positions = self.wpe.weight[:length] if cache is None else self.wpe(cache.positions(length))
         x = self.drop(self.wte(tokens) + positions)
-        for number, block in enumerate(self.h):
-            if self.recompute and cache is None:
-                x = recompute(block.forward, x, parameters=list(block.parameters()))
-            else:
-                x = block(x, None if cache is None else cache.layer(number))
+        x = self.h(x, cache=cache, mask=None if mask is None else ops.key_mask(mask))
         if cache is not None:
             cache.advance(length)
         return self.ln_f(x)
@@ -88,9 +93,9 @@ class Block(Module):
         self.ln_2 = LayerNorm(config.d_model, config.layer_norm_eps)
         self.mlp = MLP(config, generator)
 
-    def forward(self, x: Any, cache: Any = None) -> Any:
+    def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
         """Transform; `cache` is this layer's part of a KVCache."""
-        x = x + self.attn(self.ln_1(x), cache)
+        x = x + self.attn(self.ln_1(x), mask, cache)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -104,13 +109,14 @@ class CausalSelfAttention(Module):
         self.attn_dropout = Dropout(config.dropout)
         self.resid_dropout = Dropout(config.dropout)
 
-    def forward(self, x: Any, cache: Any = None) -> Any:
+    def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
         """Attend, x [B T D] -> [B T D]."""
         q, k, v = (ops.split_heads(part, num_heads=self.num_heads) for part in ops.split(self.c_attn(x), sections=3))
-        mask = None
+        causal = True
         if cache is not None:
             k, v, mask = cache.extend(k, v)
-        y = attend(q, k, v, mask, dropout=self.attn_dropout, causal=mask is None)
+            causal = mask is None
+        y = attend(q, k, v, mask, dropout=self.attn_dropout, causal=causal)
         return self.resid_dropout(self.c_proj(ops.merge_heads(y)))
 
 

@@ -1,7 +1,7 @@
 """Layers: modules that own parameters and call ops."""
 
 from numformer.nn import init
-from numformer.nn.attention import MultiHeadAttention
+from numformer.nn.attention import MultiHeadAttention, record_attention
 from numformer.nn.feed_forward import FeedForward
 from numformer.nn.layers import (
     GELU,
@@ -17,6 +17,7 @@ from numformer.nn.layers import (
     SiLU,
 )
 from numformer.nn.module import Module, ModuleList, Sequential
+from numformer.nn.stack import Stack, set_recompute
 from numformer.nn.transformer import DecoderLayer, EncoderLayer
 from numformer.tensor import Parameter
 
@@ -40,5 +41,8 @@ __all__ = [
     "ReLU",
     "Sequential",
     "SiLU",
+    "Stack",
     "init",
+    "record_attention",
+    "set_recompute",
 ]

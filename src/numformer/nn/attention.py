@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from numformer import ops
@@ -45,16 +48,25 @@ class MultiHeadAttention(Module):
         *,
         causal: bool = False,
         return_weights: bool = False,
+        cache: Any = None,
     ) -> Any:
         """Let query [B T D] attend to key and value [B S D] (to itself by default) -> [B T D].
 
         mask: [T S], [B T S] or [B H T S], True = attend. With `return_weights` also returns the weights [B H T S].
+        `cache` is one attention's part of a cache: it keeps the projected keys and values.
         """
         key = query if key is None else key
         value = key if value is None else value
+
+        def project() -> tuple[Any, Any]:
+            k = ops.split_heads(self.k_proj(key), num_heads=self.num_kv_heads)
+            return k, ops.split_heads(self.v_proj(value), num_heads=self.num_kv_heads)
+
         q = ops.split_heads(self.q_proj(query), num_heads=self.num_heads)
-        k = ops.split_heads(self.k_proj(key), num_heads=self.num_kv_heads)
-        v = ops.split_heads(self.v_proj(value), num_heads=self.num_kv_heads)
+        if cache is None:
+            k, v = project()
+        else:
+            k, v = cache.keys_and_values(project)
         result = attend(q, k, v, mask, dropout=self.dropout, causal=causal, return_weights=return_weights)
         output, weights = result if return_weights else (result, None)
         output = self.out_proj(ops.merge_heads(output))
@@ -63,10 +75,39 @@ class MultiHeadAttention(Module):
 
 def attend(q: Any, k: Any, v: Any, mask: Any, *, dropout: Dropout, causal: bool, return_weights: bool = False) -> Any:
     """Call the attention op with a layer's dropout, and the mask only where there is one."""
-    settings: dict[str, Any] = {"causal": causal, "return_weights": return_weights}
+    recording = _recorder.maps
+    settings: dict[str, Any] = {"causal": causal, "return_weights": return_weights or recording is not None}
     if dropout.active:
         settings |= {"dropout": dropout.p, "key": dropout.next_key()}
-    return ops.attention(q, k, v, *([] if mask is None else [ops.as_mask(mask)]), **settings)
+    result = ops.attention(q, k, v, *([] if mask is None else [ops.as_mask(mask)]), **settings)
+    if recording is None:
+        return result
+    recording[id(dropout)] = result[1]
+    return result if return_weights else result[0]
+
+
+class _Recorder(threading.local):
+    maps: dict[int, Any] | None = None
+
+
+_recorder = _Recorder()
+
+
+@contextmanager
+def record_attention(model: Module) -> Iterator[dict[str, Any]]:
+    """Collect the weights [B H T S] of every attention of a model that runs inside the block, by the layer's name."""
+    found: dict[str, Any] = {}
+    maps: dict[int, Any] = {}
+    before, _recorder.maps = _recorder.maps, maps
+    try:
+        yield found
+        for name, module in model.named_modules():
+            if id(module) in maps:
+                found[name.rpartition(".")[0]] = maps[id(module)].data
+    finally:
+        if before is not None:
+            before |= maps
+        _recorder.maps = before
 
 
 def check_heads(d_model: int, num_heads: int, num_kv_heads: int) -> None:

@@ -134,6 +134,12 @@ class Dropout(Module):
         return ops.dropout(x, p=self.p, key=self.next_key()) if self.active else x
 
 
+def reseed_dropout(model: Module, seed: int) -> None:
+    """Give every dropout of a model its own sequence of masks, from the model's seed."""
+    for site, dropout in enumerate(m for _, m in model.named_modules() if isinstance(m, Dropout)):
+        dropout.reseed(seed, site)
+
+
 class PositionalEncoding(Module):
     """Add the sinusoidal table of Vaswani et al. 2017 to x [B T D], then drop out.
 
@@ -144,22 +150,27 @@ class PositionalEncoding(Module):
         self.table = ops.sinusoidal_positions(max_seq_len, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Any) -> Any:
-        """Add positions 0..T-1."""
-        _check_length(x.shape[1], len(self.table))
-        return self.dropout(x + self.table[: x.shape[1]].astype(x.dtype))
+    def forward(self, x: Any, offset: int = 0) -> Any:
+        """Add positions offset..offset+T-1."""
+        end = offset + x.shape[1]
+        _check_length(end, len(self.table))
+        return self.dropout(x + self.table[offset:end].astype(x.dtype))
 
 
 class LearnedPositions(Module):
-    """Add a learned vector per position to x [B T D]; raises InputError when T is over `max_seq_len`."""
+    """Add a learned vector per position to x [B T D], then drop out; raises InputError when T is over `max_seq_len`."""
 
-    def __init__(self, max_seq_len: int, d_model: int, *, std: float = 0.02, generator: Any = None) -> None:
+    def __init__(
+        self, max_seq_len: int, d_model: int, dropout: float = 0.0, *, std: float = 0.02, generator: Any = None
+    ) -> None:
         self.weight = init.normal(max_seq_len, d_model, std=std, generator=generator)
+        self.dropout = Dropout(dropout)
 
-    def forward(self, x: Any) -> Any:
-        """Add positions 0..T-1."""
-        _check_length(x.shape[1], len(self.weight))
-        return x + self.weight[: x.shape[1]]
+    def forward(self, x: Any, offset: int = 0) -> Any:
+        """Add positions offset..offset+T-1."""
+        end = offset + x.shape[1]
+        _check_length(end, len(self.weight))
+        return self.dropout(x + self.weight[offset:end])
 
 
 class CrossEntropyLoss(Module):

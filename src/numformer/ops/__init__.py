@@ -8,7 +8,7 @@ V vocabulary         N tokens             C classes            ... any leading a
 """
 
 from numformer.ops.activation import gelu, log_softmax, relu, sigmoid, silu, softmax, tanh
-from numformer.ops.attention import as_mask, attention, causal_mask, merge_heads, padding_mask, split_heads
+from numformer.ops.attention import as_mask, attention, causal_mask, key_mask, merge_heads, padding_mask, split_heads
 from numformer.ops.basic import (
     add,
     concat,
@@ -28,9 +28,11 @@ from numformer.ops.basic import (
 )
 from numformer.ops.dropout import dropout
 from numformer.ops.embedding import as_ids, embedding
+from numformer.ops.embedding_bag import embedding_bag
 from numformer.ops.linear import linear
 from numformer.ops.loss import cross_entropy
 from numformer.ops.norm import layer_norm, rms_norm
+from numformer.ops.pooling import last_true, masked_mean
 from numformer.ops.position import rope, sinusoidal_positions
 
 __all__ = [
@@ -44,13 +46,17 @@ __all__ = [
     "div",
     "dropout",
     "embedding",
+    "embedding_bag",
     "exp",
     "gelu",
     "index",
+    "key_mask",
+    "last_true",
     "layer_norm",
     "linear",
     "log",
     "log_softmax",
+    "masked_mean",
     "matmul",
     "mean",
     "merge_heads",

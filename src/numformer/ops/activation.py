@@ -9,6 +9,7 @@ import numpy as np
 
 from numformer.errors import InputError
 from numformer.ops.blocks import blocks
+from numformer.ops.storage import load, save
 from numformer.tape import needs_gradient, op
 
 
@@ -19,7 +20,8 @@ def relu(x: np.ndarray) -> Any:
     x [...] -> [...]
     """
     y = np.maximum(x, 0.0)
-    return y, lambda dy: dy * (y > 0)
+    kept = save(y)
+    return y, lambda dy: dy * (load(kept) > 0)
 
 
 @op
@@ -29,7 +31,13 @@ def tanh(x: np.ndarray) -> Any:
     x [...] -> [...]
     """
     y = np.tanh(x)
-    return y, lambda dy: dy * (1.0 - y * y)
+    kept = save(y)
+
+    def vjp(dy: np.ndarray) -> np.ndarray:
+        y = load(kept)
+        return dy * (1.0 - y * y)
+
+    return y, vjp
 
 
 @op
@@ -39,7 +47,13 @@ def sigmoid(x: np.ndarray) -> Any:
     x [...] -> [...]
     """
     y = _sigmoid(x)
-    return y, lambda dy: dy * (y * (1.0 - y))
+    kept = save(y)
+
+    def vjp(dy: np.ndarray) -> np.ndarray:
+        y = load(kept)
+        return dy * (y * (1.0 - y))
+
+    return y, vjp
 
 
 @op
@@ -50,7 +64,13 @@ def silu(x: np.ndarray) -> Any:
     """
     s = _sigmoid(x)
     y = x * s
-    return y, lambda dy: dy * (s + y * (1.0 - s))
+    kept_s, kept_y = save(s), save(y)
+
+    def vjp(dy: np.ndarray) -> np.ndarray:
+        s, y = load(kept_s), load(kept_y)
+        return dy * (s + y * (1.0 - s))
+
+    return y, vjp
 
 
 @op
@@ -71,7 +91,8 @@ def gelu(x: np.ndarray, *, approximate: Literal["none", "tanh"] = "tanh") -> Any
     flat_slope = None if slope is None else slope.reshape(-1)
     for part in blocks(x.size):
         body(flat_x[part], flat_y[part], None if flat_slope is None else flat_slope[part])
-    return y, lambda dy: dy * slope
+    kept = save(slope)
+    return y, lambda dy: dy * load(kept)
 
 
 def _gelu_tanh(x: np.ndarray, y: np.ndarray, slope: np.ndarray | None) -> None:
@@ -131,7 +152,13 @@ def softmax(x: np.ndarray) -> Any:
     dx = y (dy - Σ y dy): the sum is the cross terms, since raising one logit lowers every other probability.
     """
     y = _softmax(x)
-    return y, lambda dy: y * (dy - np.vecdot(y, dy)[..., None])
+    kept = save(y)
+
+    def vjp(dy: np.ndarray) -> np.ndarray:
+        y = load(kept)
+        return y * (dy - np.vecdot(y, dy)[..., None])
+
+    return y, vjp
 
 
 @op
@@ -142,7 +169,8 @@ def log_softmax(x: np.ndarray) -> Any:
     """
     shifted = x - x.max(axis=-1, keepdims=True)
     y = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return y, lambda dy: dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
+    kept = save(y)
+    return y, lambda dy: dy - np.exp(load(kept)) * dy.sum(axis=-1, keepdims=True)
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:

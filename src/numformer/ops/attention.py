@@ -21,6 +21,7 @@ import numpy as np
 from numformer.errors import InputError
 from numformer.ops.blocks import BLOCK
 from numformer.ops.dropout import keep_mask
+from numformer.ops.storage import load, save
 from numformer.tape import op
 
 QUERY_BLOCK = 128  # a sequence up to this length is one block
@@ -79,7 +80,7 @@ def attention(
     out = np.empty((B, T, G, R, K), dtype).transpose(0, 2, 3, 1, 4)
     all_weights = np.zeros((B, G, R, T, S), dtype) if return_weights else None
 
-    def weigh(block: _Block) -> _Weights:
+    def weigh(block: _Block, qT: np.ndarray, k5: np.ndarray) -> _Weights:
         batch, queries, seen = block.batch, block.queries, block.num_keys
         scores = np.matmul(k5[batch, :, :, :seen], qT[batch, ..., queries])
         if causal:
@@ -94,31 +95,34 @@ def attention(
         keep, scale = keep_mask(e.shape, dropout, (*key, block.number)) if dropout else (None, 1.0)
         return _Weights(e, 1.0 / np.maximum(total, 1.0), keep, scale)
 
-    kept: dict[int, _Weights] = {}
+    kept_weights: dict[int, _Weights] = {}
     for block in _cut(B, H, T, S, causal):
         batch, queries, seen = block.batch, block.queries, block.num_keys
-        w = weigh(block)
+        w = weigh(block, qT, k5)
         dropped = w.e if w.keep is None else w.e * w.keep
         part = np.matmul(dropped.swapaxes(-1, -2), v5[batch, :, :, :seen], out=out[batch, ..., queries, :])
         part *= (w.inv * w.scale).swapaxes(-1, -2)
         if all_weights is not None:
             all_weights[batch, ..., queries, :seen] = (w.e * w.inv).swapaxes(-1, -2)
         if T <= QUERY_BLOCK:
-            kept[block.number] = w
+            kept_weights[block.number] = w._replace(e=save(w.e))
+    kept = [save(array) for array in (qT, k5, v5, out)]
 
     def vjp(dout: np.ndarray | None, dweights: np.ndarray | None = None) -> Any:
+        qT, k5, v5, out = map(load, kept)
         do = (np.zeros((B, H, T, K), dtype) if dout is None else dout).reshape(B, G, R, T, K)
         dw = None if dweights is None else dweights.reshape(B, G, R, T, S)
         dq, dk, dv = (_head_major(B, G, length, K, dtype, r) for length, r in ((T, R), (S, None), (S, None)))
         for block in _cut(B, H, T, S, causal):
             batch, queries, seen = block.batch, block.queries, block.num_keys
-            w = kept.get(block.number) or weigh(block)
+            w = kept_weights.get(block.number) or weigh(block, qT, k5)
+            e = load(w.e)
             kb, vb, qb = k5[batch, :, :, :seen], v5[batch, :, :, :seen], qT[batch, ..., queries].swapaxes(-1, -2)
             do_block = do[batch, ..., queries, :] * w.inv.swapaxes(-1, -2)
             ds = np.matmul(vb, np.ascontiguousarray(do_block.swapaxes(-1, -2)))  # (dA)ᵀ · inv
-            dropped = w.e
+            dropped = e
             if w.keep is not None:
-                dropped = w.e * w.keep
+                dropped = e * w.keep
                 dropped *= w.scale
                 ds *= w.keep
                 ds *= w.scale
@@ -126,8 +130,8 @@ def attention(
                 ds -= np.vecdot(do_block, out[batch, ..., queries, :])[..., None, :]
             else:
                 ds += dw[batch, ..., queries, :seen].swapaxes(-1, -2) * w.inv
-                ds -= (w.e * ds).sum(axis=-2, keepdims=True) * w.inv
-            ds *= w.e
+                ds -= (e * ds).sum(axis=-2, keepdims=True) * w.inv
+            ds *= e
             dq_block = np.matmul(ds.swapaxes(-1, -2), kb, out=dq[batch, ..., queries, :])
             dq_block *= scaling
             dk[batch, :, :seen] += _sum_groups(ds @ qb)
@@ -157,6 +161,19 @@ def as_mask(mask: Any) -> np.ndarray:
 def padding_mask(ids: Any, pad_id: int) -> np.ndarray:
     """Return the mask [B 1 1 S] that keeps every query from attending to padding."""
     return (np.asarray(ids) != pad_id)[:, None, None, :]
+
+
+def key_mask(real: Any) -> np.ndarray:
+    """Return the mask [B 1 1 S] that keeps every query from keys where `real` [B S] is False (or 0).
+
+    Raises InputError for another number of axes, or numbers other than 0 and 1.
+    """
+    array = np.asarray(real)
+    if array.ndim == 4:
+        return as_mask(array)
+    if array.ndim != 2:
+        raise InputError(f"a padding mask has axes [B S], got shape {array.shape}")
+    return as_mask(array[:, None, None, :])
 
 
 def causal_mask(length: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Arithmetic, reductions and rearrangements: the ops behind the operators of Tensor.
 
-A pullback that needs the shape of an array only must not mention the array, which would keep it alive.
+A pullback that needs the shape of an array only must not mention the array, which would keep it alive. Divisors are kept
+as they are and do not go through `save`: one that rounds to 0 would make the gradient infinite.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from numformer.errors import InputError
+from numformer.ops.storage import load, save
 from numformer.tape import needs_gradient, op
 
 Axis = int | tuple[int, ...] | None
@@ -58,11 +60,11 @@ def mul(x: Any, y: Any) -> Any:
     x, y = _operands(x, y)
     x_shape, y_shape = np.shape(x), np.shape(y)
     need_x, need_y = needs_gradient()
-    kept_x, kept_y = x if need_y else None, y if need_x else None
+    kept_x, kept_y = save(x) if need_y else None, save(y) if need_x else None
 
     def vjp(dz: np.ndarray) -> Any:
-        dx = _unbroadcast(dz * kept_y, x_shape) if need_x else None
-        return dx, _unbroadcast(dz * kept_x, y_shape) if need_y else None
+        dx = _unbroadcast(dz * load(kept_y), x_shape) if need_x else None
+        return dx, _unbroadcast(dz * load(kept_x), y_shape) if need_y else None
 
     return x * y, vjp
 
@@ -77,11 +79,12 @@ def div(x: Any, y: Any) -> Any:
     need_x, need_y = needs_gradient()
     z = x / y
     x_shape, y_shape = np.shape(x), np.shape(y)
-    kept_z = z if need_y else None
+    kept_z = save(z) if need_y else None
 
     def vjp(dz: np.ndarray) -> Any:
         dx = dz / y
-        return _unbroadcast(dx, x_shape) if need_x else None, _unbroadcast(-dx * kept_z, y_shape) if need_y else None
+        dy = _unbroadcast(-dx * load(kept_z), y_shape) if need_y else None
+        return _unbroadcast(dx, x_shape) if need_x else None, dy
 
     return z, vjp
 
@@ -93,7 +96,8 @@ def exp(x: np.ndarray) -> Any:
     x [...] -> [...]
     """
     y = np.exp(x)
-    return y, lambda dy: dy * y
+    kept = save(y)
+    return y, lambda dy: dy * load(kept)
 
 
 @op
@@ -113,12 +117,11 @@ def matmul(x: np.ndarray, y: np.ndarray) -> Any:
     """
     x_shape, y_shape = x.shape, y.shape
     need_x, need_y = needs_gradient()
-    kept_x, kept_y = x if need_y else None, y if need_x else None
+    kept_x, kept_y = save(x) if need_y else None, save(y) if need_x else None
 
     def vjp(dz: np.ndarray) -> Any:
-        dx = None if kept_y is None else _unbroadcast(dz @ kept_y.swapaxes(-1, -2), x_shape)
-        dy = None if kept_x is None else _unbroadcast(kept_x.swapaxes(-1, -2) @ dz, y_shape)
-        return dx, dy
+        dx = _unbroadcast(dz @ load(kept_y).swapaxes(-1, -2), x_shape) if need_x else None
+        return dx, _unbroadcast(load(kept_x).swapaxes(-1, -2) @ dz, y_shape) if need_y else None
 
     return x @ y, vjp
 

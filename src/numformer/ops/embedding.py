@@ -22,14 +22,13 @@ def embedding(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None = N
 
     The row of `padding_id` gets no gradient. Raises InputError for an id outside 0..V-1.
     """
-    if ids.size and not (0 <= ids.min() and ids.max() < len(weight)):
-        raise InputError(f"token ids run from {ids.min()} to {ids.max()}, but the vocabulary has {len(weight)} tokens")
+    check_ids(ids, len(weight))
     _, need_weight = needs_gradient()
 
     def vjp(dy: np.ndarray) -> Any:
         if not need_weight:
             return None, None
-        dweight = _scatter_rows(ids.ravel(), dy.reshape(-1, weight.shape[1]), len(weight))
+        dweight = scatter_rows(ids.ravel(), dy.reshape(-1, weight.shape[1]), len(weight))
         if padding_id is not None:
             dweight[padding_id] = 0.0
         return None, dweight
@@ -37,20 +36,26 @@ def embedding(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None = N
     return weight[ids], vjp
 
 
-def as_ids(tokens: Any) -> np.ndarray:
-    """Return token ids given as a list, array or Tensor as an integer array [B T].
+def check_ids(ids: np.ndarray, vocab_size: int) -> None:
+    """Raise InputError for an id outside the vocabulary."""
+    if ids.size and not (0 <= ids.min() and ids.max() < vocab_size):
+        raise InputError(f"token ids run from {ids.min()} to {ids.max()}, but the vocabulary has {vocab_size} tokens")
+
+
+def as_ids(tokens: Any, features: bool = False) -> np.ndarray:
+    """Return token ids given as a list, array or Tensor as an integer array [B T], or [B T C] where features may be.
 
     Raises InputError for another number of axes, no tokens at all, and numbers that are not whole.
     """
     ids = np.asarray(tokens.data if isinstance(tokens, Tensor) else tokens)
-    if ids.ndim != 2 or ids.dtype.kind not in "iu" or not ids.size:
+    if ids.ndim not in ((2, 3) if features else (2,)) or ids.dtype.kind not in "iu" or not ids.size:
         raise InputError(f"tokens must be integers with axes [B T], got {ids.dtype} of shape {ids.shape}")
     return ids
 
 
-def _scatter_rows(ids: np.ndarray, dy: np.ndarray, num_rows: int) -> np.ndarray:
-    """Sum the rows of dy [N D] that share an id into a table [V D]."""
-    if num_rows <= ONE_HOT_LIMIT:
+def scatter_rows(ids: np.ndarray, dy: np.ndarray, num_rows: int, repeats: int = 1) -> np.ndarray:
+    """Sum the rows of dy [N D] that share an id into a table [V D]; each row of dy has `repeats` ids in a row."""
+    if num_rows <= ONE_HOT_LIMIT and repeats == 1:
         one_hot = np.zeros((len(ids), num_rows), dy.dtype)
         one_hot[np.arange(len(ids)), ids] = 1.0
         return one_hot.T @ dy
@@ -58,5 +63,5 @@ def _scatter_rows(ids: np.ndarray, dy: np.ndarray, num_rows: int) -> np.ndarray:
     if len(ids):
         order = np.argsort(ids, kind="stable")
         starts = np.flatnonzero(np.diff(ids[order], prepend=-1))
-        table[ids[order][starts]] = np.add.reduceat(dy[order], starts, axis=0)
+        table[ids[order][starts]] = np.add.reduceat(dy[order // repeats], starts, axis=0)
     return table

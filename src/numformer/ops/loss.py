@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from numformer.errors import InputError
+from numformer.ops.storage import load, save
 from numformer.tape import needs_gradient, op
 
 
@@ -15,6 +16,7 @@ def cross_entropy(
     logits: np.ndarray,
     targets: np.ndarray,
     *,
+    class_weights: np.ndarray | None = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum"] = "mean",
@@ -23,9 +25,10 @@ def cross_entropy(
 
     logits [N V], targets [N] < V -> []
 
-    Targets equal to `ignore_index` do not count; if none counts the loss is 0. With smoothing ε the target distribution
-    is (1 - ε) on the target plus ε/V everywhere (Szegedy et al. 2016, arXiv:1512.00567). The gradient of the logits is
-    softmax(logits) minus that distribution. Raises InputError for a target outside 0..V-1.
+    Targets equal to `ignore_index` do not count; if none counts the loss is 0. With `class_weights` [V] a target counts as
+    much as its class weighs, in the sum and in what a mean divides by. With smoothing ε the target distribution is (1 - ε)
+    on the target plus ε/V everywhere (Szegedy et al. 2016, arXiv:1512.00567). The gradient of the logits is softmax(logits)
+    minus that distribution. Raises InputError for a target outside 0..V-1.
     """
     if reduction not in ("mean", "sum"):
         raise InputError(f"cross_entropy: reduction must be mean or sum, got {reduction!r}")
@@ -44,14 +47,17 @@ def cross_entropy(
     target_logit = shifted[at]
     mean_logit = shifted.mean(axis=-1) if label_smoothing else 0.0
     exponentials = np.exp(shifted, out=shifted)
+    kept = save(exponentials)
     total = exponentials.sum(axis=-1)
     losses = np.log(total) - (1.0 - label_smoothing) * target_logit - label_smoothing * mean_logit
-    scale = 1.0 / max(count, 1) if reduction == "mean" else 1.0
-    loss = np.dot(losses, real.astype(losses.dtype)) * scale if count else losses.dtype.type(0.0)
+    share_of = real.astype(dtype) if class_weights is None else real * class_weights[safe].astype(dtype)
+    total_weight = float(share_of.sum())
+    scale = 1.0 / (total_weight or 1.0) if reduction == "mean" else 1.0
+    loss = np.dot(losses, share_of) * scale if count else losses.dtype.type(0.0)
 
     def vjp(dloss: np.ndarray) -> Any:
-        share = (dloss * scale * real).astype(dtype)[:, None]
-        dlogits = exponentials * (share / total[:, None])
+        share = (dloss * scale * share_of).astype(dtype)[:, None]
+        dlogits = load(kept) * (share / total[:, None])
         if label_smoothing:
             dlogits -= share * (label_smoothing / num_classes)
         dlogits[at] -= share[:, 0] * (1.0 - label_smoothing)

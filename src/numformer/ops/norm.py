@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from numformer.ops.blocks import blocks, column_sum, rows
+from numformer.ops.storage import load, save
 from numformer.tape import op
 
 
@@ -33,9 +34,10 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, eps: floa
         centred *= inv_std[part]
         np.multiply(centred, weight, out=y[part])
         y[part] += bias
+    kept = save(xhat)
 
     def vjp(dy: np.ndarray) -> Any:
-        dy = rows(dy)
+        dy, xhat = rows(dy), load(kept)
         dx, dweight = np.empty_like(dy), np.zeros_like(weight)
         mean_weight = weight / width
         for part in blocks(num_rows, width):
@@ -65,9 +67,10 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-6) -> Any:
         inv_rms[part] = 1.0 / np.sqrt(square + eps)
         np.multiply(x2[part], inv_rms[part], out=xhat[part])
         np.multiply(xhat[part], weight, out=y[part])
+    kept = save(xhat)
 
     def vjp(dy: np.ndarray) -> Any:
-        dy = rows(dy)
+        dy, xhat = rows(dy), load(kept)
         dx, dweight = np.empty_like(dy), np.zeros_like(weight)
         mean_weight = weight / width
         for part in blocks(num_rows, width):

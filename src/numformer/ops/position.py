@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numformer.errors import InputError
+from numformer.ops.storage import load, save
 from numformer.tape import op
 
 
@@ -27,7 +28,8 @@ def rope(x: np.ndarray, positions: np.ndarray, *, theta: float = 10000.0) -> Any
     cos, sin = cos[positions], sin[positions]
     if positions.ndim == 2:
         cos, sin = cos[:, None], sin[:, None]
-    return _rotate(x, cos, sin), lambda dy: (_rotate(dy, cos, -sin), None)
+    kept_cos, kept_sin = save(cos), save(sin)
+    return _rotate(x, cos, sin), lambda dy: (_rotate(dy, load(kept_cos), -load(kept_sin)), None)
 
 
 def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:

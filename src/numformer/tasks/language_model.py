@@ -2,132 +2,42 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig, TextStream, generate
 from numformer.models import GPT, GPTConfig
-from numformer.pretrained import load_model, save_model
-from numformer.tasks.language_model_task import LanguageModelTask, mean_loss
-from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, encode_text, load_tokenizer, save_tokenizer
-from numformer.training import FitResult, OptimConfig, RunFolder, TrainConfig, Trainer
-from numformer.training.curves import draw_curves
-from numformer.training.metrics import read_metrics
-from numformer.training.settings import as_plain, check_same_run, sort_settings
+from numformer.tasks.language_model_objective import LanguageModelObjective, windows_of
+from numformer.tasks.objective import Objective
+from numformer.tasks.text_task import TextTask
+from numformer.tokenizers import encode_text
+from numformer.training import TrainConfig
 from numformer.training.workers import Workers, num_cores
 
-TOKENIZERS = ("characters", "bytes")
 
-
-class LanguageModel:
+class LanguageModel(TextTask):
     """A GPT with its tokenizer and, for training, its text.
 
     `LanguageModel.from_text("book.txt").fit(steps=2000)` trains one, `LanguageModel.load(folder)` reads one.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model, self.tokenizer = model, tokenizer
-        self.train_tokens: np.ndarray | None = None
-        self.valid_tokens: np.ndarray | None = None
-        self.source: dict[str, Any] = {}
-        self.seed = 0
+    name = "lm"
+    model_class = GPT
+    model_config = GPTConfig()
 
     @classmethod
-    def from_text(
-        cls,
-        text: str | Path,
-        *,
-        tokenizer: Any = "characters",
-        valid: str | Path | None = None,
-        valid_fraction: float = 0.1,
-        seed: int = 0,
-        config: GPTConfig | None = None,
-        **settings: Any,
-    ) -> Self:
-        """Make an untrained model for a text: a file, a known corpus (pydoc, tinyshakespeare), or a string with newlines.
+    def build(cls, config: Any, seed: int) -> GPT:
+        """Return a new GPT."""
+        return GPT(config, seed=seed)
 
-        `tokenizer` is "characters", "bytes", a saved tokenizer's folder or any object with encode, decode and vocab_size.
-        `valid` is a file of held-out text; without it the last `valid_fraction` of the text is held out. `settings` are
-        the fields of GPTConfig. Raises InputError when the text is missing, empty, unreadable or too short.
-        """
-        if config is not None and settings:
-            raise InputError(f"give a config or its fields, not both; got a config and {', '.join(settings)}")
-        config = config or GPTConfig(**settings)
-        text = text if "\n" in str(text) else find_corpus(text)
-        chosen = _choose_tokenizer(tokenizer, text)
-        if config.vocab_size == 0:
-            config = dataclasses.replace(config, vocab_size=chosen.vocab_size)
-        if config.vocab_size < chosen.vocab_size:
-            raise InputError(f"vocab_size={config.vocab_size} is below the {chosen.vocab_size} tokens of the tokenizer")
-        tokens = _encode(text, chosen)
-        if valid is not None:
-            train_tokens, valid_tokens = tokens, _encode(find_corpus(valid), chosen)
-        else:
-            train_tokens, valid_tokens = split_tokens(tokens, valid_fraction)
-        TokenWindows(train_tokens, config.max_seq_len, "training text")  # complains when too short
-        lm = cls(GPT(config, seed=seed), chosen)
-        lm.seed, lm.train_tokens = seed, train_tokens
-        lm.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
-        lm.source = {
-            "data": str(text.resolve()) if isinstance(text, Path) else "",
-            "tokenizer": _tokenizer_name(tokenizer),
-            **({} if valid is None else {"valid": str(find_corpus(valid).resolve())}),
-            "valid_fraction": valid_fraction,
-            "crc32": _checksum(train_tokens, valid_tokens),
-        }
-        return lm
-
-    def fit(
-        self,
-        *,
-        train: TrainConfig | None = None,
-        optim: OptimConfig | None = None,
-        out: str | Path | None = None,
-        resume: bool = False,
-        overwrite: bool = False,
-        progress: bool = True,
-        **settings: Any,
-    ) -> FitResult:
-        """Train; `settings` are fields of TrainConfig and OptimConfig, such as steps, batch_size and lr.
-
-        With `out` the run is kept in that folder, from which `resume` continues it. Without it, a second `fit` goes on
-        from the weights as they are, with a new optimizer and the same order of data. Raises InputError when the folder
-        exists already, holds a run with other settings, or the loss stops being a number.
-        """
-        if self.train_tokens is None:
-            raise InputError("this model has no text to train on: make it with LanguageModel.from_text")
-        train, optim = sort_settings(train or TrainConfig(seed=self.seed), optim or OptimConfig(), settings)
-        if train.seed != self.seed:
-            raise InputError(
-                f"seed is {train.seed}, but the model was made with seed={self.seed}: one seed decides both"
-            )
-        folder = None if out is None else RunFolder(out)
-        before = folder.read_settings() if folder and resume else {}
-        shards = train.shards or before.get("train", {}).get("shards") or train.num_shards
-        train = dataclasses.replace(train, shards=shards)
-        parts = {"model": self.model.config, "optim": optim, "train": train}
-        run = {"task": "lm", **self.source, **{name: as_plain(part) for name, part in parts.items()}}
-        task = LanguageModelTask(self.model, self.tokenizer, self.train_tokens, self.valid_tokens, train)
-        trainer = Trainer(task, train, optim, folder, progress)
-        if folder and resume:
-            check_same_run(before, run)
-            trainer.resume()
-            folder.describe(run, self.tokenizer)
-        elif folder:
-            folder.check_free(overwrite)
-            folder.start(run, self.tokenizer)
-        result = trainer.run()
-        if folder:
-            draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png")
-        return result
+    def objective(self, train: TrainConfig) -> LanguageModelObjective:
+        """Return what to train on; raises InputError without a text."""
+        return LanguageModelObjective(self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train)
 
     def generate(
         self,
@@ -180,44 +90,11 @@ class LanguageModel:
 
         Raises InputError when there is no text, or it is too short.
         """
-        if text is not None:
-            tokens = _encode(text if "\n" in str(text) else find_corpus(text), self.tokenizer)
-        elif self.valid_tokens is not None:
-            tokens = self.valid_tokens
-        else:
-            raise InputError("there is no held-out text: name one to evaluate on")
+        tokens = self.tokens_of(text)
+        batches = windows_of(tokens, self.model.config.max_seq_len, max_windows)
         with Workers(num_cores()) as workers:
-            loss, count = mean_loss(self.model, tokens, workers, max_windows)
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": count}
-
-    def load_held_out(self, folder: str | Path) -> None:
-        """Take the held-out text that a run was validated on; raises InputError when the folder is not a run."""
-        run = RunFolder(folder)
-        if not run.settings_file.exists():
-            raise InputError(f"{folder} does not say which text was held out: it has no run.toml; name a text")
-        settings = run.read_settings()
-        if not settings.get("data"):
-            raise InputError(f"{run.settings_file} names no text file; name a text to evaluate on")
-        tokens = _encode(find_corpus(settings["data"]), self.tokenizer)
-        if "valid" in settings:
-            train_tokens, valid_tokens = tokens, _encode(find_corpus(settings["valid"]), self.tokenizer)
-        else:
-            train_tokens, valid_tokens = split_tokens(tokens, settings.get("valid_fraction", 0.1))
-        if settings.get("crc32") != _checksum(train_tokens, valid_tokens):
-            raise InputError(f"the text of {folder} has changed since the run began; name a text to evaluate on")
-        self.valid_tokens = valid_tokens
-
-    def save(self, folder: str | Path) -> None:
-        """Write a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""
-        save_tokenizer(self.tokenizer, folder)
-        save_model(self.model, folder)
-
-    @classmethod
-    def load(cls, folder: str | Path, tokenizer: Any = None) -> Self:
-        """Read a folder written by `save` or by a run; raises InputError when it is incomplete or damaged."""
-        if not Path(folder).is_dir():
-            raise InputError(f"there is no folder {folder}")
-        return cls(load_model(folder), tokenizer or load_tokenizer(folder))
+            found = Objective(self.model, self.tokenizer, self.train_config).measure(batches, workers)
+        return {"loss": found["loss"], "perplexity": math.exp(min(found["loss"], 700.0)), "tokens": found["count"]}
 
 
 def _start(tokenizer: Any) -> np.ndarray:
@@ -226,26 +103,3 @@ def _start(tokenizer: Any) -> np.ndarray:
         return encode_text(tokenizer, "\n")
     except InputError:
         return np.array([0])
-
-
-def _choose_tokenizer(tokenizer: Any, text: str | Path) -> Any:
-    if not isinstance(tokenizer, (str, Path)):
-        return tokenizer
-    if tokenizer == "characters":
-        return CharacterTokenizer.from_text(read_text_chunks(text) if isinstance(text, Path) else text)
-    return ByteTokenizer() if tokenizer == "bytes" else load_tokenizer(tokenizer)
-
-
-def _tokenizer_name(tokenizer: Any) -> str:
-    """Return what names the tokenizer in run.toml: a kind, a folder, or the class of an object."""
-    if not isinstance(tokenizer, (str, Path)):
-        return type(tokenizer).__name__
-    return str(tokenizer) if tokenizer in TOKENIZERS else str(Path(tokenizer).resolve())
-
-
-def _checksum(train_tokens: np.ndarray, valid_tokens: np.ndarray) -> int:
-    return zlib.crc32(valid_tokens.data, zlib.crc32(train_tokens.data))
-
-
-def _encode(text: str | Path, tokenizer: Any) -> np.ndarray:
-    return encode_file(text, tokenizer) if isinstance(text, Path) else encode_text(tokenizer, text)

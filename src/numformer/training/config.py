@@ -11,6 +11,7 @@ from numformer.optim.optimizer import check_range
 from numformer.training.workers import num_cores
 
 OPTIMIZERS = Literal["adamw", "adam", "sgd"]
+PRECISIONS = Literal["float32", "float16-storage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +55,16 @@ class TrainConfig:
     """Number of updates."""
     batch_size: int = 32
     """Sequences in one update, over all shards and accumulation pieces together."""
+    batch_tokens: int = 0
+    """Tokens in one update, padding included, of sequences of similar lengths (0: batch_size sequences)."""
     accumulation: int = 1
     """Pieces that each shard works through one after the other: same update, less memory."""
     label_smoothing: float = 0.0
     """Probability that the training target spreads over all tokens."""
     eval_every: int = 250
     """Steps between evaluations on held-out text; each also writes a checkpoint."""
-    eval_windows: int = 2000
-    """Windows of held-out text to evaluate on, spread evenly when there are more."""
+    eval_examples: int = 2000
+    """Held-out examples (windows, of a text) to evaluate on, spread evenly when there are more."""
     patience: int = 0
     """Stop after this many evaluations in a row without a new best (0: never)."""
     log_every: int = 10
@@ -73,16 +76,20 @@ class TrainConfig:
     threads: int = 0
     """Cores to run the shards on; the result does not depend on it (0: all)."""
     recompute: bool = False
-    """Keep only each block's input and compute the rest again for the backward pass: less memory, more time."""
+    """Keep only each layer's input and compute the rest again for the backward pass: less memory, more time."""
+    precision: PRECISIONS = "float32"
+    """float16-storage keeps what the backward pass needs in float16, with all arithmetic in float32: less memory."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulation", "eval_every", "eval_windows", "log_every"):
+        for name in ("batch_size", "accumulation", "eval_every", "eval_examples", "log_every"):
             _check(name, getattr(self, name), at_least=1)
-        for name in ("steps", "patience", "seed", "shards", "threads"):
+        for name in ("steps", "batch_tokens", "patience", "seed", "shards", "threads"):
             _check(name, getattr(self, name), at_least=0)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise InputError(f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
-        if self.batch_size < max(1, self.shards) * self.accumulation:
+        if self.precision not in get_args(PRECISIONS):
+            raise InputError(f"unknown precision {self.precision!r}: choose {', '.join(get_args(PRECISIONS))}")
+        if not self.batch_tokens and self.batch_size < max(1, self.shards) * self.accumulation:
             raise InputError(
                 f"batch_size={self.batch_size} cannot be cut into {max(1, self.shards)} shards "
                 f"of {self.accumulation} pieces"
@@ -91,7 +98,8 @@ class TrainConfig:
     @property
     def num_shards(self) -> int:
         """`shards`, or one per core as far as the batch can be cut."""
-        return self.shards or min(num_cores(), self.batch_size // self.accumulation)
+        most = num_cores() if self.batch_tokens else self.batch_size // self.accumulation
+        return self.shards or min(num_cores(), most)
 
 
 def _check(name: str, value: int, at_least: int) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Self
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Self, TypeVar
+
+PATIENCE = 2.0  # seconds before a bar appears
+Item = TypeVar("Item")
 
 
 class Silent:
@@ -25,7 +30,7 @@ class Silent:
 class Progress(Silent):
     """Writes to stderr: step, loss, validation loss, tokens per second and time left."""
 
-    def __init__(self, first_step: int, steps: int) -> None:
+    def __init__(self, first_step: int, steps: int, unit: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
@@ -42,7 +47,8 @@ class Progress(Silent):
             disable=not self.console.is_terminal,
         )
         self.task = self.bar.add_task("", total=steps, completed=first_step)
-        self.val_loss: float | None = None
+        self.unit = unit
+        self.validation = ""
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -53,9 +59,14 @@ class Progress(Silent):
 
     def update(self, line: dict[str, Any]) -> None:
         """Show the figures of a step."""
-        self.val_loss = line.get("val_loss", self.val_loss)
-        validation = "" if self.val_loss is None else f"  validation {self.val_loss:.3f}"
-        figures = f"loss {line['loss']:.3f}{validation}  {line['tokens_per_s']:,.0f} tokens/s"
+        if "val_loss" in line:
+            others = [
+                f", {name.removeprefix('val_')} {value:.3f}"
+                for name, value in line.items()
+                if name.startswith("val_") and name != "val_loss"
+            ]
+            self.validation = f"  validation {line['val_loss']:.3f}{''.join(others)}"
+        figures = f"loss {line['loss']:.3f}{self.validation}  {line['tokens_per_s']:,.0f} {self.unit}/s"
         self.bar.update(self.task, completed=line["step"], description=figures)
         if "val_loss" in line and not self.console.is_terminal:
             print(f"step {line['step']}  {figures}", file=sys.stderr, flush=True)
@@ -63,3 +74,20 @@ class Progress(Silent):
     def say(self, text: str) -> None:
         """Print a message above the live line."""
         self.console.print(text, soft_wrap=True, markup=False)
+
+
+def track(items: Iterable[Item], total: int, show: bool = True) -> Iterator[Item]:
+    """Yield items, with a bar on stderr for a person who has waited for two seconds."""
+    if not show or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track as bar
+
+    start, done, rest = time.monotonic(), 0, iter(items)
+    for item in rest:
+        yield item
+        done += 1
+        if time.monotonic() - start > PATIENCE:
+            break
+    yield from bar(rest, "", total=total, completed=done, console=Console(stderr=True), transient=True)

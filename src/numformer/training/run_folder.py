@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Progression:
     """Where a run stands."""
 
     step: int = 0
-    best_loss: float | None = None
+    best: dict[str, float] = field(default_factory=dict)
     best_step: int = 0
     evaluations_since_best: int = 0
 
@@ -115,6 +115,15 @@ class RunFolder:
         """Keep the model as the best so far."""
         save_model(model, self.path / "best")
         save_tokenizer(tokenizer, self.path / "best")
+
+
+def run_of(folder: str | Path) -> RunFolder:
+    """Return the run that a folder is, or whose best/ it is; raises InputError when it has no run.toml."""
+    path = Path(folder)
+    run = RunFolder(path if (path / "run.toml").exists() or path.name != "best" else path.parent)
+    if not run.settings_file.exists():
+        raise InputError(f"{folder} does not say what it was trained on: it has no run.toml; name the data")
+    return run
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numformer.training.config import OptimConfig, TrainConfig
 
 # What may change when a run is continued: its length, how it is watched, how it computes, and how fast it learns.
 FREE_ON_RESUME = {
-    *("steps", "eval_every", "eval_windows", "log_every", "patience", "threads", "recompute"),
+    *("steps", "eval_every", "eval_examples", "log_every", "patience", "threads", "recompute"),
     *("lr", "schedule", "warmup_steps", "min_lr_ratio", "clip_norm"),
 }
 

@@ -26,8 +26,8 @@ class Objective(Protocol):
     def loss_sum(self, *batch: np.ndarray) -> Tensor:
         """Return the loss summed over the real tokens of some sequences of a batch."""
 
-    def num_tokens(self, *batch: np.ndarray) -> int:
-        """Count the real tokens."""
+    def num_tokens(self, *batch: np.ndarray) -> float:
+        """Count the real tokens, or add up their weights."""
 
 
 class StepResult(NamedTuple):
@@ -35,7 +35,7 @@ class StepResult(NamedTuple):
 
     loss: float
     grad_norm: float
-    num_tokens: int
+    num_tokens: float
 
 
 class TrainStep:
@@ -81,17 +81,19 @@ class TrainStep:
     def _differentiate(self, step: int, shard: int) -> _Answer:
         """Leave the gradient of one shard in shared memory."""
         batch = self.objective.batch(step)
-        total = max(1, self.objective.num_tokens(*batch))
+        total = self.objective.num_tokens(*batch) or 1
         pieces = list(_cut(batch, self.shards * self.accumulation))
         flat, loss_sum = self.gradients[shard], 0.0
         present = [False] * len(self.optimizer.parameters)
         for number in range(shard * self.accumulation, (shard + 1) * self.accumulation):
-            with np.errstate(over="ignore", invalid="ignore"):  # the caller hears of it through the loss
-                with random.use(random.Stream(self.seed, step, number)):
-                    loss = self.objective.loss_sum(*pieces[number])
-                grads = gradients(loss, self.optimizer.parameters, np.float32(1.0 / total))
+            grads: list[np.ndarray | None] = [None] * len(present)
+            if len(pieces[number][0]):  # a batch of few long sequences may leave nothing for the last pieces
+                with np.errstate(over="ignore", invalid="ignore"):  # the caller hears of it through the loss
+                    with random.use(random.Stream(self.seed, step, number)):
+                        loss = self.objective.loss_sum(*pieces[number])
+                    grads = gradients(loss, self.optimizer.parameters, np.float32(1.0 / total))
+                loss_sum += loss.item()
             self.optimizer.gather(grads, out=flat, add=number > shard * self.accumulation)
-            loss_sum += loss.item()
             present = [known or grad is not None for known, grad in zip(present, grads, strict=True)]
         return _Answer(loss_sum, total, present)
 
@@ -100,7 +102,7 @@ class _Answer(NamedTuple):
     """A shard's summed loss, the tokens of the whole batch, and which parameters its loss depends on."""
 
     loss_sum: float
-    num_tokens: int
+    num_tokens: float
     present: list[bool]
 
 

@@ -26,13 +26,15 @@ from numformer.training.workers import Workers, num_cores
 
 
 class Task(Objective, Protocol):
-    """An Objective with its model, tokenizer and validation."""
+    """An Objective with its model, tokenizer and validation; `criterion` is the figure that says which is best."""
 
     model: Any
     tokenizer: Any
+    criterion: str
+    unit: str  # what num_tokens counts
 
-    def evaluate(self, workers: Workers) -> float | None:
-        """Return the validation loss, measured in evaluation mode, or None without held-out data."""
+    def evaluate(self, workers: Workers) -> dict[str, float] | None:
+        """Return the validation figures, "loss" among them, measured in evaluation mode; None without held-out data."""
 
     def describe(self) -> str:
         """Say in a few words what is trained on what."""
@@ -40,7 +42,10 @@ class Task(Objective, Protocol):
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a run ended: its last losses, and why it stopped ("finished", "interrupted" or "no improvement")."""
+    """How a run ended: its last losses, and why it stopped ("finished", "interrupted" or "no improvement").
+
+    `best_loss` is the validation loss at `best_step`, and `best` all figures that were measured there.
+    """
 
     step: int
     loss: float
@@ -49,6 +54,7 @@ class FitResult:
     best_step: int
     seconds: float
     stopped: str
+    best: dict[str, float]
 
 
 class Trainer:
@@ -86,7 +92,7 @@ class Trainer:
     def _loop(self) -> FitResult:
         at, loss, val_loss, stopped = self.progression, math.nan, None, self._why_end()
         self._checkpoint()  # of a run resumed after a kill too, so that all its files agree again
-        progress = Progress(at.step, self.train.steps) if self.show else Silent()
+        progress = Progress(at.step, self.train.steps, self.task.unit) if self.show else Silent()
         with ExitStack() as stack:
             workers = stack.enter_context(Workers(self.threads))
             train_step = TrainStep(
@@ -118,7 +124,7 @@ class Trainer:
                 stopped = self._why_end() or ("interrupted" if keep else None)
         if stopped == "no improvement" and self.best_weights is not None:
             self.optimizer.weights[...] = self.best_weights
-        return FitResult(at.step, loss, val_loss, at.best_loss, at.best_step, self.seconds, stopped)
+        return FitResult(at.step, loss, val_loss, at.best.get("loss"), at.best_step, self.seconds, stopped, at.best)
 
     def _why_end(self) -> str | None:
         if self.train.patience and self.progression.evaluations_since_best >= self.train.patience:
@@ -147,13 +153,14 @@ class Trainer:
 
     def _evaluate(self, workers: Workers, line: dict[str, Any]) -> float | None:
         at = self.progression
-        val_loss = self.task.evaluate(workers)
-        if val_loss is None:
+        figures = self.task.evaluate(workers)
+        if figures is None:
             return None
+        val_loss, criterion = figures["loss"], self.task.criterion
         self._check_finite("validation loss", val_loss, at.step)
-        line["val_loss"] = val_loss
-        if at.best_loss is None or val_loss < at.best_loss:
-            at.best_loss, at.best_step, at.evaluations_since_best = val_loss, at.step, 0
+        line |= {f"val_{name}": value for name, value in figures.items()}
+        if not at.best or _rank(criterion, figures) > _rank(criterion, at.best):
+            at.best, at.best_step, at.evaluations_since_best = figures, at.step, 0
             if self.folder:
                 self.folder.save_best(self.task.model, self.task.tokenizer)
             elif self.train.patience:
@@ -179,6 +186,11 @@ class Trainer:
                 f"the {what} became {value} at step {step}: try a learning rate below {self.optim.lr:g}, "
                 f"more warmup_steps, or a smaller clip_norm{kept}"
             )
+
+
+def _rank(criterion: str, figures: dict[str, float]) -> tuple[float, float]:
+    """Return what is largest for the best figures: the criterion, and between equals the lower loss."""
+    return (0.0 if criterion == "loss" else figures[criterion], -figures["loss"])
 
 
 @contextmanager

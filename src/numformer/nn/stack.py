@@ -1,0 +1,36 @@
+"""Layers one after the other, with activation checkpointing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numformer.nn.module import Module, ModuleList
+from numformer.tape import is_recording, recompute
+
+
+class Stack(ModuleList):
+    """Layers applied in turn; with `recompute` each keeps only its inputs for the backward pass."""
+
+    recompute = False
+
+    def forward(self, x: Any, *tensors: Any, cache: Any = None, **settings: Any) -> Any:
+        """Transform x; every layer gets the same tensors and settings, and its own part of a cache."""
+        for number, layer in enumerate(self):
+            if cache is not None:
+                x = layer(x, *tensors, cache=cache.layer(number), **settings)
+            elif self.recompute and is_recording():
+                x = _recomputed(layer, x, *tensors, **settings)
+            else:
+                x = layer(x, *tensors, **settings)
+        return x
+
+
+def set_recompute(model: Module, wanted: bool) -> None:
+    """Switch activation checkpointing on or off in every stack of layers."""
+    for _, module in model.named_modules():
+        if isinstance(module, Stack):
+            module.recompute = wanted
+
+
+def _recomputed(layer: Module, *tensors: Any, **settings: Any) -> Any:
+    return recompute(lambda *inputs: layer.forward(*inputs, **settings), *tensors, parameters=list(layer.parameters()))

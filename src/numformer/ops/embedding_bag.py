@@ -1,0 +1,40 @@
+"""Looking up several rows of a table for one position, and adding them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numformer.ops.embedding import check_ids, scatter_rows
+from numformer.tape import needs_gradient, op
+
+
+@op
+def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None = None) -> Any:
+    """Sum the rows of `weight` that the ids of one position name (Bojanowski et al. 2017, arXiv:1607.04606).
+
+    ids [B T C] < V, weight [V D] -> [B T D]
+
+    An id equal to `padding_id` stands for no row. Raises InputError for an id outside 0..V-1.
+    """
+    check_ids(ids, len(weight))
+    B, T, C = ids.shape
+    _, need_weight = needs_gradient()
+    flat = ids.reshape(B * T, C)
+    y = np.zeros((B * T, weight.shape[1]), weight.dtype)
+    for column in flat.T:
+        rows = weight[column]
+        if padding_id is not None:
+            rows[column == padding_id] = 0.0
+        y += rows
+
+    def vjp(dy: np.ndarray) -> Any:
+        if not need_weight:
+            return None, None
+        dweight = scatter_rows(flat.ravel(), dy.reshape(B * T, -1), len(weight), repeats=C)
+        if padding_id is not None:
+            dweight[padding_id] = 0.0
+        return None, dweight
+
+    return y.reshape(B, T, -1), vjp

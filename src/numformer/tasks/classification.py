@@ -1,0 +1,159 @@
+"""Text classification: a text in, one of any number of labels out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from numformer import ops
+from numformer.data.labelled import read_labelled
+from numformer.errors import InputError
+from numformer.metrics import classification_scores, draw_confusion_matrix
+from numformer.metrics import confusion_matrix as count_confusions
+from numformer.models import BertConfig, SequenceClassifier
+from numformer.models.build import build_backbone
+from numformer.tasks.encoding import framed, pad_id, padded, run_batches, values
+from numformer.tasks.example_task import DataConfig, ExampleTask
+from numformer.tasks.objective import Batch, ExamplesObjective
+from numformer.training import OptimConfig, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyConfig(DataConfig):
+    """Texts with labels: CSV or TSV with a header, JSONL, a folder with a folder or a file for each label."""
+
+    text: str | None = None
+    """Name of the column or key of the text; "text" when not given."""
+    label: str | None = None
+    """Name of the column or key of the label; "label", or the other of two columns, when not given."""
+    pooling: Literal["mean", "first"] = "mean"
+    """What stands for the whole text: the mean of its positions, or the first one (of a GPT, the last)."""
+    class_weights: bool = False
+    """Weigh every label by the inverse of its frequency, so that rare ones count as much as common ones."""
+
+
+class ClassifyObjective(ExamplesObjective):
+    """Tokens and the number of the label."""
+
+    criterion = "accuracy"
+    unit = "texts"
+
+    def collate(self, examples: Sequence[tuple[np.ndarray, int]]) -> Batch:
+        """Return tokens [B T] (or features [B T C]), their mask [B T] and labels [B]."""
+        tokens, mask = padded([ids for ids, _ in examples], pad_id(self.tokenizer))
+        return tokens, mask, np.array([label for _, label in examples])
+
+
+class Classifier(ExampleTask):
+    """A model that gives texts labels: `Classifier.from_data("reviews.csv").fit()`, then `predict(["a good film"])`.
+
+    An example is a pair of a text and its label.
+    """
+
+    name = "classify"
+    model_class = SequenceClassifier
+    data_config = ClassifyConfig
+    model_config = BertConfig()
+    train_config: ClassVar[TrainConfig] = TrainConfig(steps=1000, batch_size=32, eval_every=100)
+    optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
+
+    @classmethod
+    def read(cls, path: str, config: Any) -> list[tuple[str, str]]:
+        """Return the examples of a file or folder."""
+        texts, labels = read_labelled(path, text=config.text, label=config.label, encoding=config.encoding)
+        return list(zip(texts, labels, strict=True))
+
+    @classmethod
+    def groups(cls, examples: Sequence[tuple[str, str]]) -> Sequence[Hashable]:
+        """Keep equal texts on one side."""
+        return [" ".join(text.casefold().split()) for text, _ in examples]
+
+    @classmethod
+    def texts(cls, examples: Sequence[tuple[str, str]]) -> Iterable[str]:
+        """Return the texts."""
+        return (text for text, _ in examples)
+
+    @classmethod
+    def build(cls, config: Any, model: Any, examples: Sequence[tuple[str, str]], seed: int, base: Any) -> Any:
+        """Return a classifier for the labels of the examples; one that knows them all already goes on as it is."""
+        labels = sorted({label for _, label in examples})
+        if len(labels) < 2:
+            raise InputError(f"classification needs at least two labels, got only {labels[0]!r}")
+        if isinstance(base, SequenceClassifier) and set(labels) <= set(base.labels):
+            return base
+        backbone = build_backbone(model, seed) if base is None else base.backbone
+        return SequenceClassifier(backbone, labels, pooling=config.pooling, seed=seed)
+
+    def objective(self, train: TrainConfig) -> ClassifyObjective:
+        """Return what to train on."""
+        data = self._needs_data()
+        weights = _class_weights(data, self.model.labels) if self.config.class_weights else None
+        examples, valid = self._encoded(data), self._encoded(self.valid_data)
+        return ClassifyObjective(self.model, self.tokenizer, examples, valid, train, weights)
+
+    def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[dict[str, Any]]:
+        """Return for every text its label, the label's probability, and those of all labels."""
+        found = self._probabilities(texts, progress)
+        return [
+            {
+                "text": text,
+                "label": self.model.labels[int(row.argmax())],
+                "score": float(row.max()),
+                "scores": dict(zip(self.model.labels, map(float, row), strict=True)),
+            }
+            for text, row in zip(texts, found, strict=True)
+        ]
+
+    def evaluate(
+        self,
+        data: str | Path | Sequence[tuple[str, str]] | None = None,
+        *,
+        confusion_matrix: str | Path | None = None,
+    ) -> dict[str, Any]:
+        """Return loss, accuracy, macro-F1 and the scores of every label, on a file, a list, or the held-out examples.
+
+        With `confusion_matrix` also draws that picture. Raises InputError for a label that the model does not know.
+        """
+        examples = self.examples_of(data)
+        targets = [label for _, label in self._encoded(examples)]
+        found = self._probabilities([text for text, _ in examples], progress=True)
+        gold = [label for _, label in examples]
+        predicted = [self.model.labels[int(row.argmax())] for row in found]
+        loss = -np.mean([np.log(max(row[target], 1e-45)) for row, target in zip(found, targets, strict=True)])
+        if confusion_matrix is not None:
+            counts = count_confusions(predicted, gold, self.model.labels)
+            draw_confusion_matrix(counts, self.model.labels, Path(confusion_matrix))
+        scores = classification_scores(predicted, gold, self.model.labels)
+        return {"loss": float(loss), "count": len(examples)} | scores
+
+    def _encoded(self, examples: Sequence[tuple[str, str]]) -> list[tuple[np.ndarray, int]]:
+        numbers = {label: number for number, label in enumerate(self.model.labels)}
+        unknown = sorted({label for _, label in examples} - set(numbers))
+        if unknown:
+            raise InputError(
+                f"the label {unknown[0]!r} is not among the {len(numbers)} labels of the model "
+                f"({', '.join(self.model.labels[:10])}{', …' if len(numbers) > 10 else ''})"
+            )
+        longest = self.model.config.max_seq_len
+        return [(framed(self.tokenizer, text, longest), numbers[label]) for text, label in examples]
+
+    def _probabilities(self, texts: Sequence[str], progress: bool) -> list[np.ndarray]:
+        rows = [framed(self.tokenizer, text, self.model.config.max_seq_len) for text in texts]
+
+        def work(numbers: list[int]) -> Sequence[np.ndarray]:
+            tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))
+            return list(ops.softmax(values(self.model(tokens, mask)).astype(np.float64)))
+
+        return run_batches(self.model, rows, work, progress)
+
+
+def _class_weights(examples: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.ndarray:
+    """Return what each label weighs [C], such that every label weighs the same in all and an example 1 on average."""
+    counts = Counter(label for _, label in examples)
+    present = [label for label in labels if counts[label]]
+    return np.array([len(examples) / (len(present) * counts[label]) if counts[label] else 0.0 for label in labels])

@@ -1,0 +1,82 @@
+"""Questions with contexts longer than a model sees, cut into windows that overlap (Devlin et al. 2019, §4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from numformer.data.squad import Question
+from numformer.errors import InputError
+from numformer.tasks.encoding import encode_spans, special_row
+
+
+@dataclass(frozen=True)
+class Window:
+    """A question and a part of its context: tokens [T] (or [T C]), where the context's tokens begin in it, their characters.
+
+    `target` is the first and the last token of the answer, both 0 (the begin token, or the question's first) without one.
+    """
+
+    question: int
+    tokens: np.ndarray
+    start: int
+    spans: np.ndarray
+    target: tuple[int, int]
+
+    @property
+    def segments(self) -> np.ndarray:
+        """The segment of each token [T]: 0 for the question, 1 for the context and what follows."""
+        return (np.arange(len(self.tokens)) >= self.start).astype(np.int64)
+
+
+def make_windows(tokenizer: Any, number: int, question: Question, max_seq_len: int, stride: int) -> list[Window]:
+    """Return the windows of a question, which begin `stride` context tokens apart.
+
+    A question longer than half the context length is cut. Raises InputError for a stride below 1 and a context
+    length that has no room for a context.
+    """
+    if stride < 1:
+        raise InputError(f"stride must be at least 1, got {stride}")
+    asked = encode_spans(tokenizer, question.question)[0][: max_seq_len // 2]
+    tokens, spans = encode_spans(tokenizer, question.context)
+    begin, end = special_row(tokenizer, "bos_id", tokens), special_row(tokenizer, "eos_id", tokens)
+    head = np.concatenate([begin, asked.reshape(len(asked), *tokens.shape[1:]), end])
+    room = max_seq_len - len(head) - len(end)
+    if room < 1:
+        raise InputError(f"max_seq_len={max_seq_len} leaves no room for a context beside a question")
+    answer = _answer_tokens(question, spans)
+    windows = []
+    for start in range(0, max(1, len(tokens)), min(stride, room)):
+        part = slice(start, start + room)
+        target = (0, 0)
+        if answer is not None and start <= answer[0] and answer[1] < start + room:
+            target = (answer[0] - start + len(head), answer[1] - start + len(head))
+        windows.append(Window(number, np.concatenate([head, tokens[part], end]), len(head), spans[part], target))
+        if start + room >= len(tokens):
+            break
+    return windows
+
+
+def _answer_tokens(question: Question, spans: np.ndarray) -> tuple[int, int] | None:
+    """Return the first and the last token of the context that share a character with the first answer."""
+    if question.impossible or not question.answers:
+        return None
+    text, start = question.answers[0]
+    inside = np.flatnonzero((spans[:, 0] < start + len(text)) & (spans[:, 1] > start))
+    return (int(inside[0]), int(inside[-1])) if len(inside) else None
+
+
+def best_span(scores: np.ndarray, start: int, length: int, max_answer_len: int) -> tuple[float, int, int]:
+    """Return the best valid span of a window, its score above that of no answer, and its first and last context token.
+
+    scores [2 T] of starts and ends; valid is a span of the `length` context tokens from position `start` on, that does
+    not end before it begins and has at most `max_answer_len` tokens.
+    """
+    starts, ends = scores[:, start : start + length].astype(np.float64)
+    number = np.arange(length)
+    ahead = number[None, :] - number[:, None]
+    pairs = np.where((ahead >= 0) & (ahead < max_answer_len), starts[:, None] + ends[None, :], -np.inf)
+    first, last = divmod(int(pairs.argmax()), length)
+    return float(pairs[first, last] - scores[:, 0].sum()), first, last

@@ -1,0 +1,204 @@
+"""What the tasks on examples share: reading, splitting, tokenizers, models from scratch or from a pretrained folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from numformer.data.split import split_by_group
+from numformer.errors import InputError
+from numformer.models.config import ModelConfig
+from numformer.tasks.encoding import pad_id
+from numformer.tasks.task import Task, load_model_of
+from numformer.tokenizers import make_tokenizer
+from numformer.training.run_folder import run_of
+from numformer.training.settings import as_plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What to train on, and what to start from."""
+
+    data: str = ""
+    """File to train on."""
+    valid: str | None = None
+    """File of held-out examples; a part of the data when not given."""
+    valid_fraction: float = 0.1
+    """Share of the data that is held out."""
+    tokenizer: str = "words"
+    """words, bpe, wordpiece, unigram, characters, bytes, or the folder of a saved tokenizer."""
+    vocab_size: int = 8000
+    """Number of tokens of a tokenizer that is trained on the data."""
+    pretrained: str | None = None
+    """Folder of a trained model whose weights and tokenizer to start from; the head is new where the task is another."""
+    freeze: tuple[str, ...] = ()
+    """Names of parts of the model that are not trained, such as bert.embeddings or bert.encoder.layer.0."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
+
+
+class ExampleTask(Task):
+    """A task on a list of examples; a subclass reads and encodes them and builds its model."""
+
+    data_config: ClassVar[type[DataConfig]] = DataConfig
+    model_config: ClassVar[ModelConfig]
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        super().__init__(model, tokenizer)
+        self.config: Any = self.data_config()
+        self.train_data: list[Any] | None = None
+        self.valid_data: list[Any] = []
+
+    # What a subclass says.
+    @classmethod
+    def read(cls, path: str, config: Any) -> list[Any]:
+        """Return the examples of a file."""
+        raise TypeError(f"{cls.__name__} has no read")
+
+    @classmethod
+    def groups(cls, examples: Sequence[Any]) -> Sequence[Hashable]:
+        """Return what examples that must lie on one side of the split have in common; by default they are equal."""
+        return [repr(example) for example in examples]
+
+    @classmethod
+    def texts(cls, examples: Sequence[Any]) -> Iterable[Any]:
+        """Return the texts to train a tokenizer on."""
+        raise TypeError(f"{cls.__name__} has no texts")
+
+    @classmethod
+    def build(cls, config: Any, model: Any, examples: Sequence[Any], seed: int, base: Any) -> Any:
+        """Return the model of a config, or one made of a pretrained model `base`."""
+        raise TypeError(f"{cls.__name__} has no build")
+
+    # What follows from it.
+    @classmethod
+    def from_data(
+        cls,
+        data: str | Path | Sequence[Any],
+        *,
+        valid: str | Path | Sequence[Any] | None = None,
+        config: Any = None,
+        model: Any = None,
+        tokenizer: Any = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> Self:
+        """Make an untrained model for a file, or a list of examples.
+
+        `settings` are fields of the task's data config (such as tokenizer, vocab_size, pretrained, freeze) and of its
+        model's config (such as d_model), unless `config` and `model` give those whole. `tokenizer` is a kind, a folder,
+        or an object. Raises InputError when the data is missing, malformed or too little.
+        """
+        if isinstance(tokenizer, (str, Path)):
+            settings["tokenizer"], tokenizer = str(tokenizer), None
+        config, model = cls._sort(config or cls.data_config(), model or cls.model_config, settings)
+        if isinstance(data, (str, Path)):
+            config = dataclasses.replace(config, data=str(data))
+        if isinstance(valid, (str, Path)):
+            config = dataclasses.replace(config, valid=str(valid))
+        train_data, valid_data = cls.read_parts(
+            config,
+            None if isinstance(data, (str, Path)) else data,
+            None if isinstance(valid, (str, Path)) else valid,
+            seed,
+        )
+        task = cls._make(config, model, tokenizer, train_data, seed)
+        task.config, task.seed, task.train_data, task.valid_data = config, seed, train_data, valid_data
+        task.source = as_plain(config) | {"crc32": _checksum(train_data, valid_data)}
+        return task
+
+    @classmethod
+    def read_parts(
+        cls, config: Any, data: Sequence[Any] | None, valid: Sequence[Any] | None, seed: int
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the examples to train on and those held out, from files where no lists are given."""
+        examples = cls.read(config.data, config) if data is None else list(data)
+        if not examples:
+            raise InputError("training needs at least one example, got none")
+        if valid is not None or config.valid:
+            return examples, list(valid) if valid is not None else cls.read(config.valid, config)
+        if config.valid_fraction == 0:
+            return examples, []
+        kept, held_out = split_by_group(cls.groups(examples), config.valid_fraction, seed)
+        return [examples[i] for i in kept], [examples[i] for i in held_out]
+
+    def use_settings(self, settings: dict[str, Any]) -> None:
+        """Take the settings about data and prediction that a run was made with, as run.toml has them."""
+        known = {field.name for field in dataclasses.fields(self.data_config)}
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
+        self.config = self.data_config(**plain)
+
+    def load_held_out(self, folder: str | Path) -> None:
+        """Take the examples that a run was validated on; raises InputError when the folder is not a run."""
+        settings = run_of(folder).read_settings()
+        if not settings.get("data"):
+            raise InputError(f"the run {folder} names no file of data; name one to evaluate on")
+        self.use_settings(settings)
+        train_data, valid_data = self.read_parts(self.config, None, None, settings.get("train", {}).get("seed", 0))
+        if settings.get("crc32") != _checksum(train_data, valid_data):
+            raise InputError(f"the data of {folder} has changed since the run began; name a file to evaluate on")
+        self.valid_data = valid_data
+
+    def examples_of(self, data: str | Path | Sequence[Any] | None) -> list[Any]:
+        """Return the examples of a file or list, or the held-out ones; raises InputError when there are none."""
+        if isinstance(data, (str, Path)):
+            return self.read(str(data), self.config)
+        examples = self.valid_data if data is None else list(data)
+        if not examples:
+            raise InputError("there are no held-out examples: name a file to evaluate on")
+        return examples
+
+    def _needs_data(self) -> list[Any]:
+        if self.train_data is None:
+            raise InputError(f"this model has no data to train on: make it with {type(self).__name__}.from_data")
+        return self.train_data
+
+    @classmethod
+    def _sort(cls, config: Any, model: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
+        of_data = {field.name for field in dataclasses.fields(config)}
+        of_model = {field.name for field in dataclasses.fields(model)} - of_data
+        unknown = set(settings) - of_data - of_model
+        if unknown:
+            known = ", ".join(sorted(of_data | of_model))
+            raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {known}")
+        return (
+            dataclasses.replace(config, **{k: v for k, v in settings.items() if k in of_data}),
+            dataclasses.replace(model, **{k: v for k, v in settings.items() if k in of_model}),
+        )
+
+    @classmethod
+    def _make(cls, config: Any, model: Any, tokenizer: Any, examples: list[Any], seed: int) -> Self:
+        if config.pretrained is not None:
+            if model != cls.model_config:
+                raise InputError(
+                    f"the shape of the model comes from {config.pretrained}: leave out the model's settings"
+                )
+            base, own = load_model_of(config.pretrained), tokenizer or cls.load_tokenizer(config.pretrained)
+            built = cls.build(config, base.config, examples, seed, base)
+        else:
+            own = tokenizer or cls.make_tokenizer(config, examples)
+            built = cls.build(config, cls.fit_config(model, own), examples, seed, None)
+        if config.freeze:
+            built.freeze(*config.freeze)
+        return cls(built, own)
+
+    @classmethod
+    def make_tokenizer(cls, config: Any, examples: Sequence[Any]) -> Any:
+        """Return the tokenizer that a config names, trained on the examples where it needs that."""
+        return make_tokenizer(config.tokenizer, cls.texts(examples), config.vocab_size)
+
+    @classmethod
+    def fit_config(cls, model: Any, tokenizer: Any) -> Any:
+        """Return the model's config with the sizes of the tokenizer; raises InputError when one is too small."""
+        size = model.vocab_size or tokenizer.vocab_size
+        if size < tokenizer.vocab_size:
+            raise InputError(f"vocab_size={size} is below the {tokenizer.vocab_size} tokens of the tokenizer")
+        return dataclasses.replace(model, vocab_size=size, pad_id=pad_id(tokenizer))
+
+
+def _checksum(*parts: list[Any]) -> int:
+    return zlib.crc32(repr(parts).encode("utf-8", "surrogatepass"))

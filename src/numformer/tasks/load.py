@@ -1,0 +1,49 @@
+"""Opening a folder as the task that it was trained for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from numformer.errors import InputError
+from numformer.models import GPT, MaskedLM, SequenceClassifier, SpanClassifier, TokenClassifier, Transformer
+from numformer.tasks.classification import Classifier
+from numformer.tasks.language_model import LanguageModel
+from numformer.tasks.masked_language_model import MaskedLanguageModel
+from numformer.tasks.question_answering import QuestionAnswerer
+from numformer.tasks.summarisation import Summariser
+from numformer.tasks.tagging import Tagger
+from numformer.tasks.task import load_model_of
+from numformer.tasks.translation import Translator
+from numformer.training.run_folder import run_of
+
+TASKS: dict[str, type[Any]] = {
+    task.name: task
+    for task in (LanguageModel, MaskedLanguageModel, Translator, Summariser, Classifier, Tagger, QuestionAnswerer)
+}
+TASK_OF_MODEL: dict[type, type[Any]] = {
+    GPT: LanguageModel,
+    MaskedLM: MaskedLanguageModel,
+    Transformer: Translator,
+    SequenceClassifier: Classifier,
+    TokenClassifier: Tagger,
+    SpanClassifier: QuestionAnswerer,
+}
+
+
+def load_task(folder: str | Path) -> Any:
+    """Return the trained task of a run folder, its best/, or a saved model, with the settings of the run where there is one.
+
+    Raises InputError when the folder is incomplete or damaged.
+    """
+    model = load_model_of(folder)
+    kind = TASK_OF_MODEL[type(model)]
+    try:
+        settings = run_of(folder).read_settings()
+    except InputError:  # a saved model has no run
+        settings = {}
+    named = TASKS.get(str(settings.get("task")), kind)
+    task = (named if issubclass(named, kind) else kind)(model, kind.load_tokenizer(folder))
+    if hasattr(task, "use_settings"):
+        task.use_settings(settings)
+    return task

@@ -1,0 +1,158 @@
+"""Masked language modelling: an encoder learns from text by guessing hidden tokens (Devlin et al. 2019, §3.1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from numformer import ops
+from numformer.data import TokenWindows
+from numformer.errors import InputError
+from numformer.models import BertConfig, build_model
+from numformer.models.heads import MaskedLM
+from numformer.random import generator
+from numformer.tasks.encoding import pad_id, padded, run_batches, special_id, special_row, values
+from numformer.tasks.objective import EVALUATION_TOKENS, IGNORE, Batch, Objective
+from numformer.tasks.text_task import TextTask
+from numformer.tokenizers import encode_text
+from numformer.training import OptimConfig, TrainConfig
+from numformer.training.workers import Workers, num_cores
+
+MASKED, SHOWN_AS_MASK, SHOWN_AS_OTHER = 0.15, 0.8, 0.1  # shares of tokens to guess, and of those what is shown of them
+MARK = re.compile(r"\[MASK\]|<mask>")
+
+
+class MaskedObjective(Objective):
+    """Windows of text between begin and end tokens, some tokens hidden; those are the targets.
+
+    Which ones follows from the seed and the step; on held-out text they are always the same.
+    """
+
+    figures: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    unit = "masked tokens"
+
+    def __init__(
+        self, model: Any, tokenizer: Any, train_tokens: np.ndarray, valid_tokens: np.ndarray | None, train: TrainConfig
+    ) -> None:
+        super().__init__(model, tokenizer, train)
+        special_id(tokenizer, "mask_id")
+        self.valid_tokens = valid_tokens
+        nothing = np.zeros(0, np.int64)
+        self.frame = [special_row(tokenizer, name, nothing) for name in ("bos_id", "eos_id")]
+        self.length = model.config.max_seq_len - sum(map(len, self.frame))
+        self.windows = TokenWindows(train_tokens, self.length, "training text")
+        self.batch_size = max(1, train.batch_tokens // self.length) if train.batch_tokens else train.batch_size
+
+    def batch(self, step: int) -> Batch:
+        """Return tokens [B T] of a step with some hidden, and targets [B T]."""
+        draw = generator(self.train.seed, step)
+        return self._hide(self.windows.sample(draw, self.batch_size)[0], draw)
+
+    def held_out(self) -> Iterator[Batch] | None:
+        """Return windows of the held-out text."""
+        return None if self.valid_tokens is None else self.hidden(self.valid_tokens, self.train.eval_examples)
+
+    def hidden(self, tokens: np.ndarray, max_windows: int | None) -> Iterator[Batch]:
+        """Yield the windows of a text in order, with some tokens hidden."""
+        if len(tokens) < 2:
+            raise InputError(f"measuring the loss takes a text of at least 2 tokens, got {len(tokens)}")
+        windows = TokenWindows(tokens, min(self.length, len(tokens) - 1))
+        draw = generator(0)
+        for inputs, _ in windows.sequential(max(1, EVALUATION_TOKENS // windows.length), max_windows):
+            yield self._hide(inputs, draw)
+
+    def _hide(self, tokens: np.ndarray, draw: np.random.Generator) -> Batch:
+        chosen = draw.random(tokens.shape) < MASKED
+        fate = draw.random(tokens.shape)
+        shown = np.where(chosen & (fate < SHOWN_AS_MASK), self.tokenizer.mask_id, tokens)
+        others = chosen & (fate >= 1.0 - SHOWN_AS_OTHER)
+        shown[others] = draw.integers(0, self.tokenizer.vocab_size, np.count_nonzero(others))
+        first, last = (np.broadcast_to(row, (len(tokens), len(row))) for row in self.frame)
+        inputs = np.concatenate([first, shown, last], axis=1)
+        unseen = [np.full_like(part, IGNORE) for part in (first, last)]
+        return inputs, np.concatenate([unseen[0], np.where(chosen, tokens, IGNORE), unseen[1]], axis=1)
+
+
+class MaskedLanguageModel(TextTask):
+    """An encoder with its tokenizer and, for training, its text: a start for other tasks.
+
+    `MaskedLanguageModel.from_text("book.txt").fit(out="runs/pretrained")` trains one; then
+    `Classifier.from_data("reviews.csv", pretrained="runs/pretrained")` goes on from it.
+    """
+
+    name = "mlm"
+    model_class = MaskedLM
+    model_config = BertConfig()
+    special_tokens = True
+    train_config: ClassVar[TrainConfig] = TrainConfig(steps=5000, batch_size=32, eval_every=500)
+    optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=500)
+
+    @classmethod
+    def build(cls, config: Any, seed: int) -> Any:
+        """Return a new encoder with its head."""
+        return build_model(config, "mlm", seed=seed)
+
+    @classmethod
+    def _fit_config(cls, config: Any, tokenizer: Any) -> Any:
+        return dataclasses.replace(super()._fit_config(config, tokenizer), pad_id=pad_id(tokenizer))
+
+    def objective(self, train: TrainConfig) -> MaskedObjective:
+        """Return what to train on; raises InputError without a text."""
+        return MaskedObjective(self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train)
+
+    def predict(self, texts: Sequence[str], *, top_k: int = 5, progress: bool = False) -> list[dict[str, Any]]:
+        """Return for every text, in which [MASK] or <mask> stands for one token, the likeliest tokens at each mark.
+
+        Raises InputError for a text without a mark, or longer than the context.
+        """
+        rows = [self._marked(text) for text in texts]
+
+        def work(numbers: list[int]) -> list[np.ndarray]:
+            tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))
+            found = ops.softmax(values(self.model(tokens, mask))[..., : self.tokenizer.vocab_size].astype(np.float64))
+            return [found[i][tokens[i] == self.tokenizer.mask_id] for i in range(len(numbers))]
+
+        found = run_batches(self.model, rows, work, progress)
+        return [self._filled(text, chances, top_k) for text, chances in zip(texts, found, strict=True)]
+
+    def evaluate(self, text: str | Path | None = None, *, max_windows: int | None = None) -> dict[str, float]:
+        """Return loss, perplexity and accuracy of hidden tokens, on a text or on the held-out part.
+
+        Raises InputError when there is no text, or it is too short.
+        """
+        tokens = self.tokens_of(text)
+        objective = MaskedObjective(self.model, self.tokenizer, tokens, None, self.train_config)
+        with Workers(num_cores()) as workers:
+            found = objective.measure(objective.hidden(tokens, max_windows), workers)
+        perplexity = math.exp(min(found["loss"], 700.0))
+        return {
+            "loss": found["loss"],
+            "perplexity": perplexity,
+            "accuracy": found["accuracy"],
+            "tokens": found["count"],
+        }
+
+    def _marked(self, text: str) -> np.ndarray:
+        parts = MARK.split(text)
+        if len(parts) == 1:
+            raise InputError(f"a text to fill in needs [MASK] in it, got {text[:60]!r}")
+        pieces = [np.asarray(encode_text(self.tokenizer, part), np.int64) for part in parts]
+        mask = special_row(self.tokenizer, "mask_id", pieces[0])
+        begin, end = (special_row(self.tokenizer, name, pieces[0]) for name in ("bos_id", "eos_id"))
+        row = np.concatenate([begin, pieces[0], *(part for piece in pieces[1:] for part in (mask, piece)), end])
+        if len(row) > self.model.config.max_seq_len:
+            raise InputError(f"a text of {len(row)} tokens does not fit max_seq_len={self.model.config.max_seq_len}")
+        return row
+
+    def _filled(self, text: str, chances: np.ndarray, top_k: int) -> dict[str, Any]:
+        masks = []
+        for row in chances:
+            best = np.argsort(-row, kind="stable")[:top_k]
+            masks.append([{"token": self.tokenizer.decode([int(i)]), "score": float(row[i])} for i in best])
+        return {"text": text, "masks": masks}

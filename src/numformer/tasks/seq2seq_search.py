@@ -1,0 +1,60 @@
+"""Beam search over many sources: batches of similar lengths, shared out among processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numformer.data.batches import LengthBatches
+from numformer.generation import BeamConfig, Hypothesis, Seq2SeqDecoder, beam_search
+from numformer.tape import no_grad
+from numformer.tasks.encoding import padded, special_id
+from numformer.training.progress import track
+from numformer.training.workers import Workers, num_cores
+
+SEARCH_TOKENS = 512  # of source in one batch: its beams give matrix products enough rows
+
+
+def search(
+    model: Any,
+    tokenizer: Any,
+    sources: Sequence[np.ndarray],
+    beam: BeamConfig,
+    max_new_tokens: int | None,
+    progress: bool,
+) -> list[list[Hypothesis]]:
+    """Return the best targets of every source; `max_new_tokens` is twice the source's length and ten more by default."""
+    if not sources:
+        return []
+    bos, eos = special_id(tokenizer, "bos_id"), special_id(tokenizer, "eos_id")
+    lengths = [len(source) for source in sources]
+    batches = list(LengthBatches(lengths, batch_size=1, batch_tokens=max(SEARCH_TOKENS, *lengths)))
+    longest = model.config.max_seq_len - 1
+
+    def translate(step: int, number: int) -> list[list[Hypothesis]]:
+        if step * size + number >= len(batches):
+            return []
+        batch = batches[step * size + number]
+        src = padded([sources[i] for i in batch], model.config.pad_id)[0]
+        limits = [min(longest, max_new_tokens or 2 * lengths[i] + 10) for i in batch]
+        with no_grad():
+            decoder = Seq2SeqDecoder(model, src, bos, max(limits))
+            return beam_search(decoder, limits, beam, eos_id=eos, vocab_size=tokenizer.vocab_size)
+
+    results: list[list[Hypothesis]] = [[] for _ in sources]
+    was_training = model.training
+    model.eval()
+    try:
+        with Workers(min(num_cores(), len(batches))) as workers:
+            size = workers.num_workers
+            team = workers.team(translate, size)
+            steps = range(-(-len(batches) // size))
+            for step in track(steps, len(steps), show=progress):
+                for number, found in enumerate(team.run(step)):
+                    for i, hypotheses in zip(batches[step * size + number] if found else [], found, strict=True):
+                        results[i] = hypotheses
+    finally:
+        model.train(was_training)
+    return results

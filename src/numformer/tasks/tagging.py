@@ -1,0 +1,198 @@
+"""Sequence labelling: a tag for every word of a sentence, such as its part of speech or the entity it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from numformer import ops
+from numformer.data.conll import TaggedSentence, read_conll
+from numformer.errors import InputError
+from numformer.metrics import entities, entity_scores
+from numformer.models import BertConfig, TokenClassifier
+from numformer.models.build import build_backbone
+from numformer.tasks.encoding import encode_spans, pad_id, padded, run_batches, values
+from numformer.tasks.example_task import DataConfig, ExampleTask
+from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective
+from numformer.tokenizers import WordTokenizer
+from numformer.training import OptimConfig, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagConfig(DataConfig):
+    """Sentences with a tag for every word: two columns (CoNLL-2003), or CoNLL-U."""
+
+    column: str = "auto"
+    """Column of the tags in a CoNLL-U file: upos, xpos or ner."""
+
+
+class TagObjective(ExamplesObjective):
+    """Tokens, and the number of the tag where a word begins."""
+
+    criterion = "accuracy"
+    unit = "words"
+
+    def collate(self, examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
+        """Return tokens [B T] (or features [B T C]), their mask and tags [B T]."""
+        tokens, mask = padded([ids for ids, _ in examples], pad_id(self.tokenizer))
+        return tokens, mask, padded([tags for _, tags in examples], IGNORE)[0]
+
+
+class Tagger(ExampleTask):
+    """A model that tags words: `Tagger.from_data("train.conllu").fit()`, then `predict(["A cat sat ."])`.
+
+    An example is a TaggedSentence. A sentence longer than the context is tagged piece by piece.
+    """
+
+    name = "tag"
+    model_class = TokenClassifier
+    data_config = TagConfig
+    model_config = BertConfig()
+    train_config: ClassVar[TrainConfig] = TrainConfig(steps=3000, batch_size=32, eval_every=250)
+    optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
+
+    @classmethod
+    def read(cls, path: str, config: Any) -> list[TaggedSentence]:
+        """Return the sentences of a file."""
+        return read_conll(path, column=config.column, encoding=config.encoding)
+
+    @classmethod
+    def groups(cls, examples: Sequence[TaggedSentence]) -> Sequence[Hashable]:
+        """Keep equal sentences on one side."""
+        return [tuple(sentence.words) for sentence in examples]
+
+    @classmethod
+    def texts(cls, examples: Sequence[TaggedSentence]) -> Iterable[Any]:
+        """Return the sentences, as text."""
+        return (" ".join(sentence.words) for sentence in examples)
+
+    @classmethod
+    def make_tokenizer(cls, config: Any, examples: Sequence[TaggedSentence]) -> Any:
+        """Return the tokenizer that a config names; one for words takes them as the file has them."""
+        if config.tokenizer == "words":
+            return WordTokenizer.train([sentence.words for sentence in examples], config.vocab_size)
+        return super().make_tokenizer(config, examples)
+
+    @classmethod
+    def build(cls, config: Any, model: Any, examples: Sequence[TaggedSentence], seed: int, base: Any) -> Any:
+        """Return a tagger for the tags of the examples; one that knows them all already goes on as it is."""
+        labels = sorted({tag for sentence in examples for tag in sentence.tags})
+        if isinstance(base, TokenClassifier) and set(labels) <= set(base.labels):
+            return base
+        backbone = build_backbone(model, seed) if base is None else base.backbone
+        return TokenClassifier(backbone, labels, seed=seed)
+
+    def objective(self, train: TrainConfig) -> TagObjective:
+        """Return what to train on."""
+        examples, valid = self._encoded(self._needs_data()), self._encoded(self.valid_data)
+        return TagObjective(self.model, self.tokenizer, examples, valid, train)
+
+    def predict(self, sentences: Sequence[str | Sequence[str]], *, progress: bool = False) -> list[dict[str, Any]]:
+        """Return for every sentence (a text, or its words) the words, their tags and the tags' probabilities.
+
+        Tags that name entities (BIO) are also put together: type, text, and the range of words.
+        """
+        split = [self._words(sentence) for sentence in sentences]
+        found = self._probabilities(split, progress)
+        results = []
+        for words, rows in zip(split, found, strict=True):
+            tags = [self.model.labels[number] for number in rows.argmax(axis=-1)]
+            result: dict[str, Any] = {"words": words, "tags": tags, "scores": rows.max(axis=-1, initial=0.0).tolist()}
+            if _are_entities(self.model.labels):
+                result["entities"] = [
+                    {"type": kind, "text": " ".join(words[start:end]), "start": start, "end": end}
+                    for kind, start, end in entities(tags)
+                ]
+            results.append(result)
+        return results
+
+    def evaluate(self, data: str | Path | Sequence[TaggedSentence] | None = None) -> dict[str, Any]:
+        """Return loss and accuracy per word, on a file, a list, or the held-out sentences.
+
+        For tags of entities (BIO) also precision, recall and F1 of whole entities.
+        Raises InputError for a tag that the model does not know.
+        """
+        examples = self.examples_of(data)
+        numbers = self._numbers(examples)
+        found = self._probabilities([sentence.words for sentence in examples], progress=True)
+        gold = [[numbers[tag] for tag in sentence.tags] for sentence in examples]
+        chances = np.concatenate([rows[np.arange(len(tags)), tags] for rows, tags in zip(found, gold, strict=True)])
+        predicted = [[self.model.labels[number] for number in rows.argmax(axis=-1)] for rows in found]
+        correct = sum(
+            a == b for tags, s in zip(predicted, examples, strict=True) for a, b in zip(tags, s.tags, strict=True)
+        )
+        scores = {
+            "loss": float(-np.log(np.maximum(chances, 1e-45)).mean()),
+            "accuracy": correct / len(chances),
+            "sentences": len(examples),
+            "words": len(chances),
+        }
+        if _are_entities(self.model.labels):
+            scores |= entity_scores(predicted, [list(sentence.tags) for sentence in examples])
+        return scores
+
+    def _words(self, sentence: str | Sequence[str]) -> list[str]:
+        if not isinstance(sentence, str):
+            return list(sentence)
+        if hasattr(self.tokenizer, "words"):
+            return [word for word, _, _ in self.tokenizer.words(sentence)]
+        return sentence.split()
+
+    def _numbers(self, sentences: Sequence[TaggedSentence]) -> dict[str, int]:
+        numbers = {label: number for number, label in enumerate(self.model.labels)}
+        unknown = sorted({tag for sentence in sentences for tag in sentence.tags} - set(numbers))
+        if unknown:
+            raise InputError(f"the tag {unknown[0]!r} is not among those of the model: {', '.join(self.model.labels)}")
+        return numbers
+
+    def _encoded(self, sentences: Sequence[TaggedSentence]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return tokens and targets of the pieces of all sentences."""
+        numbers, longest, examples = self._numbers(sentences), self.model.config.max_seq_len, []
+        for sentence in sentences:
+            tokens, first = _tokens_of(self.tokenizer, sentence.words)
+            targets = np.full(len(tokens), IGNORE)
+            targets[first[first >= 0]] = [numbers[tag] for tag, at in zip(sentence.tags, first, strict=True) if at >= 0]
+            examples += [(tokens[i : i + longest], targets[i : i + longest]) for i in range(0, len(tokens), longest)]
+        return examples
+
+    def _probabilities(self, sentences: Sequence[Sequence[str]], progress: bool) -> list[np.ndarray]:
+        """Return the probabilities [words C] of every sentence."""
+        encoded, longest = [_tokens_of(self.tokenizer, words) for words in sentences], self.model.config.max_seq_len
+        pieces = [tokens[i : i + longest] for tokens, _ in encoded for i in range(0, len(tokens), longest)]
+
+        def work(numbers: list[int]) -> Sequence[np.ndarray]:
+            tokens, mask = padded([pieces[number] for number in numbers], pad_id(self.tokenizer))
+            rows = ops.softmax(values(self.model(tokens, mask)).astype(np.float64))
+            return [row[: len(pieces[number])] for row, number in zip(rows, numbers, strict=True)]
+
+        rest = iter(run_batches(self.model, pieces, work, progress))
+        results = []
+        for tokens, first in encoded:
+            rows = [next(rest) for _ in range(0, len(tokens), longest)]
+            unseen = np.full((1, len(self.model.labels)), 1.0 / len(self.model.labels))  # of a word without a token: -1
+            results.append(np.concatenate([*rows, unseen])[first])
+        return results
+
+
+def _tokens_of(tokenizer: Any, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens of a sentence, and the number of each word's first token (-1 for a word that has none)."""
+    if hasattr(tokenizer, "features"):
+        return tokenizer.features(words), np.arange(len(words))
+    tokens, spans = encode_spans(tokenizer, " ".join(words))
+    ends = np.cumsum([len(word) + 1 for word in words])
+    first = np.full(len(words), -1)
+    word_of = np.searchsorted(ends, spans[:, 0], side="right")
+    for number in range(len(tokens) - 1, -1, -1):
+        is_text = spans[number, 1] > spans[number, 0] and spans[number, 0] < ends[word_of[number]] - 1
+        if is_text:
+            first[word_of[number]] = number
+    return tokens, first
+
+
+def _are_entities(labels: Sequence[str]) -> bool:
+    """Tell whether tags mark the beginning and the inside of entities."""
+    return "O" in labels and len(labels) > 1 and all(label == "O" or label[:2] in ("B-", "I-") for label in labels)

@@ -1,0 +1,104 @@
+"""What every task shares: a model with its tokenizer, trained in a run folder, saved and loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from numformer.errors import InputError
+from numformer.pretrained import load_model, save_model
+from numformer.tokenizers import load_tokenizer, save_tokenizer
+from numformer.training import FitResult, OptimConfig, RunFolder, TrainConfig, Trainer
+from numformer.training.curves import draw_curves
+from numformer.training.metrics import read_metrics
+from numformer.training.settings import as_plain, check_same_run, sort_settings
+
+
+class Task:
+    """A model, its tokenizer and, for training, its data; a subclass says what the task reads, learns and predicts."""
+
+    name: ClassVar[str]
+    model_class: ClassVar[type]
+    train_config: ClassVar[TrainConfig] = TrainConfig()
+    optim_config: ClassVar[OptimConfig] = OptimConfig()
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.source: dict[str, Any] = {}  # where the data came from, as run.toml says it
+        self.seed = 0
+
+    def objective(self, train: TrainConfig) -> Any:
+        """Return what to train on; raises InputError when there is no data."""
+        raise TypeError(f"{type(self).__name__} has no objective")
+
+    def fit(
+        self,
+        *,
+        train: TrainConfig | None = None,
+        optim: OptimConfig | None = None,
+        out: str | Path | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = True,
+        **settings: Any,
+    ) -> FitResult:
+        """Train; `settings` are fields of TrainConfig and OptimConfig, such as steps, batch_size and lr.
+
+        With `out` the run is kept in that folder, from which `resume` continues it. Without it, a second `fit` goes on
+        from the weights as they are, with a new optimizer and the same order of data. Raises InputError when the folder
+        exists already, holds a run with other settings, or the loss stops being a number.
+        """
+        train = train or dataclasses.replace(self.train_config, seed=self.seed)
+        train, optim = sort_settings(train, optim or self.optim_config, settings)
+        if self.optim_config.warmup_steps == optim.warmup_steps >= train.steps > 0:  # the default is for longer runs
+            optim = dataclasses.replace(optim, warmup_steps=train.steps // 10)
+        if train.seed != self.seed:
+            raise InputError(
+                f"seed is {train.seed}, but the model was made with seed={self.seed}: one seed decides both"
+            )
+        folder = None if out is None else RunFolder(out)
+        before = folder.read_settings() if folder and resume else {}
+        shards = train.shards or before.get("train", {}).get("shards") or train.num_shards
+        train = dataclasses.replace(train, shards=shards)
+        parts = {"model": self.model.config, "optim": optim, "train": train}
+        run = {"task": self.name, **self.source, **{name: as_plain(part) for name, part in parts.items()}}
+        trainer = Trainer(self.objective(train), train, optim, folder, progress)
+        if folder and resume:
+            check_same_run(before, run)
+            trainer.resume()
+            folder.describe(run, self.tokenizer)
+        elif folder:
+            folder.check_free(overwrite)
+            folder.start(run, self.tokenizer)
+        result = trainer.run()
+        if folder:
+            draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png")
+        return result
+
+    def save(self, folder: str | Path) -> None:
+        """Write a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""
+        save_tokenizer(self.tokenizer, folder)
+        save_model(self.model, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, tokenizer: Any = None) -> Self:
+        """Read a folder that `save` or a run has written; raises InputError when it is damaged or of another task."""
+        model = load_model_of(folder)
+        if not isinstance(model, cls.model_class):
+            raise InputError(
+                f"{folder} holds a {type(model).__name__}, but {cls.__name__} needs a {cls.model_class.__name__}"
+            )
+        return cls(model, tokenizer or cls.load_tokenizer(folder))
+
+    @classmethod
+    def load_tokenizer(cls, folder: str | Path) -> Any:
+        """Return the tokenizer of a folder."""
+        return load_tokenizer(folder)
+
+
+def load_model_of(folder: str | Path) -> Any:
+    """Return the model of a folder; raises InputError when it is missing or damaged."""
+    if not Path(folder).is_dir():
+        raise InputError(f"there is no folder {folder}")
+    return load_model(folder)

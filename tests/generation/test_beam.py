@@ -1,0 +1,365 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from numformer import GPT, InputError
+from numformer.generation.beam import BeamConfig, Hypothesis, beam_search
+from numformer.generation.decoder import CachedDecoder, PlainDecoder
+from numformer.generation.seq2seq import Seq2SeqDecoder
+from numformer.models import Transformer, TransformerConfig
+from numformer.tape import no_grad
+
+PAD, BOS, EOS, VOCAB = 0, 1, 2, 5
+PENALTIES = [0.0, 0.6, 1.0, 2.0, -1.0]
+LENGTHS = [5, 2, 4]
+every_penalty = pytest.mark.parametrize("penalty", PENALTIES)
+several_models = pytest.mark.parametrize("seed", range(4))
+
+
+class TableDecoder:
+    """Sequences whose next logits depend on the last token alone; counts the steps and the rows of each."""
+
+    def __init__(self, table, sequences):
+        self.table, self.sequences = np.asarray(table, float), [list(ids) for ids in sequences]
+        self.rows = []
+
+    def next_logits(self):
+        self.rows.append(len(self.sequences))
+        return self.table[[ids[-1] for ids in self.sequences]]
+
+    def append(self, ids):
+        for sequence, token in zip(self.sequences, ids.tolist(), strict=True):
+            sequence.append(token)
+
+    def select(self, rows):
+        self.sequences = [list(self.sequences[row]) for row in rows.tolist()]
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max()
+    return shifted - np.log(np.exp(shifted).sum())
+
+
+def reference(next_logits, limit, config, eos_id=EOS, vocab_size=None):
+    """Beam search in its simplest form, for one row: no cache, no batch, never an early end."""
+    beam, finished = [([], 0.0)], []
+    for length in range(1, limit + 1):
+        extended = [
+            ([*ids, token], total + log_probability)
+            for ids, total in beam
+            for token, log_probability in enumerate(log_softmax(next_logits(ids)[:vocab_size]))
+        ]
+        best = sorted(extended, key=lambda pair: -pair[1])[: config.num_beams - len(finished)]
+        beam = []
+        for ids, total in best:
+            if ids[-1] == eos_id or length == limit:
+                new = ids[:-1] if ids[-1] == eos_id else ids
+                finished.append(Hypothesis(new, total / length**config.length_penalty, total))
+            else:
+                beam.append((ids, total))
+    return sorted(finished, key=lambda h: -h.score)[: config.num_return]
+
+
+def assert_same(found, expected, atol=1e-9):
+    assert [h.ids for h in found] == [h.ids for h in expected]
+    np.testing.assert_allclose([h.score for h in found], [h.score for h in expected], atol=atol)
+    np.testing.assert_allclose([h.log_probability for h in found], [h.log_probability for h in expected], atol=atol)
+
+
+@pytest.fixture
+def make(randomise):
+    """Encoder-decoders with random weights; `sharpness` scales their logits."""
+
+    def make(seed=0, sharpness=0.5):
+        sizes = {"d_model": 8, "num_heads": 2, "d_ff": 12, "num_encoder_layers": 1, "num_decoder_layers": 2}
+        vocabulary = {"src_vocab_size": VOCAB, "tgt_vocab_size": VOCAB, "max_seq_len": 12}
+        model = randomise(Transformer(TransformerConfig(**sizes, **vocabulary, dropout=0.0)), seed=seed).eval()
+        model.decoder.norm.weight.data *= sharpness
+        model.decoder.norm.bias.data *= sharpness
+        return model
+
+    return make
+
+
+@pytest.fixture
+def gpt(randomise):
+    model = randomise(GPT(vocab_size=VOCAB, d_model=8, num_heads=2, num_layers=2, d_ff=12, max_seq_len=8)).eval()
+    model.transformer.ln_f.weight.data *= 0.5
+    return model
+
+
+@pytest.fixture
+def src():
+    ids = np.random.default_rng(0).integers(3, VOCAB, (3, 5))
+    ids[np.arange(5) >= np.array(LENGTHS)[:, None]] = PAD
+    return ids
+
+
+def search(model, src, limit, eos_id=EOS, vocab_size=None, **settings):
+    longest = limit if isinstance(limit, int) else max(limit)
+    with no_grad():
+        decoder = Seq2SeqDecoder(model, src, BOS, longest)
+        return beam_search(decoder, limit, BeamConfig(**settings), eos_id=eos_id, vocab_size=vocab_size)
+
+
+def next_logits_of(model, row):
+    """Return the function from new ids to the next logits for one source, run alone, unpadded and without a cache."""
+    row = row[row != PAD][None]
+
+    def next_logits(ids):
+        with no_grad():
+            return model(row, np.array([[BOS, *ids]])).data[0, -1]
+
+    return next_logits
+
+
+def all_hypotheses(next_logits, limit, penalty):
+    """Every sequence that ends within the limit or reaches it, best first."""
+    found, open_ = [], [([], 0.0)]
+    for length in range(1, limit + 1):
+        prefixes, open_ = open_, []
+        for ids, total in prefixes:
+            for token, log_probability in enumerate(log_softmax(next_logits(ids))):
+                new, score = [*ids, token], total + log_probability
+                if token == EOS or length == limit:
+                    new = ids if token == EOS else new
+                    found.append(Hypothesis(new, score / length**penalty, score))
+                else:
+                    open_.append((new, score))
+    return sorted(found, key=lambda h: -h.score)
+
+
+# Against greedy, exhaustive and reference search
+
+
+@several_models
+@pytest.mark.parametrize("sharpness", [0.2, 1.0])
+def test_one_beam_is_greedy_decoding(seed, sharpness, make, src):
+    model = make(seed, sharpness)
+    for row, found in zip(src, search(model, src, 8, num_beams=1), strict=True):
+        ids, next_logits = [], next_logits_of(model, row)
+        while len(ids) < 8 and (token := int(next_logits(ids).argmax())) != EOS:
+            ids.append(token)
+        assert [h.ids for h in found] == [ids]
+
+
+@every_penalty
+@several_models
+def test_a_beam_wide_enough_finds_all_sequences_in_order(seed, penalty, make, src):
+    model = make(seed)
+    expected = all_hypotheses(next_logits_of(model, src[1]), 4, penalty)
+    found = search(model, src[1:2, :2], 4, num_beams=400, num_return=400, length_penalty=penalty)[0]
+    assert len(found) == 1 + 4 + 16 + 64 * 5
+    assert_same(found, expected)
+    for number in (1, 3):
+        few = search(model, src[1:2, :2], 4, num_beams=400, num_return=number, length_penalty=penalty)[0]
+        assert_same(few, expected[:number])
+
+
+@every_penalty
+@pytest.mark.parametrize("num_beams", [1, 2, 3, 5])
+def test_the_search_is_the_reference_search(num_beams, penalty, make, src):
+    for seed, num_return in itertools.product(range(2), {1, num_beams}):
+        model = make(seed, 0.3)
+        settings = {"num_beams": num_beams, "num_return": num_return, "length_penalty": penalty}
+        for row, found in zip(src, search(model, src, 6, **settings), strict=True):
+            assert_same(found, reference(next_logits_of(model, row), 6, BeamConfig(**settings)))
+
+
+@every_penalty
+def test_ending_early_never_changes_a_result(penalty):
+    ended_early = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        table = rng.standard_normal((6, 6)) * rng.uniform(0.3, 4.0)
+        table[:, EOS] += rng.uniform(-2.0, 2.0)
+        num_beams = int(rng.integers(1, 6))
+        config = BeamConfig(num_beams=num_beams, num_return=int(rng.integers(1, num_beams + 1)), length_penalty=penalty)
+        decoder = TableDecoder(table, [[BOS]])
+        found = beam_search(decoder, 9, config, eos_id=EOS)[0]
+        expected = reference(lambda ids, table=table: table[ids[-1] if ids else BOS], 9, config)
+        assert_same(found, expected)
+        ended_early += len(decoder.rows) < 9
+    assert ended_early > 10
+
+
+def test_the_search_ends_when_nothing_can_come_before_the_results():
+    table = np.zeros((VOCAB, VOCAB))
+    table[:, EOS] = 50.0
+    decoder = TableDecoder(table, [[BOS]])
+    beam_search(decoder, 100, BeamConfig(num_beams=3), eos_id=EOS)
+    assert len(decoder.rows) == 1
+    decoder = TableDecoder(table, [[BOS]])  # three results need three hypotheses to end
+    assert len(beam_search(decoder, 100, BeamConfig(num_beams=3, num_return=3), eos_id=EOS)[0]) == 3
+    assert len(decoder.rows) == 2
+
+
+# Scores
+
+
+@every_penalty
+def test_scores_are_teacher_forced_log_probabilities_over_a_power_of_the_length(penalty, make, src):
+    limit, lengths = 6, set()
+    for seed in range(4):
+        model = make(seed, 0.3)
+        rows = search(model, src, limit, num_beams=4, num_return=4, length_penalty=penalty)
+        for row, found in zip(src, rows, strict=True):
+            for hypothesis in found:
+                ids, ended = hypothesis.ids, len(hypothesis.ids) < limit
+                tokens = [*ids, EOS] if ended else ids
+                with no_grad():
+                    logits = model(row[row != PAD][None], np.array([[BOS, *tokens[:-1]]])).data[0]
+                total = sum(log_softmax(step)[token] for step, token in zip(logits, tokens, strict=True))
+                assert EOS not in ids
+                assert hypothesis.log_probability == pytest.approx(total, abs=1e-9)
+                assert hypothesis.score == pytest.approx(total / len(tokens) ** penalty, abs=1e-9)
+                lengths.add(len(tokens))
+    assert len(lengths) >= 3
+
+
+@pytest.mark.parametrize(
+    ("penalty", "ids", "scores"),
+    [
+        (0.0, [[], [3], [3, 0]], [np.log(0.4), np.log(0.36), np.log(0.24)]),
+        (1.0, [[3], [3, 0], []], [np.log(0.36) / 2, np.log(0.24) / 2, np.log(0.4)]),
+        (2.0, [[3], [3, 0], []], [np.log(0.36) / 4, np.log(0.24) / 4, np.log(0.4)]),
+        (-1.0, [[], [3], [3, 0]], [np.log(0.4), np.log(0.36) * 2, np.log(0.24) * 2]),
+    ],
+)
+def test_scores_by_hand(penalty, ids, scores):
+    """The end token (2) counts in the length: [3] and the end are two tokens, as are [3, 0] at the limit."""
+    with np.errstate(divide="ignore"):
+        table = np.log([[0, 0, 1, 0], [0, 0, 0.4, 0.6], [0, 0, 1, 0], [0.4, 0, 0.6, 0]])
+    config = BeamConfig(num_beams=3, num_return=3, length_penalty=penalty)
+    found = beam_search(TableDecoder(table, [[BOS]]), 2, config, eos_id=EOS)[0]
+    assert [h.ids for h in found] == ids
+    np.testing.assert_allclose([h.score for h in found], scores)
+
+
+@every_penalty
+@several_models
+def test_results_come_best_first_and_none_twice(seed, penalty, make, src):
+    for found in search(make(seed), src, 6, num_beams=5, num_return=5, length_penalty=penalty):
+        scores = [h.score for h in found]
+        assert scores == sorted(scores, reverse=True)
+        assert len({tuple(h.ids) for h in found}) == len(found) == 5
+
+
+# Batches
+
+
+@every_penalty
+def test_a_batch_is_its_rows_one_by_one(penalty, make, src):
+    model, settings = make(sharpness=0.3), {"num_beams": 3, "num_return": 3, "length_penalty": penalty}
+    together = search(model, src, 7, **settings)
+    for row, length, found in zip(src, LENGTHS, together, strict=True):
+        assert_same(found, search(model, row[None, :length], 7, **settings)[0])
+
+
+def test_float32_batches_give_the_ids_of_their_rows(make, src):
+    model = make(sharpness=0.3).astype(np.float32)
+    together = search(model, src, 7, num_beams=3, num_return=3)
+    for row, length, found in zip(src, LENGTHS, together, strict=True):
+        assert_same(found, search(model, row[None, :length], 7, num_beams=3, num_return=3)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("limits", [[6, 1, 3], [0, 4, 0], [2, 0, 5], [0, 0, 0], [1, 1, 1]], ids=str)
+def test_each_row_has_a_limit_of_its_own(limits, make, src):
+    model, settings = make(sharpness=0.3), {"num_beams": 3, "num_return": 2}
+    rows = search(model, src, limits, **settings)
+    for row, limit, found in zip(src, limits, rows, strict=True):
+        assert_same(found, reference(next_logits_of(model, row), limit, BeamConfig(**settings)))
+        assert all(len(h.ids) <= limit for h in found)
+        assert len(found) == (2 if limit else 0)
+
+
+def test_a_row_that_is_done_costs_nothing_more():
+    table = np.zeros((VOCAB, VOCAB))
+    table[3, EOS] = 50.0
+    decoder = TableDecoder(table, [[3], [BOS]])
+    beam_search(decoder, 4, BeamConfig(num_beams=2), eos_id=EOS)
+    assert decoder.rows[0] == 2
+    assert max(decoder.rows[1:]) <= 2
+
+
+# The end token, the vocabulary, extreme logits
+
+
+def test_without_an_end_token_every_result_has_the_full_length(make, src):
+    model, config = make(), BeamConfig(num_beams=3, num_return=3)
+    for row, found in zip(src, search(model, src, 5, eos_id=None, num_beams=3, num_return=3), strict=True):
+        assert [len(h.ids) for h in found] == [5, 5, 5]
+        assert_same(found, reference(next_logits_of(model, row), 5, config, eos_id=None))
+
+
+@pytest.mark.parametrize("vocab_size", [3, 4])
+def test_ids_from_vocab_size_on_are_never_chosen_and_count_nothing(vocab_size, make, src):
+    model, settings = make(sharpness=0.3), {"num_beams": 3, "num_return": 3}
+    free = search(model, src, 5, **settings)
+    assert any(max(h.ids, default=0) >= vocab_size for found in free for h in found)
+    for row, found in zip(src, search(model, src, 5, vocab_size=vocab_size, **settings), strict=True):
+        assert all(max(h.ids, default=0) < vocab_size for h in found)
+        expected = reference(next_logits_of(model, row), 5, BeamConfig(**settings), vocab_size=vocab_size)
+        assert_same(found, expected)
+
+
+def test_a_token_of_no_probability_is_never_chosen_even_when_beams_are_left_over():
+    table = np.full((3, 3), -np.inf)
+    table[BOS, EOS] = table[BOS, BOS] = 0.0
+    found = beam_search(TableDecoder(table, [[BOS]]), 2, BeamConfig(num_beams=9, num_return=9), eos_id=EOS)[0]
+    assert sorted(h.ids for h in found) == [[], [BOS], [BOS, BOS]]
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    with pytest.raises(InputError, match="logits are not numbers"):
+        beam_search(TableDecoder(np.full((3, 3), np.nan), [[BOS]]), 2, BeamConfig(), eos_id=EOS)
+
+
+def test_huge_logits_give_finite_scores():
+    table = np.random.default_rng(0).choice([-1e4, 0.0, 1e4], (VOCAB, VOCAB))
+    found = beam_search(TableDecoder(table, [[BOS]]), 4, BeamConfig(num_return=4), eos_id=None)[0]
+    assert all(np.isfinite(h.score) and h.log_probability <= 0.0 for h in found)
+
+
+# Language models
+
+
+@pytest.mark.parametrize("kind", [CachedDecoder, PlainDecoder])
+@every_penalty
+def test_language_models_continue_prompts_of_unequal_length(kind, penalty, gpt):
+    prompts = [[3], [4, 1, 3, 3], [1, 4, 0, 3, 4, 1, 3], [3, 4]]  # the third outgrows the context of 8
+    config = BeamConfig(num_beams=3, num_return=3, length_penalty=penalty)
+    with no_grad():
+        rows = beam_search(kind(gpt, prompts), 5, config, eos_id=EOS)
+        for prompt, found in zip(prompts, rows, strict=True):
+
+            def next_logits(ids, prompt=prompt):
+                return PlainDecoder(gpt, [prompt + ids]).next_logits()[0]
+
+            assert_same(found, reference(next_logits, 5, config))
+
+
+def test_the_decoder_that_was_searched_is_the_only_thing_changed(gpt):
+    prompts = [[3], [4, 1]]
+    before = gpt.state_dict()
+    with no_grad():
+        first, again = (beam_search(CachedDecoder(gpt, prompts), 4, BeamConfig(), eos_id=EOS) for _ in range(2))
+    assert first == again
+    assert prompts == [[3], [4, 1]]
+    assert all(np.array_equal(value, before[name]) for name, value in gpt.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
+        ({"num_beams": 2, "num_return": 3}, "num_return must be from 1 to num_beams=2, got 3"),
+        ({"num_return": 0}, "num_return must be from 1 to num_beams=4, got 0"),
+        ({"length_penalty": float("nan")}, "length_penalty must be a number, got nan"),
+        ({"length_penalty": float("inf")}, "length_penalty must be a number, got inf"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        BeamConfig(**settings)
