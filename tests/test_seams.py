@@ -14,7 +14,7 @@ from numformer.training.metrics import read_metrics
 
 TEXT = "the cat sat on the mat. a dog ran to the owl.\n" * 60
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 2, "max_seq_len": 8}
-QUICK = {"steps": 4, "batch_size": 8, "shards": 2, "eval_every": 2, "eval_windows": 8, "progress": False}
+QUICK = {"steps": 4, "batch_size": 8, "shards": 2, "eval_every": 2, "eval_examples": 8, "progress": False}
 
 
 def make(text=TEXT, **settings):

@@ -1,3 +1,7 @@
+import csv
+import io
+import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -91,3 +95,118 @@ def refused(snapshot, here):
         assert snapshot(here) == before
 
     return check
+
+
+# The other tasks.
+
+TINY = {"d-model": 16, "num-heads": 2, "max-seq-len": 32}
+LAYERS = {"num-layers": 1}
+BOTH_LAYERS = {"num-encoder-layers": 1, "num-decoder-layers": 1}
+FEW_STEPS = {"steps": 4, "eval-every": 2, "shards": 2, "batch-size": 4}
+DATA_OF = {
+    **{"mlm": "text.txt", "seq2seq": "pairs.tsv", "summarise": "news.jsonl", "classify": "reviews.csv"},
+    **{"tag": "ner.conll", "qa": "squad.json"},
+}
+
+
+def write_examples(folder):
+    """Write data of every task in every format it reads: the same 24 sentences, with Zoë, quotes and line breaks."""
+    names, verbs, things = ("Ann", "Bob", "Zoë", "Tom"), ("sees", "likes", "knows"), ("the cat", "a film")
+    sentences = [f"{name} {verb} {thing}." for name in names for verb in verbs for thing in things]
+    labelled = [(sentence, "pos" if "likes" in sentence else "neg") for sentence in sentences]
+
+    def write(name, text):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8", newline="")
+
+    def json_lines(rows):
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    write("text.txt", "\n".join(sentences * 4) + "\n")
+    write("pairs.tsv", "".join(f"{s}\t{s.upper()}\r\n" for s in sentences))
+    write("pairs.jsonl", json_lines({"source": s, "target": s.upper()} for s in sentences))
+    write("news.jsonl", json_lines({"document": f"{s}\nSo it is.", "summary": s} for s in sentences))
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([("text", "label"), *((f'{s}\nHe said: "yes, {s}"', label) for s, label in labelled)])
+    write("reviews.csv", table.getvalue())
+    write("reviews.tsv", "label\ttext\n" + "".join(f"{label}\t{s}\n" for s, label in labelled))
+    write("reviews.jsonl", json_lines({"text": s, "label": label} for s, label in labelled))
+    for number, (sentence, label) in enumerate(labelled):
+        write(f"reviews/{label}/{number:02}.txt", f"{sentence}\nTwo lines.")
+    for label in ("neg", "pos"):
+        write(f"polarity/rt.{label}", "".join(f"{s}\n" for s, its in labelled if its == label))
+    words = [sentence.replace(".", " .").split() for sentence in sentences]
+    ner = [[f"{word} {'B-PER' if word in names else 'O'}\n" for word in each] for each in words]
+    write("ner.conll", "-DOCSTART- O\n\n" + "\n".join("".join(rows) for rows in ner))
+    write("ud.conllu", "\n".join(_conllu(each, names) for each in words))
+    paragraphs = [
+        {
+            "context": f"{s} So it is.",
+            "qas": [
+                {"id": f"who {s}", "question": "Who?", "answers": [{"text": s.split()[0], "answer_start": 0}]},
+                {"id": f"why {s}", "question": "Why?", "answers": [], "is_impossible": True},
+            ],
+        }
+        for s in sentences
+    ]
+    write("squad.json", json.dumps({"version": "v2.0", "data": [{"title": "t", "paragraphs": paragraphs}]}))
+
+
+def _conllu(words, names):
+    """Return a sentence whose first two words are one token on the page."""
+    rows = [f"# text = {' '.join(words)}", f"1-2\t{''.join(words[:2])}" + 8 * "\t_"]
+    for number, word in enumerate(words, 1):
+        tag, ner = ("PROPN", "NER=B-PER") if word in names else ("PUNCT" if word == "." else "X", "_")
+        rows.append(f"{number}\t{word}\t_\t{tag}\t{tag[0]}\t_\t_\t_\t_\t{ner}")
+    return "\n".join(rows) + "\n"
+
+
+def task_words(task, **options):
+    """Return the words of `train TASK` with small settings; `None` leaves an option out."""
+    layers = BOTH_LAYERS if task in ("seq2seq", "summarise") else LAYERS
+    given = {"data": DATA_OF[task], "out": "run"} | ({} if task == "mlm" else {"vocab-size": 300})
+    given |= {f"model.{name}": value for name, value in (TINY | layers).items()}
+    given |= {f"train.{name}": value for name, value in FEW_STEPS.items()}
+    given |= {name.replace("__", ".").replace("_", "-"): value for name, value in options.items()}
+    return ["train", task, *(f"--{name}={value}" for name, value in given.items() if value is not None)]
+
+
+SHAPELESS = {f"model__{name.replace('-', '_')}": None for name in (*TINY, *LAYERS, *BOTH_LAYERS)}
+
+
+@pytest.fixture
+def examples(here):
+    """Write the data of every task into the folder of the test."""
+    write_examples(here)
+    return here
+
+
+@pytest.fixture
+def train_task(examples, numformer):
+    """Run `train TASK` with small settings; with --from they leave out the shape of the model."""
+
+    def call(task, *words, **options):
+        shape = SHAPELESS if "from" in options else {}
+        return numformer(*task_words(task, **(shape | options)), *words)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def runs_of_tasks(tmp_path_factory):
+    """Return the run of a task, trained when it is first asked for, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("tasks")
+    write_examples(folder)
+
+    def run_of(task):
+        if not (folder / task).exists():
+            assert main(task_words(task, data=folder / DATA_OF[task], out=folder / task)) == 0
+        return folder / task
+
+    return run_of
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """Put bytes on standard input."""
+    return lambda data: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))

@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 
@@ -14,19 +12,19 @@ PAD, BOS, EOS, VOCAB = 0, 1, 2, 5
 PENALTIES = [0.0, 0.6, 1.0, 2.0, -1.0]
 LENGTHS = [5, 2, 4]
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES)
-several_models = pytest.mark.parametrize("seed", range(4))
+several_models = pytest.mark.parametrize("seed", [0, 3])
 
 
-class TableDecoder:
-    """Sequences whose next logits depend on the last token alone; counts the steps and the rows of each."""
+class FunctionDecoder:
+    """Sequences whose next logits are a function of the ids; notes the number of rows of each step."""
 
-    def __init__(self, table, sequences):
-        self.table, self.sequences = np.asarray(table, float), [list(ids) for ids in sequences]
+    def __init__(self, function, sequences):
+        self.function, self.sequences = function, [list(ids) for ids in sequences]
         self.rows = []
 
     def next_logits(self):
         self.rows.append(len(self.sequences))
-        return self.table[[ids[-1] for ids in self.sequences]]
+        return np.array([self.function(ids) for ids in self.sequences])
 
     def append(self, ids):
         for sequence, token in zip(self.sequences, ids.tolist(), strict=True):
@@ -34,6 +32,10 @@ class TableDecoder:
 
     def select(self, rows):
         self.sequences = [list(self.sequences[row]) for row in rows.tolist()]
+
+
+def by_last_token(table):
+    return lambda ids: np.asarray(table)[ids[-1]]
 
 
 def log_softmax(logits):
@@ -105,11 +107,13 @@ def search(model, src, limit, eos_id=EOS, vocab_size=None, **settings):
 
 def next_logits_of(model, row):
     """Return the function from new ids to the next logits for one source, run alone, unpadded and without a cache."""
-    row = row[row != PAD][None]
+    row, known = row[row != PAD][None], {}
 
     def next_logits(ids):
-        with no_grad():
-            return model(row, np.array([[BOS, *ids]])).data[0, -1]
+        if tuple(ids) not in known:
+            with no_grad():
+                known[tuple(ids)] = model(row, np.array([[BOS, *ids]])).data[0, -1]
+        return known[tuple(ids)]
 
     return next_logits
 
@@ -133,7 +137,7 @@ def all_hypotheses(next_logits, limit, penalty):
 # Against greedy, exhaustive and reference search
 
 
-@several_models
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("sharpness", [0.2, 1.0])
 def test_one_beam_is_greedy_decoding(seed, sharpness, make, src):
     model = make(seed, sharpness)
@@ -158,39 +162,57 @@ def test_a_beam_wide_enough_finds_all_sequences_in_order(seed, penalty, make, sr
 
 
 @every_penalty
-@pytest.mark.parametrize("num_beams", [1, 2, 3, 5])
+@pytest.mark.parametrize("num_beams", [1, 2, 4])
 def test_the_search_is_the_reference_search(num_beams, penalty, make, src):
-    for seed, num_return in itertools.product(range(2), {1, num_beams}):
-        model = make(seed, 0.3)
-        settings = {"num_beams": num_beams, "num_return": num_return, "length_penalty": penalty}
-        for row, found in zip(src, search(model, src, 6, **settings), strict=True):
-            assert_same(found, reference(next_logits_of(model, row), 6, BeamConfig(**settings)))
+    model, settings = make(num_beams, 0.3), {"num_beams": num_beams, "length_penalty": penalty}
+    for row, found in zip(src, search(model, src, 6, num_return=num_beams, **settings), strict=True):
+        assert_same(found, reference(next_logits_of(model, row), 6, BeamConfig(num_return=num_beams, **settings)))
+        assert_same(search(model, row[row != PAD][None], 6, **settings)[0], found[:1])
 
 
 @every_penalty
 def test_ending_early_never_changes_a_result(penalty):
     ended_early = 0
-    for seed in range(60):
+    for seed in range(150):
         rng = np.random.default_rng(seed)
-        table = rng.standard_normal((6, 6)) * rng.uniform(0.3, 4.0)
-        table[:, EOS] += rng.uniform(-2.0, 2.0)
-        num_beams = int(rng.integers(1, 6))
-        config = BeamConfig(num_beams=num_beams, num_return=int(rng.integers(1, num_beams + 1)), length_penalty=penalty)
-        decoder = TableDecoder(table, [[BOS]])
-        found = beam_search(decoder, 9, config, eos_id=EOS)[0]
-        expected = reference(lambda ids, table=table: table[ids[-1] if ids else BOS], 9, config)
-        assert_same(found, expected)
-        ended_early += len(decoder.rows) < 9
+        tables = rng.standard_normal((10, 6, 6)) * rng.uniform(0.3, 8.0)
+        tables[..., EOS] += 3.0 * rng.standard_normal((10, 1))  # some steps make the end likely, others rule it out
+
+        def logits(ids, tables=tables):
+            return tables[len(ids), ids[-1]]
+
+        num_beams, limit = int(rng.integers(1, 6)), int(rng.integers(1, 10))
+        num_return = int(rng.integers(1, num_beams + 1))
+        config = BeamConfig(num_beams=num_beams, num_return=num_return, length_penalty=penalty)
+        decoder = FunctionDecoder(logits, [[BOS]])
+        found = beam_search(decoder, limit, config, eos_id=EOS)[0]
+        assert_same(found, reference(lambda ids, logits=logits: logits([BOS, *ids]), limit, config))
+        ended_early += len(decoder.rows) < limit
     assert ended_early > 10
+
+
+@pytest.mark.parametrize(
+    ("penalty", "table", "ids", "score"),
+    [  # rows: after 0, after the start, after the end, after 3
+        (1.0, [[1, 0, 0, 0], [0, 0, 0.7, 0.3], [0, 0, 1, 0], [0, 0, 0, 1]], [3] * 5, np.log(0.3) / 5),
+        (-1.0, [[1, 0, 0, 0], [0.45, 0, 0.05, 0.5], [0, 0, 1, 0], [0.1, 0, 0.9, 0]], [3], np.log(0.5 * 0.9) * 2),
+    ],
+)
+def test_the_search_goes_on_while_a_longer_hypothesis_can_still_win(penalty, table, ids, score):
+    with np.errstate(divide="ignore"):
+        decoder = FunctionDecoder(by_last_token(np.log(table)), [[BOS]])
+    found = beam_search(decoder, 5, BeamConfig(num_beams=3, length_penalty=penalty), eos_id=EOS)[0][0]
+    assert found.ids == ids
+    assert found.score == pytest.approx(score)
 
 
 def test_the_search_ends_when_nothing_can_come_before_the_results():
     table = np.zeros((VOCAB, VOCAB))
     table[:, EOS] = 50.0
-    decoder = TableDecoder(table, [[BOS]])
+    decoder = FunctionDecoder(by_last_token(table), [[BOS]])
     beam_search(decoder, 100, BeamConfig(num_beams=3), eos_id=EOS)
     assert len(decoder.rows) == 1
-    decoder = TableDecoder(table, [[BOS]])  # three results need three hypotheses to end
+    decoder = FunctionDecoder(by_last_token(table), [[BOS]])  # three results need three hypotheses to end
     assert len(beam_search(decoder, 100, BeamConfig(num_beams=3, num_return=3), eos_id=EOS)[0]) == 3
     assert len(decoder.rows) == 2
 
@@ -201,7 +223,7 @@ def test_the_search_ends_when_nothing_can_come_before_the_results():
 @every_penalty
 def test_scores_are_teacher_forced_log_probabilities_over_a_power_of_the_length(penalty, make, src):
     limit, lengths = 6, set()
-    for seed in range(4):
+    for seed in range(2):
         model = make(seed, 0.3)
         rows = search(model, src, limit, num_beams=4, num_return=4, length_penalty=penalty)
         for row, found in zip(src, rows, strict=True):
@@ -232,7 +254,7 @@ def test_scores_by_hand(penalty, ids, scores):
     with np.errstate(divide="ignore"):
         table = np.log([[0, 0, 1, 0], [0, 0, 0.4, 0.6], [0, 0, 1, 0], [0.4, 0, 0.6, 0]])
     config = BeamConfig(num_beams=3, num_return=3, length_penalty=penalty)
-    found = beam_search(TableDecoder(table, [[BOS]]), 2, config, eos_id=EOS)[0]
+    found = beam_search(FunctionDecoder(by_last_token(table), [[BOS]]), 2, config, eos_id=EOS)[0]
     assert [h.ids for h in found] == ids
     np.testing.assert_allclose([h.score for h in found], scores)
 
@@ -277,7 +299,7 @@ def test_each_row_has_a_limit_of_its_own(limits, make, src):
 def test_a_row_that_is_done_costs_nothing_more():
     table = np.zeros((VOCAB, VOCAB))
     table[3, EOS] = 50.0
-    decoder = TableDecoder(table, [[3], [BOS]])
+    decoder = FunctionDecoder(by_last_token(table), [[3], [BOS]])
     beam_search(decoder, 4, BeamConfig(num_beams=2), eos_id=EOS)
     assert decoder.rows[0] == 2
     assert max(decoder.rows[1:]) <= 2
@@ -307,18 +329,20 @@ def test_ids_from_vocab_size_on_are_never_chosen_and_count_nothing(vocab_size, m
 def test_a_token_of_no_probability_is_never_chosen_even_when_beams_are_left_over():
     table = np.full((3, 3), -np.inf)
     table[BOS, EOS] = table[BOS, BOS] = 0.0
-    found = beam_search(TableDecoder(table, [[BOS]]), 2, BeamConfig(num_beams=9, num_return=9), eos_id=EOS)[0]
+    found = beam_search(
+        FunctionDecoder(by_last_token(table), [[BOS]]), 2, BeamConfig(num_beams=9, num_return=9), eos_id=EOS
+    )[0]
     assert sorted(h.ids for h in found) == [[], [BOS], [BOS, BOS]]
 
 
 def test_logits_that_are_no_numbers_are_refused():
     with pytest.raises(InputError, match="logits are not numbers"):
-        beam_search(TableDecoder(np.full((3, 3), np.nan), [[BOS]]), 2, BeamConfig(), eos_id=EOS)
+        beam_search(FunctionDecoder(by_last_token(np.full((3, 3), np.nan)), [[BOS]]), 2, BeamConfig(), eos_id=EOS)
 
 
 def test_huge_logits_give_finite_scores():
     table = np.random.default_rng(0).choice([-1e4, 0.0, 1e4], (VOCAB, VOCAB))
-    found = beam_search(TableDecoder(table, [[BOS]]), 4, BeamConfig(num_return=4), eos_id=None)[0]
+    found = beam_search(FunctionDecoder(by_last_token(table), [[BOS]]), 4, BeamConfig(num_return=4), eos_id=None)[0]
     assert all(np.isfinite(h.score) and h.log_probability <= 0.0 for h in found)
 
 

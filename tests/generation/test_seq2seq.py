@@ -94,6 +94,18 @@ def test_the_source_is_encoded_and_projected_once(model, src, monkeypatch):
     assert calls == {"encode": 1, "project": 1}
 
 
+def test_beams_that_stay_with_their_sources_copy_nothing_of_them(model, src):
+    with no_grad():
+        decoder = Seq2SeqDecoder(model, src[:2], BOS, STEPS)
+        decoder.next_logits()
+        decoder.select(np.array([0, 0, 1, 1, 1]))
+        memory, (keys, values) = decoder.memory, decoder.cache.cross[0].kept
+        decoder.select(np.array([1, 0, 4, 2, 2]))
+    assert decoder.memory is memory
+    assert decoder.cache.cross[0].kept[0] is keys
+    assert decoder.cache.cross[0].kept[1] is values
+
+
 def test_after_the_first_token_the_decoder_sees_one_new_token_at_a_time(model, src, monkeypatch):
     shapes, decode = [], model.decode
     monkeypatch.setattr(model, "decode", lambda tgt, *a, **s: (shapes.append(tgt.shape), decode(tgt, *a, **s))[1])

@@ -92,7 +92,7 @@ def test_layers_are_rows_of_heads(drawn):
     lefts, bottoms = zip(*(axes.get_position().min for axes in maps(figure)), strict=True)
     assert len(set(np.round(lefts, 6))) == 3
     assert bottoms[0] == bottoms[2] > bottoms[3] == bottoms[5]
-    assert maps(figure)[4].get_title() == "layer 2, head 2"
+    assert maps(figure)[4].get_title() == "layer 1, head 1"
     assert (maps(figure)[4].images[0].get_array() == weights[1, 1]).all()
 
 

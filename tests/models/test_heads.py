@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from numformer import GPT, CrossEntropyLoss, InputError, gradients, optim, random
+from numformer import GPT, CrossEntropyLoss, InputError, gradients, nn, optim, random
 from numformer.models import BertConfig, GPTConfig, SequenceClassifier, SpanClassifier, TokenClassifier, build_model
 from numformer.testing import check_gradients
 
@@ -96,6 +96,16 @@ def test_what_the_padding_holds_changes_no_bit(kind, head, randomise):
     if head == "tagging":
         logits, again = logits[MASK], again[MASK]
     np.testing.assert_array_equal(logits, again)
+
+
+@both_backbones
+def test_a_token_hidden_in_the_middle_changes_no_bit_of_the_others(kind, randomise):
+    model, tokens = randomise(make(kind, "tagging")), draw_tokens(1, 6)
+    mask = np.arange(6) != 2
+    before = model(tokens, mask[None]).data[0, mask]
+    assert abs(model(tokens).data[0, mask] - before).max() > 1e-3
+    tokens[0, 2] = tokens[0, 2] % 10 + 1
+    np.testing.assert_array_equal(model(tokens, mask[None]).data[0, mask], before)
 
 
 @both_backbones
@@ -280,5 +290,7 @@ def test_the_same_seed_gives_the_same_weights_and_dropout(kind, head):
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert (outputs[0] != outputs[2]).any()
     assert (outputs[0] != first(tokens, MASK).data).any()
+    sites = [module for _, module in first.named_modules() if isinstance(module, nn.Dropout)]
+    assert len({site.next_key() for site in sites}) == len(sites)
     first.eval()
     np.testing.assert_array_equal(first(tokens, MASK).data, first(tokens, MASK).data)

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from numformer import CrossEntropyLoss, InputError, gradients, no_grad, ops, optim, random
+from numformer import CrossEntropyLoss, InputError, gradients, nn, no_grad, ops, optim, random
 from numformer.generation.cache import Seq2SeqCache
 from numformer.models import Transformer, TransformerConfig
 from numformer.testing import check_gradients
@@ -150,19 +150,22 @@ def test_later_target_tokens_change_no_earlier_bit_and_the_source_reaches_all(pr
 
 
 @both_positions
-def test_embeddings_are_scaled_by_the_root_of_the_width_before_positions_are_added(positions, randomise):
-    model, (src, tgt, _) = randomise(make(positions=positions)), draw_batch()
-    for side, ids in (("src", src), ("tgt", tgt)):
-        layer, T = getattr(model, f"{side}_positions"), ids.shape[1]
+@every_tie
+def test_embeddings_are_scaled_by_the_root_of_the_width_before_positions_are_added(positions, ties, randomise):
+    model, (src, tgt, _) = randomise(make(positions=positions, **ties)), draw_batch()
+
+    def embedded(side, ids):
+        layer = getattr(model, f"{side}_positions")
         table = layer.weight.data if positions == "learned" else ops.sinusoidal_positions(7, 8)
-        x = getattr(model, f"{side}_embedding").weight.data[ids] * math.sqrt(8) + table[:T]
-        if side == "src":
-            memory = model.encoder(x, model.padding_mask(src))
-            np.testing.assert_allclose(model.encode(src).data, memory.data, atol=1e-6)
-        else:
-            y = model.decoder(x, memory, model.padding_mask(src))
-            expected = y.data @ model.tgt_embedding.weight.data.T
-            np.testing.assert_allclose(model.decode(tgt, memory, src > 0).data, expected, atol=1e-5)
+        return getattr(model, f"{side}_embedding").weight.data[ids] * math.sqrt(8) + table[: ids.shape[1]]
+
+    memory = model.encoder(embedded("src", src), src_mask := model.padding_mask(src))
+    np.testing.assert_allclose(model.encode(src).data, memory.data, atol=1e-6)
+    y = model.decoder(embedded("tgt", tgt), memory, src_mask).data
+    output = model.output or model.tgt_embedding
+    expected = y @ output.weight.data.T + (model.output.bias.data if model.output else 0.0)
+    np.testing.assert_allclose(model(src, tgt).data, expected, atol=1e-5)
+    assert expected.shape == (3, 5, ties["tgt_vocab_size"])
 
 
 @both_norms
@@ -212,6 +215,11 @@ def test_the_cache_computes_keys_and_values_of_the_source_once(randomise, monkey
         for t in range(5):
             model.decode(tgt[:, t : t + 1], memory, src > 0, cache=cache)
     assert calls == [(3, 6, 8)]
+
+
+def test_every_dropout_draws_masks_of_its_own():
+    sites = [module for _, module in make(dropout=0.3).named_modules() if isinstance(module, nn.Dropout)]
+    assert len({site.next_key() for site in sites}) == len(sites) > 20
 
 
 def test_dropout_acts_in_training_only():

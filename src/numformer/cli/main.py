@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": ("predict", "print what a model says about texts, as JSON lines"),
     "translate": ("predict", "translate texts, a line in, a line out"),
     "evaluate": ("evaluate", "measure a model on held-out or given data"),
+    "attention": ("attention", "draw which tokens a model looks at"),
     "info": ("info", "describe a run or a saved model"),
     "data list": ("data", "list the texts known by name"),
     "data fetch": ("data", "download one of them"),
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _dispatch(arguments)
         finally:
-            sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the end
+            if sys.stdout:  # None where it was closed
+                sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the end
     except InputError as error:
         return _fail(str(error))
     except OSError as error:

@@ -57,10 +57,10 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         return from_plain(hint, value, f"{where} [{key}]")
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
-        if kinds[-1] is ... and isinstance(value, list):
-            return tuple(_convert(kinds[0], each, where, key) for each in value)
-        if not isinstance(value, list) or len(value) != len(kinds):
-            raise InputError(f"{where}: {key} must be a list of {len(kinds)}, got {value!r}")
+        any_number = kinds[-1] is ...
+        if not isinstance(value, list) or not (any_number or len(value) == len(kinds)):
+            raise InputError(f"{where}: {key} must be a list{'' if any_number else f' of {len(kinds)}'}, got {value!r}")
+        kinds = kinds[:1] * len(value) if any_number else kinds
         return tuple(_convert(kind, each, where, key) for kind, each in zip(kinds, value, strict=True))
     allowed = get_args(hint) or (hint,)
     if value in allowed or any(_fits(value, kind) for kind in allowed if isinstance(kind, type)):

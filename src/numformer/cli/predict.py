@@ -65,7 +65,7 @@ def run(command: str, arguments: list[str]) -> int:
     if command == "translate" and not isinstance(task, Translator):
         raise InputError(f"translate needs a seq2seq model; the task of {options.run} is {task.name}")
     for result in _results(task, options):
-        print(_line(result["target"]) if command == "translate" else json.dumps(result, ensure_ascii=False))
+        print(_line(result) if command == "translate" else json.dumps(result, ensure_ascii=False))
     return 0
 
 
@@ -94,9 +94,9 @@ def _texts(options: Any) -> list[str]:
         return list(options.texts)
     if options.input:
         return list(read_lines(options.input))
-    data = sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read() if sys.stdin else b""  # None where it was closed
     try:
-        lines = data.decode().split("\n")
+        lines = data.decode().removeprefix("\ufeff").split("\n")
     except UnicodeDecodeError as error:
         byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
         raise InputError(f"standard input is not UTF-8 text: {byte}") from None
@@ -109,16 +109,22 @@ def _questions(options: Any) -> list[tuple[str, str]]:
             raise InputError("questions need the text to find the answers in: --context TEXT, or --input FILE.jsonl")
         lines = read_json_lines(options.input)
         return [(_text(row, "question", where), _text(row, "context", where)) for where, row in lines]
-    path = Path(options.context)
-    is_file = len(options.context) < 256 and path.is_file()
-    context = "\n".join(read_lines(path)) if is_file else options.context
+    is_file = _is_file(options.context)
+    context = "\n".join(read_lines(options.context)) if is_file else options.context
     return [(question, context) for question in _texts(options)]
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # a text that is too long for a name
+        return False
 
 
 def _text(row: dict[str, Any], key: str, where: str) -> str:
     return check_text(json_field(row, key, where), key, where)
 
 
-def _line(text: str) -> str:
-    """Return a text on one line, so that line N of the output belongs to line N of the input."""
-    return " ".join(text.splitlines())
+def _line(result: dict[str, Any]) -> str:
+    """Return a target on one line, so that line N of the output belongs to line N of the input; a blank one stays blank."""
+    return " ".join(result["target"].splitlines()) if result["source"].strip() else ""

@@ -103,7 +103,9 @@ def _read(command: str, task: str, options_class: type[Any], arguments: list[str
 
 def _folder(options: Any) -> Path:
     """Return the run's folder: the one asked for, or runs/NAME of the data."""
-    return options.out or Path("runs") / Path(options.data).stem.replace(":", "-")
+    data = Path(options.data)
+    named = data if data.name not in ("", "..") else data.resolve()  # the folder `.` has a name too
+    return options.out or Path("runs") / named.stem.replace(":", "-")
 
 
 def _from_file(path: Path, task: str, options_class: type[Any]) -> Any:

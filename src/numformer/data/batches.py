@@ -22,9 +22,9 @@ class LengthBatches:
     """
 
     def __init__(self, lengths: Any, *, batch_size: int, batch_tokens: int = 0, seed: int = 0) -> None:
-        self.lengths = np.asarray(lengths, np.int64).reshape(len(lengths), -1)
-        if not len(self.lengths):
+        if not len(lengths):
             raise InputError("there are no examples to make batches of")
+        self.lengths = np.asarray(lengths, np.int64).reshape(len(lengths), -1)
         self.seed = seed
         longest = int(self.lengths.sum(axis=1).max())
         if 0 < batch_tokens < longest:

@@ -102,7 +102,7 @@ def _names(heads: tuple[int, ...]) -> list[str]:
     if heads == (1,):
         return [""]
     parts = ("layer", "head")[-len(heads) :]
-    return [", ".join(f"{part} {i + 1}" for part, i in zip(parts, index, strict=True)) for index in np.ndindex(*heads)]
+    return [", ".join(f"{part} {i}" for part, i in zip(parts, index, strict=True)) for index in np.ndindex(*heads)]
 
 
 def _label_rows(axes: Any, labels: Sequence[str], height: float) -> None:

@@ -80,7 +80,7 @@ def attention(
     out = np.empty((B, T, G, R, K), dtype).transpose(0, 2, 3, 1, 4)
     all_weights = np.zeros((B, G, R, T, S), dtype) if return_weights else None
 
-    def weigh(block: _Block, qT: np.ndarray, k5: np.ndarray) -> _Weights:
+    def weigh(block: _Block, qT: np.ndarray, k5: np.ndarray, bias: np.ndarray | None) -> _Weights:
         batch, queries, seen = block.batch, block.queries, block.num_keys
         scores = np.matmul(k5[batch, :, :, :seen], qT[batch, ..., queries])
         if causal:
@@ -98,7 +98,7 @@ def attention(
     kept_weights: dict[int, _Weights] = {}
     for block in _cut(B, H, T, S, causal):
         batch, queries, seen = block.batch, block.queries, block.num_keys
-        w = weigh(block, qT, k5)
+        w = weigh(block, qT, k5, bias)
         dropped = w.e if w.keep is None else w.e * w.keep
         part = np.matmul(dropped.swapaxes(-1, -2), v5[batch, :, :, :seen], out=out[batch, ..., queries, :])
         part *= (w.inv * w.scale).swapaxes(-1, -2)
@@ -106,16 +106,16 @@ def attention(
             all_weights[batch, ..., queries, :seen] = (w.e * w.inv).swapaxes(-1, -2)
         if T <= QUERY_BLOCK:
             kept_weights[block.number] = w._replace(e=save(w.e))
-    kept = [save(array) for array in (qT, k5, v5, out)]
+    kept = [save(array) for array in (qT, k5, v5, out, bias)]
 
     def vjp(dout: np.ndarray | None, dweights: np.ndarray | None = None) -> Any:
-        qT, k5, v5, out = map(load, kept)
+        qT, k5, v5, out, bias = map(load, kept)
         do = (np.zeros((B, H, T, K), dtype) if dout is None else dout).reshape(B, G, R, T, K)
         dw = None if dweights is None else dweights.reshape(B, G, R, T, S)
         dq, dk, dv = (_head_major(B, G, length, K, dtype, r) for length, r in ((T, R), (S, None), (S, None)))
         for block in _cut(B, H, T, S, causal):
             batch, queries, seen = block.batch, block.queries, block.num_keys
-            w = kept_weights.get(block.number) or weigh(block, qT, k5)
+            w = kept_weights.get(block.number) or weigh(block, qT, k5, bias)
             e = load(w.e)
             kb, vb, qb = k5[batch, :, :, :seen], v5[batch, :, :, :seen], qT[batch, ..., queries].swapaxes(-1, -2)
             do_block = do[batch, ..., queries, :] * w.inv.swapaxes(-1, -2)

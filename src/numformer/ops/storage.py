@@ -96,7 +96,9 @@ def save(x: Any) -> Any:
 def store(x: np.ndarray) -> Any:
     """Return x as this thread chose to keep it, for `load`."""
     owner = _owner(x)
-    if _state.copies is None or x.dtype.kind != "f" or x.ndim == 0 or x.nbytes > owner.nbytes:  # more: x repeats memory
+    if (
+        _state.copies is None or x.dtype.char not in "fd" or x.ndim == 0 or x.nbytes > owner.nbytes
+    ):  # more: x repeats memory
         return x
     order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
     memory = x.transpose(order)

@@ -16,9 +16,9 @@ from numformer.errors import InputError
 from numformer.metrics import classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
 from numformer.models import BertConfig, SequenceClassifier
-from numformer.models.build import build_backbone
-from numformer.tasks.encoding import framed, pad_id, padded, run_batches, values
-from numformer.tasks.example_task import DataConfig, ExampleTask
+from numformer.tasks.attention import Sequences, token_labels, with_frame
+from numformer.tasks.encoding import check_list, framed, pad_id, padded, run_batches, values
+from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
 from numformer.tasks.objective import Batch, ExamplesObjective
 from numformer.training import OptimConfig, TrainConfig
 
@@ -86,7 +86,7 @@ class Classifier(ExampleTask):
             raise InputError(f"classification needs at least two labels, got only {labels[0]!r}")
         if isinstance(base, SequenceClassifier) and set(labels) <= set(base.labels):
             return base
-        backbone = build_backbone(model, seed) if base is None else base.backbone
+        backbone = backbone_of(config, model, seed, base)
         return SequenceClassifier(backbone, labels, pooling=config.pooling, seed=seed)
 
     def objective(self, train: TrainConfig) -> ClassifyObjective:
@@ -98,6 +98,7 @@ class Classifier(ExampleTask):
 
     def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[dict[str, Any]]:
         """Return for every text its label, the label's probability, and those of all labels."""
+        check_list(texts)
         found = self._probabilities(texts, progress)
         return [
             {
@@ -130,6 +131,12 @@ class Classifier(ExampleTask):
             draw_confusion_matrix(counts, self.model.labels, Path(confusion_matrix))
         scores = classification_scores(predicted, gold, self.model.labels)
         return {"loss": float(loss), "count": len(examples)} | scores
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return the tokens of a text between the begin and end tokens."""
+        ids = framed(self.tokenizer, text, self.model.config.max_seq_len)
+        labels = with_frame(self.tokenizer, token_labels(self.tokenizer, text), len(ids))
+        return Sequences((ids[None],), {"": labels})
 
     def _encoded(self, examples: Sequence[tuple[str, str]]) -> list[tuple[np.ndarray, int]]:
         numbers = {label: number for number, label in enumerate(self.model.labels)}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from numformer.data.split import split_by_group
 from numformer.errors import InputError
+from numformer.models.build import build_backbone
 from numformer.models.config import ModelConfig
 from numformer.tasks.encoding import pad_id
 from numformer.tasks.task import Task, load_model_of
@@ -106,7 +107,8 @@ class ExampleTask(Task):
             None if isinstance(valid, (str, Path)) else valid,
             seed,
         )
-        task = cls._make(config, model, tokenizer, train_data, seed)
+        known = train_data if valid is not None or config.valid else train_data + valid_data  # all of a rare label, too
+        task = cls._make(config, model, tokenizer, train_data, known, seed)
         task.config, task.seed, task.train_data, task.valid_data = config, seed, train_data, valid_data
         task.source = as_plain(config) | {"crc32": _checksum(train_data, valid_data)}
         return task
@@ -159,6 +161,9 @@ class ExampleTask(Task):
 
     @classmethod
     def _sort(cls, config: Any, model: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
+        for given, kind in ((config, cls.data_config), (model, type(cls.model_config))):
+            if not isinstance(given, kind):
+                raise InputError(f"{cls.__name__} takes a {kind.__name__}, got a {type(given).__name__}")
         of_data = {field.name for field in dataclasses.fields(config)}
         of_model = {field.name for field in dataclasses.fields(model)} - of_data
         unknown = set(settings) - of_data - of_model
@@ -171,17 +176,17 @@ class ExampleTask(Task):
         )
 
     @classmethod
-    def _make(cls, config: Any, model: Any, tokenizer: Any, examples: list[Any], seed: int) -> Self:
+    def _make(cls, config: Any, model: Any, tokenizer: Any, examples: list[Any], known: list[Any], seed: int) -> Self:
         if config.pretrained is not None:
             if model != cls.model_config:
                 raise InputError(
                     f"the shape of the model comes from {config.pretrained}: leave out the model's settings"
                 )
             base, own = load_model_of(config.pretrained), tokenizer or cls.load_tokenizer(config.pretrained)
-            built = cls.build(config, base.config, examples, seed, base)
+            built = cls.build(config, base.config, known, seed, base)
         else:
             own = tokenizer or cls.make_tokenizer(config, examples)
-            built = cls.build(config, cls.fit_config(model, own), examples, seed, None)
+            built = cls.build(config, cls.fit_config(model, own), known, seed, None)
         if config.freeze:
             built.freeze(*config.freeze)
         return cls(built, own)
@@ -198,6 +203,15 @@ class ExampleTask(Task):
         if size < tokenizer.vocab_size:
             raise InputError(f"vocab_size={size} is below the {tokenizer.vocab_size} tokens of the tokenizer")
         return dataclasses.replace(model, vocab_size=size, pad_id=pad_id(tokenizer))
+
+
+def backbone_of(config: Any, model: Any, seed: int, base: Any) -> Any:
+    """Return a new backbone, or that of a pretrained model; raises InputError when it has none to put a head on."""
+    if base is None:
+        return build_backbone(model, seed)
+    if not hasattr(base, "backbone"):
+        raise InputError(f"{config.pretrained} holds a {type(base).__name__}; this task starts from a Bert or a GPT")
+    return base.backbone
 
 
 def _checksum(*parts: list[Any]) -> int:

@@ -17,7 +17,8 @@ from numformer.errors import InputError
 from numformer.models import BertConfig, build_model
 from numformer.models.heads import MaskedLM
 from numformer.random import generator
-from numformer.tasks.encoding import pad_id, padded, run_batches, special_id, special_row, values
+from numformer.tasks.attention import Sequences, token_labels, with_frame
+from numformer.tasks.encoding import check_list, framed, pad_id, padded, run_batches, special_id, special_row, values
 from numformer.tasks.objective import EVALUATION_TOKENS, IGNORE, Batch, Objective
 from numformer.tasks.text_task import TextTask
 from numformer.tokenizers import encode_text
@@ -111,6 +112,7 @@ class MaskedLanguageModel(TextTask):
 
         Raises InputError for a text without a mark, or longer than the context.
         """
+        check_list(texts)
         rows = [self._marked(text) for text in texts]
 
         def work(numbers: list[int]) -> list[np.ndarray]:
@@ -137,6 +139,12 @@ class MaskedLanguageModel(TextTask):
             "accuracy": found["accuracy"],
             "tokens": found["count"],
         }
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return the tokens of a text between the begin and end tokens."""
+        ids = framed(self.tokenizer, text, self.model.config.max_seq_len)
+        labels = with_frame(self.tokenizer, token_labels(self.tokenizer, text), len(ids))
+        return Sequences((ids[None],), {"": labels})
 
     def _marked(self, text: str) -> np.ndarray:
         parts = MARK.split(text)

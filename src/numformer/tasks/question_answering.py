@@ -16,10 +16,10 @@ from numformer.data.squad import Question, read_squad
 from numformer.errors import InputError
 from numformer.metrics import squad_scores
 from numformer.models import BertConfig, SpanClassifier
-from numformer.models.build import build_backbone
+from numformer.tasks.attention import Sequences, token_labels, with_frame
 from numformer.tasks.context_windows import Window, best_span, make_windows
-from numformer.tasks.encoding import pad_id, padded, run_batches, values
-from numformer.tasks.example_task import DataConfig, ExampleTask
+from numformer.tasks.encoding import check_list, pad_id, padded, run_batches, values
+from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
 from numformer.tasks.objective import Batch, ExamplesObjective
 from numformer.tensor import Tensor
 from numformer.training import OptimConfig, TrainConfig
@@ -104,7 +104,7 @@ class QuestionAnswerer(ExampleTask):
         """Return a model for spans."""
         if isinstance(base, SpanClassifier):
             return base
-        return SpanClassifier(build_backbone(model, seed) if base is None else base.backbone, seed=seed)
+        return SpanClassifier(backbone_of(config, model, seed, base), seed=seed)
 
     def objective(self, train: TrainConfig) -> QAObjective:
         """Return what to train on."""
@@ -120,6 +120,7 @@ class QuestionAnswerer(ExampleTask):
         An answer comes with the characters of the context it stands at, and a score: the probability that it is the answer,
         and not that there is none. With `no_answer` in the config, an answer below one half is none: "".
         """
+        check_list(questions)
         asked = [q if isinstance(q, Question) else Question(str(i), *q, ()) for i, q in enumerate(questions)]
         windows = [window for each in self._windows(asked) for window in each]
         found = run_batches(self.model, [window.tokens for window in windows], self._spans_of(windows), progress)
@@ -135,6 +136,17 @@ class QuestionAnswerer(ExampleTask):
         answers = self.predict(questions, progress=True)
         predictions = {question.id: answer["answer"] for question, answer in zip(questions, answers, strict=True)}
         return squad_scores(predictions, {q.id: [text for text, _ in q.answers] or [""] for q in questions})
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return the tokens of a question and of the first window of its context."""
+        if second is None:
+            raise InputError("looking at attention takes the context of the question too")
+        window = self._windows([Question("", text, second, ())])[0][0]
+        asked = with_frame(self.tokenizer, token_labels(self.tokenizer, text), window.start)
+        told = [second[start:end] for start, end in window.spans]
+        labels = [*asked, *told, *["<eos>"] * (len(window.tokens) - len(asked) - len(told))]
+        tokens, mask, segments = collate_windows([window], pad_id(self.tokenizer))
+        return Sequences((tokens, mask, segments), {"": labels})
 
     def _windows(self, questions: Sequence[Question]) -> list[list[Window]]:
         longest = self.model.config.max_seq_len

@@ -14,9 +14,9 @@ from numformer.data.conll import TaggedSentence, read_conll
 from numformer.errors import InputError
 from numformer.metrics import entities, entity_scores
 from numformer.models import BertConfig, TokenClassifier
-from numformer.models.build import build_backbone
-from numformer.tasks.encoding import encode_spans, pad_id, padded, run_batches, values
-from numformer.tasks.example_task import DataConfig, ExampleTask
+from numformer.tasks.attention import Sequences, token_labels
+from numformer.tasks.encoding import check_list, encode_spans, pad_id, padded, run_batches, values
+from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
 from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tokenizers import WordTokenizer
 from numformer.training import OptimConfig, TrainConfig
@@ -83,7 +83,7 @@ class Tagger(ExampleTask):
         labels = sorted({tag for sentence in examples for tag in sentence.tags})
         if isinstance(base, TokenClassifier) and set(labels) <= set(base.labels):
             return base
-        backbone = build_backbone(model, seed) if base is None else base.backbone
+        backbone = backbone_of(config, model, seed, base)
         return TokenClassifier(backbone, labels, seed=seed)
 
     def objective(self, train: TrainConfig) -> TagObjective:
@@ -96,6 +96,7 @@ class Tagger(ExampleTask):
 
         Tags that name entities (BIO) are also put together: type, text, and the range of words.
         """
+        check_list(sentences)
         split = [self._words(sentence) for sentence in sentences]
         found = self._probabilities(split, progress)
         results = []
@@ -117,6 +118,8 @@ class Tagger(ExampleTask):
         Raises InputError for a tag that the model does not know.
         """
         examples = self.examples_of(data)
+        if not any(sentence.words for sentence in examples):
+            raise InputError("there is no word to evaluate on")
         numbers = self._numbers(examples)
         found = self._probabilities([sentence.words for sentence in examples], progress=True)
         gold = [[numbers[tag] for tag in sentence.tags] for sentence in examples]
@@ -134,6 +137,15 @@ class Tagger(ExampleTask):
         if _are_entities(self.model.labels):
             scores |= entity_scores(predicted, [list(sentence.tags) for sentence in examples])
         return scores
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return the tokens of a sentence."""
+        words = self._words(text)
+        tokens = _tokens_of(self.tokenizer, words)[0][: self.model.config.max_seq_len]
+        if not len(tokens):
+            raise InputError("looking at attention takes a sentence with at least one word")
+        labels = words if hasattr(self.tokenizer, "features") else token_labels(self.tokenizer, " ".join(words))
+        return Sequences((tokens[None],), {"": labels[: len(tokens)]})
 
     def _words(self, sentence: str | Sequence[str]) -> list[str]:
         if not isinstance(sentence, str):

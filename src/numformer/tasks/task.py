@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from numformer.errors import InputError
 from numformer.pretrained import load_model, save_model
+from numformer.tasks.attention import AttentionMap, Sequences, attention_maps
 from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, OptimConfig, RunFolder, TrainConfig, Trainer
 from numformer.training.curves import draw_curves
@@ -75,6 +76,17 @@ class Task:
         if folder:
             draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png")
         return result
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return what the model is called with for a text, and the tokens of it."""
+        raise TypeError(f"{type(self).__name__} has no sequences")
+
+    def attention(self, text: str, second: str | None = None) -> list[AttentionMap]:
+        """Return the attention weights of every layer on a text.
+
+        `second` is the target of a translation (the model's own when not given), or the context of a question.
+        """
+        return attention_maps(self.model, self.sequences(text, second))
 
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""

@@ -13,6 +13,7 @@ import numpy as np
 from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
 from numformer.errors import InputError
 from numformer.models.config import ModelConfig
+from numformer.tasks.attention import Sequences, token_labels
 from numformer.tasks.task import Task, load_model_of
 from numformer.tokenizers import KINDS, CharacterTokenizer, encode_text, make_tokenizer
 from numformer.training.run_folder import run_of
@@ -109,6 +110,13 @@ class TextTask(Task):
         if settings.get("crc32") != _checksum(train_tokens, valid_tokens):
             raise InputError(f"the text of {folder} has changed since the run began; name a text to evaluate on")
         self.valid_tokens = valid_tokens
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return the tokens of a text; raises InputError when there are none or too many."""
+        ids, longest = encode_text(self.tokenizer, text), self.model.config.max_seq_len
+        if not 0 < len(ids) <= longest:
+            raise InputError(f"looking at attention takes a text of 1 to {longest} tokens, got {len(ids)}")
+        return Sequences((np.asarray(ids, np.int64)[None],), {"": token_labels(self.tokenizer, text)})
 
     def tokens_of(self, text: str | Path | None) -> np.ndarray:
         """Return the tokens of a text, or the held-out ones; raises InputError when there are none."""

@@ -19,7 +19,8 @@ from numformer.errors import InputError
 from numformer.generation import BeamConfig
 from numformer.metrics import bleu
 from numformer.models import Transformer, TransformerConfig
-from numformer.tasks.encoding import padded, special_id
+from numformer.tasks.attention import Sequences, token_labels
+from numformer.tasks.encoding import check_list, padded, special_id
 from numformer.tasks.example_task import DataConfig, ExampleTask
 from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tasks.seq2seq_search import search
@@ -166,6 +167,7 @@ class Translator(ExampleTask):
         `settings` are the fields of BeamConfig (num_beams, length_penalty, num_return). `max_new_tokens` is twice the
         source's length and ten more when not given. A source over the context length is cut.
         """
+        check_list(texts)
         beam = beam or BeamConfig(**settings)
         found = search(self.model, self.tokenizer.target, self._sources(texts), beam, max_new_tokens, progress)
         results = []
@@ -207,6 +209,18 @@ class Translator(ExampleTask):
         if self.config.data.startswith(TOY) or importlib.util.find_spec("sacrebleu") is None:
             return {}
         return bleu(predicted, references)
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return the tokens of a source and of a target, by default the model's own."""
+        target = self.translate([text])[0] if second is None else second
+        source, tokens = self._sources([text])[0], self.tokenizer.target
+        ids = encode_all(tokens, [target])[0][: self.model.config.max_seq_len - 1]
+        seen = np.concatenate([[special_id(tokens, "bos_id")], ids])
+        labels = {
+            "encoder": [*token_labels(self.tokenizer.source, text)[: len(source) - 1], "<eos>"],
+            "decoder": ["<bos>", *token_labels(tokens, target)[: len(ids)]],
+        }
+        return Sequences((source[None], seen[None]), labels)
 
     def _sources(self, texts: Sequence[str]) -> list[np.ndarray]:
         tokens, longest = self.tokenizer.source, self.model.config.max_seq_len

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from numformer.errors import InputError
+from numformer.ops.storage import Precision
 from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
 from numformer.optim.optimizer import check_range
 from numformer.training.workers import num_cores
 
 OPTIMIZERS = Literal["adamw", "adam", "sgd"]
-PRECISIONS = Literal["float32", "float16-storage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class TrainConfig:
     """Cores to run the shards on; the result does not depend on it (0: all)."""
     recompute: bool = False
     """Keep only each layer's input and compute the rest again for the backward pass: less memory, more time."""
-    precision: PRECISIONS = "float32"
+    precision: Precision = "float32"
     """float16-storage keeps what the backward pass needs in float16, with all arithmetic in float32: less memory."""
 
     def __post_init__(self) -> None:
@@ -87,8 +87,8 @@ class TrainConfig:
             _check(name, getattr(self, name), at_least=0)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise InputError(f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
-        if self.precision not in get_args(PRECISIONS):
-            raise InputError(f"unknown precision {self.precision!r}: choose {', '.join(get_args(PRECISIONS))}")
+        if self.precision not in get_args(Precision):
+            raise InputError(f"unknown precision {self.precision!r}: choose {', '.join(get_args(Precision))}")
         if not self.batch_tokens and self.batch_size < max(1, self.shards) * self.accumulation:
             raise InputError(
                 f"batch_size={self.batch_size} cannot be cut into {max(1, self.shards)} shards "

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from numformer import random
+from numformer.ops.storage import Precision, storage
 from numformer.optim import Optimizer, clip_factor, global_norm
 from numformer.shared import shared_zeros
 from numformer.tape import gradients
@@ -56,9 +57,11 @@ class TrainStep:
         shards: int,
         accumulation: int = 1,
         clip_norm: float = 0.0,
+        precision: Precision = "float32",
     ) -> None:
         self.objective, self.optimizer = objective, optimizer
         self.seed, self.shards, self.accumulation, self.clip_norm = seed, shards, accumulation, clip_norm
+        self.precision: Precision = precision
         self.gradients = shared_zeros((shards, optimizer.weights.size), optimizer.weights.dtype)
         self.team = workers.team(self._differentiate, shards)
 
@@ -89,7 +92,7 @@ class TrainStep:
             grads: list[np.ndarray | None] = [None] * len(present)
             if len(pieces[number][0]):  # a batch of few long sequences may leave nothing for the last pieces
                 with np.errstate(over="ignore", invalid="ignore"):  # the caller hears of it through the loss
-                    with random.use(random.Stream(self.seed, step, number)):
+                    with storage(self.precision), random.use(random.Stream(self.seed, step, number)):
                         loss = self.objective.loss_sum(*pieces[number])
                     grads = gradients(loss, self.optimizer.parameters, np.float32(1.0 / total))
                 loss_sum += loss.item()

@@ -103,6 +103,7 @@ class Trainer:
                 shards=self.train.num_shards,
                 accumulation=self.train.accumulation,
                 clip_norm=self.optim.clip_norm,
+                precision=self.train.precision,
             )  # forks, so it comes before the thread of the progress line
             interrupted = stack.enter_context(_interruptible(progress))
             stack.enter_context(progress)

@@ -1,0 +1,61 @@
+"""Looking inside: the attention weights of a trained model on a text, with the tokens they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numformer.nn import record_attention
+from numformer.tape import no_grad
+
+
+class AttentionMap(NamedTuple):
+    """The weights [H T S] of one layer, and the tokens that attend (T) and are attended to (S)."""
+
+    layer: str
+    weights: np.ndarray
+    queries: list[str]
+    keys: list[str]
+
+
+class Sequences(NamedTuple):
+    """What a model is called with, and the tokens of its sequences by the part of the model that reads them."""
+
+    inputs: tuple[np.ndarray, ...]
+    tokens: dict[str, list[str]]  # "" where there is one sequence; "encoder" and "decoder" where there are two
+
+
+def attention_maps(model: Any, sequences: Sequences) -> list[AttentionMap]:
+    """Run a model in evaluation mode and return the weights of all its layers in order."""
+    was_training = model.training
+    model.eval()
+    try:
+        with no_grad(), record_attention(model) as found:
+            model(*sequences.inputs)
+    finally:
+        model.train(was_training)
+    return [AttentionMap(layer, weights[0], *_tokens(layer, sequences.tokens)) for layer, weights in found.items()]
+
+
+def _tokens(layer: str, tokens: dict[str, list[str]]) -> tuple[list[str], list[str]]:
+    if "" in tokens:
+        return tokens[""], tokens[""]
+    queries = tokens[layer.split(".")[0]]
+    return queries, tokens["encoder"] if layer.endswith("cross_attn") else queries
+
+
+def token_labels(tokenizer: Any, text: str) -> list[str]:
+    """Return what each token of a text stands for in it."""
+    if hasattr(tokenizer, "encode_spans"):
+        return [text[start:end] for start, end in tokenizer.encode_spans(text)[1]]
+    return [tokenizer.decode([token]) for token in tokenizer.encode(text)]
+
+
+def with_frame(tokenizer: Any, labels: Sequence[str], length: int) -> list[str]:
+    """Return labels between those of the begin and end tokens that a tokenizer has, `length` in all."""
+    first, last = (
+        [name] if getattr(tokenizer, f"{name[1:-1]}_id", None) is not None else [] for name in ("<bos>", "<eos>")
+    )
+    return [*first, *labels[: length - len(first) - len(last)], *last]
