@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import io
 import json
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from numformer.cli.main import main
+from numformer.tasks import task
 
 SMALL = {
     **{"model.d-model": 16, "model.num-heads": 2, "model.num-layers": 1, "model.max-seq-len": 8},
@@ -161,22 +163,23 @@ def _conllu(words, names):
     return "\n".join(rows) + "\n"
 
 
-def task_words(task, **options):
+def task_words(name, **options):
     """Return the words of `train TASK` with small settings; `None` leaves an option out."""
-    layers = BOTH_LAYERS if task in ("seq2seq", "summarise") else LAYERS
-    given = {"data": DATA_OF[task], "out": "run"} | ({} if task == "mlm" else {"vocab-size": 300})
-    given |= {f"model.{name}": value for name, value in (TINY | layers).items()}
-    given |= {f"train.{name}": value for name, value in FEW_STEPS.items()}
-    given |= {name.replace("__", ".").replace("_", "-"): value for name, value in options.items()}
-    return ["train", task, *(f"--{name}={value}" for name, value in given.items() if value is not None)]
+    layers = BOTH_LAYERS if name in ("seq2seq", "summarise") else LAYERS
+    given = {"data": DATA_OF[name], "out": "run"} | ({} if name == "mlm" else {"vocab-size": 300})
+    given |= {f"model.{key}": value for key, value in (TINY | layers).items()}
+    given |= {f"train.{key}": value for key, value in FEW_STEPS.items()}
+    given |= {key.replace("__", ".").replace("_", "-"): value for key, value in options.items()}
+    return ["train", name, *(f"--{key}={value}" for key, value in given.items() if value is not None)]
 
 
 SHAPELESS = {f"model__{name.replace('-', '_')}": None for name in (*TINY, *LAYERS, *BOTH_LAYERS)}
 
 
 @pytest.fixture
-def examples(here):
-    """Write the data of every task into the folder of the test."""
+def examples(here, monkeypatch):
+    """Write the data of every task into the folder of the test; drawing curves would take most of the time."""
+    monkeypatch.setattr(task, "draw_curves", lambda lines, path: path.write_bytes(b""))
     write_examples(here)
     return here
 
@@ -185,9 +188,9 @@ def examples(here):
 def train_task(examples, numformer):
     """Run `train TASK` with small settings; with --from they leave out the shape of the model."""
 
-    def call(task, *words, **options):
+    def call(name, *words, **options):
         shape = SHAPELESS if "from" in options else {}
-        return numformer(*task_words(task, **(shape | options)), *words)
+        return numformer(*task_words(name, **(shape | options)), *words)
 
     return call
 
@@ -198,10 +201,11 @@ def runs_of_tasks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")
     write_examples(folder)
 
-    def run_of(task):
-        if not (folder / task).exists():
-            assert main(task_words(task, data=folder / DATA_OF[task], out=folder / task)) == 0
-        return folder / task
+    def run_of(name):
+        if not (folder / name).exists():
+            with contextlib.redirect_stderr(io.StringIO()):
+                assert main(task_words(name, data=folder / DATA_OF[name], out=folder / name)) == 0
+        return folder / name
 
     return run_of
 

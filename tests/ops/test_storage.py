@@ -71,7 +71,9 @@ def test_values_are_the_same_and_gradients_nearly(op, line, dtype):
 
 @pytest.mark.parametrize("name", KEEPERS)
 def test_a_pullback_keeps_half_the_bytes(name, monkeypatch, measure_bytes):
-    monkeypatch.setattr(testing, "SIZES", {axis: 6 * length for axis, length in testing.SIZES.items()} | {"B": 60})
+    monkeypatch.setattr(
+        testing, "SIZES", {axis: 4 * length for axis, length in testing.SIZES.items()} | {"B": 90, "N": 90}
+    )
     op = OPS[name]
     line = op.shape_lines[0]
 

@@ -101,19 +101,28 @@ def test_any_word_has_eleven_features_inside_the_vocabulary(words):
 
 def test_features_are_the_same_in_every_process_and_release(tokenizer):
     assert tokenizer.features(["cat", "Bee-2"]).tolist() == [
-        [6, 55, 66, 39, 31, 46, 0, 35, 71, 21, 0],
-        [3, 42, 57, 9, 53, 13, 34, 72, 27, 27, 36],
+        [6, 55, 66, 39, 31, 46, 0, 35, 71, 21, 0, 48, 71, 22, 45],
+        [3, 42, 57, 9, 53, 13, 34, 72, 27, 27, 36, 64, 9, 27, 24],
     ]
 
 
 def shared(first, second):
-    """Return which features two words have in common, in a table too large for chance."""
+    """Return which features two words have in common, each alone, in a table too large for chance."""
     tokenizer = WordTokenizer(["the"], num_buckets=1 << 20)
-    one, other = tokenizer.features([first, second])
+    one, other = (tokenizer.features([word])[0, : NEIGHBOURS[0]] for word in (first, second))
     return np.flatnonzero((one == other) & (one >= 6)).tolist()
 
 
 LOWER, SHAPE, PREFIXES, SUFFIXES = 1, 2, [3, 4, 5, 6], [7, 8, 9, 10]
+NEIGHBOURS = [11, 12, 13, 14]
+
+
+def test_a_word_knows_its_neighbours():
+    tokenizer = WordTokenizer(["the"], num_buckets=1 << 20)
+    first, alone = tokenizer.features(["old", "cat", "sat"])[1], tokenizer.features(["cat"])[0]
+    other = tokenizer.features(["OLD", "cat", "mat"])[1]
+    assert np.flatnonzero(first != alone).tolist() == NEIGHBOURS
+    assert np.flatnonzero(first != other).tolist() == NEIGHBOURS[2:]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +148,7 @@ def test_places_of_affixes_longer_than_the_word_are_padding(tokenizer):
 
 
 def test_no_words_have_no_features(tokenizer):
-    assert tokenizer.features([]).shape == (0, 11)
+    assert tokenizer.features([]).shape == (0, 15)
 
 
 def test_a_saved_tokenizer_is_read_back(tmp_path):

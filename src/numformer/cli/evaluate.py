@@ -17,7 +17,7 @@ from numformer.tasks import load_task
 
 @dataclass(kw_only=True)
 class Evaluate:
-    """Print the scores of a model as one JSON object: the loss, and what its task is measured by."""
+    """Print what a model's task is measured by as one JSON object."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a run, of its best/, or of a saved model."""

@@ -26,7 +26,7 @@ def parse(options_class: type[Options], command: str, arguments: list[str], defa
                 options_class,
                 prog=f"numformer {command}",
                 args=arguments,
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
+                config=(tyro.conf.AvoidSubcommands,),
                 **settings,
             )
     except SystemExit as stop:

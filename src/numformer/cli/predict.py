@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from numformer.data.lines import check_text, json_field, read_json_lines, read_l
 from numformer.errors import InputError
 from numformer.generation import BeamConfig
 from numformer.tasks import LanguageModel, MaskedLanguageModel, QuestionAnswerer, Translator, load_task
+
+OWNERS: dict[str, type] = {
+    **dict.fromkeys(("num_beams", "length_penalty", "max_new_tokens", "num_return"), Translator),
+    "top_k": MaskedLanguageModel,
+    "context": QuestionAnswerer,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +71,18 @@ def run(command: str, arguments: list[str]) -> int:
     task = load_task(options.run)
     if command == "translate" and not isinstance(task, Translator):
         raise InputError(f"translate needs a seq2seq model; the task of {options.run} is {task.name}")
+    _check_options(task, options)
     for result in _results(task, options):
         print(_line(result) if command == "translate" else json.dumps(result, ensure_ascii=False))
     return 0
+
+
+def _check_options(task: Any, options: Any) -> None:
+    """Raise InputError for an option that another task has."""
+    for field in dataclasses.fields(options):
+        owner = OWNERS.get(field.name, object)
+        if getattr(options, field.name) != field.default and not isinstance(task, owner):
+            raise InputError(f"--{field.name.replace('_', '-')} is not for {options.run}, whose task is {task.name}")
 
 
 def _results(task: Any, options: Any) -> list[dict[str, Any]]:

@@ -59,6 +59,7 @@ class Classifier(ExampleTask):
     model_class = SequenceClassifier
     data_config = ClassifyConfig
     model_config = BertConfig()
+    example_form = "a pair of a text and its label, both str"
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=1000, batch_size=32, eval_every=100)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
 

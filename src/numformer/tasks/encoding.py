@@ -49,7 +49,7 @@ def framed(tokenizer: Any, text: str, max_seq_len: int) -> np.ndarray:
     """Return a text between the begin and end tokens, cut to the context length."""
     ids = encode_spans(tokenizer, text)[0]
     first, last = special_row(tokenizer, "bos_id", ids), special_row(tokenizer, "eos_id", ids)
-    kept = ids[: max(0, max_seq_len - len(first) - len(last))]
+    kept = ids[: max_seq_len - len(first) - len(last)]
     framed = np.concatenate([first, kept, last])[:max_seq_len]
     return framed if len(framed) else np.zeros((1, *ids.shape[1:]), np.int64)
 

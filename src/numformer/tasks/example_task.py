@@ -14,7 +14,7 @@ from numformer.errors import InputError
 from numformer.models.build import build_backbone
 from numformer.models.config import ModelConfig
 from numformer.tasks.encoding import pad_id
-from numformer.tasks.task import Task, load_model_of
+from numformer.tasks.task import Task, load_model_of, settings_of
 from numformer.tokenizers import make_tokenizer
 from numformer.training.run_folder import run_of
 from numformer.training.settings import as_plain
@@ -32,7 +32,7 @@ class DataConfig:
     """Share of the data that is held out."""
     tokenizer: str = "words"
     """words, bpe, wordpiece, unigram, characters, bytes, or the folder of a saved tokenizer."""
-    vocab_size: int = 8000
+    vocab_size: int = 32_000
     """Number of tokens of a tokenizer that is trained on the data."""
     pretrained: str | None = None
     """Folder of a trained model whose weights and tokenizer to start from; the head is new where the task is another."""
@@ -47,6 +47,7 @@ class ExampleTask(Task):
 
     data_config: ClassVar[type[DataConfig]] = DataConfig
     model_config: ClassVar[ModelConfig]
+    example_form: ClassVar[str] = "a pair of texts"
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         super().__init__(model, tokenizer)
@@ -55,6 +56,11 @@ class ExampleTask(Task):
         self.valid_data: list[Any] = []
 
     # What a subclass says.
+    @classmethod
+    def is_example(cls, example: Any) -> bool:
+        """Tell whether an example has the form of the task's; by default that of a pair of texts."""
+        return isinstance(example, (tuple, list)) and len(example) == 2 and all(isinstance(x, str) for x in example)
+
     @classmethod
     def read(cls, path: str, config: Any) -> list[Any]:
         """Return the examples of a file."""
@@ -110,7 +116,7 @@ class ExampleTask(Task):
         known = train_data if valid is not None or config.valid else train_data + valid_data  # all of a rare label, too
         task = cls._make(config, model, tokenizer, train_data, known, seed)
         task.config, task.seed, task.train_data, task.valid_data = config, seed, train_data, valid_data
-        task.source = as_plain(config) | {"crc32": _checksum(train_data, valid_data)}
+        task.source = as_plain(config) | _places(config) | {"crc32": _checksum(train_data, valid_data)}
         return task
 
     @classmethod
@@ -118,15 +124,22 @@ class ExampleTask(Task):
         cls, config: Any, data: Sequence[Any] | None, valid: Sequence[Any] | None, seed: int
     ) -> tuple[list[Any], list[Any]]:
         """Return the examples to train on and those held out, from files where no lists are given."""
-        examples = cls.read(config.data, config) if data is None else list(data)
+        examples = cls.read(config.data, config) if data is None else cls._checked(data)
         if not examples:
             raise InputError("training needs at least one example, got none")
         if valid is not None or config.valid:
-            return examples, list(valid) if valid is not None else cls.read(config.valid, config)
+            return examples, cls._checked(valid) if valid is not None else cls.read(config.valid, config)
         if config.valid_fraction == 0:
             return examples, []
         kept, held_out = split_by_group(cls.groups(examples), config.valid_fraction, seed)
         return [examples[i] for i in kept], [examples[i] for i in held_out]
+
+    @classmethod
+    def load(cls, folder: str | Path, tokenizer: Any = None) -> Self:
+        """Read a folder as `Task.load` does, with the settings of the run where it belongs to one."""
+        task = super().load(folder, tokenizer)
+        task.use_settings(settings_of(folder))
+        return task
 
     def use_settings(self, settings: dict[str, Any]) -> None:
         """Take the settings about data and prediction that a run was made with, as run.toml has them."""
@@ -149,9 +162,17 @@ class ExampleTask(Task):
         """Return the examples of a file or list, or the held-out ones; raises InputError when there are none."""
         if isinstance(data, (str, Path)):
             return self.read(str(data), self.config)
-        examples = self.valid_data if data is None else list(data)
+        examples = self.valid_data if data is None else self._checked(data)
         if not examples:
             raise InputError("there are no held-out examples: name a file to evaluate on")
+        return examples
+
+    @classmethod
+    def _checked(cls, examples: Sequence[Any]) -> list[Any]:
+        examples = list(examples)
+        for number, example in enumerate(examples):
+            if not cls.is_example(example):
+                raise InputError(f"example {number} is {repr(example)[:80]}, expected {cls.example_form}")
         return examples
 
     def _needs_data(self) -> list[Any]:
@@ -178,11 +199,11 @@ class ExampleTask(Task):
     @classmethod
     def _make(cls, config: Any, model: Any, tokenizer: Any, examples: list[Any], known: list[Any], seed: int) -> Self:
         if config.pretrained is not None:
-            if model != cls.model_config:
+            base, own = load_model_of(config.pretrained), tokenizer or cls.load_tokenizer(config.pretrained)
+            if model not in (cls.model_config, base.config):  # a run that is repeated says the shape once more
                 raise InputError(
                     f"the shape of the model comes from {config.pretrained}: leave out the model's settings"
                 )
-            base, own = load_model_of(config.pretrained), tokenizer or cls.load_tokenizer(config.pretrained)
             built = cls.build(config, base.config, known, seed, base)
         else:
             own = tokenizer or cls.make_tokenizer(config, examples)
@@ -212,6 +233,12 @@ def backbone_of(config: Any, model: Any, seed: int, base: Any) -> Any:
     if not hasattr(base, "backbone"):
         raise InputError(f"{config.pretrained} holds a {type(base).__name__}; this task starts from a Bert or a GPT")
     return base.backbone
+
+
+def _places(config: Any) -> dict[str, str]:
+    """Return where the files that a config names lie, for those who look from another folder."""
+    named = {name: getattr(config, name) for name in ("data", "valid", "pretrained")}
+    return {name: str(Path(value).resolve()) for name, value in named.items() if value and Path(value).exists()}
 
 
 def _checksum(*parts: list[Any]) -> int:

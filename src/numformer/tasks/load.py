@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from numformer.errors import InputError
 from numformer.models import GPT, MaskedLM, SequenceClassifier, SpanClassifier, TokenClassifier, Transformer
 from numformer.tasks.classification import Classifier
 from numformer.tasks.language_model import LanguageModel
@@ -13,9 +12,8 @@ from numformer.tasks.masked_language_model import MaskedLanguageModel
 from numformer.tasks.question_answering import QuestionAnswerer
 from numformer.tasks.summarisation import Summariser
 from numformer.tasks.tagging import Tagger
-from numformer.tasks.task import load_model_of
+from numformer.tasks.task import load_model_of, settings_of
 from numformer.tasks.translation import Translator
-from numformer.training.run_folder import run_of
 
 TASKS: dict[str, type[Any]] = {
     task.name: task
@@ -38,10 +36,7 @@ def load_task(folder: str | Path) -> Any:
     """
     model = load_model_of(folder)
     kind = TASK_OF_MODEL[type(model)]
-    try:
-        settings = run_of(folder).read_settings()
-    except InputError:  # a saved model has no run
-        settings = {}
+    settings = settings_of(folder)
     named = TASKS.get(str(settings.get("task")), kind)
     task = (named if issubclass(named, kind) else kind)(model, kind.load_tokenizer(folder))
     if hasattr(task, "use_settings"):

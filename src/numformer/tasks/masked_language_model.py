@@ -19,7 +19,8 @@ from numformer.models.heads import MaskedLM
 from numformer.random import generator
 from numformer.tasks.attention import Sequences, token_labels, with_frame
 from numformer.tasks.encoding import check_list, framed, pad_id, padded, run_batches, special_id, special_row, values
-from numformer.tasks.objective import EVALUATION_TOKENS, IGNORE, Batch, Objective
+from numformer.tasks.language_model_objective import windows_of
+from numformer.tasks.objective import IGNORE, Batch, Objective
 from numformer.tasks.text_task import TextTask
 from numformer.tokenizers import encode_text
 from numformer.training import OptimConfig, TrainConfig
@@ -39,7 +40,12 @@ class MaskedObjective(Objective):
     unit = "masked tokens"
 
     def __init__(
-        self, model: Any, tokenizer: Any, train_tokens: np.ndarray, valid_tokens: np.ndarray | None, train: TrainConfig
+        self,
+        model: Any,
+        tokenizer: Any,
+        train_tokens: np.ndarray | None,
+        valid_tokens: np.ndarray | None,
+        train: TrainConfig,
     ) -> None:
         super().__init__(model, tokenizer, train)
         special_id(tokenizer, "mask_id")
@@ -47,11 +53,12 @@ class MaskedObjective(Objective):
         nothing = np.zeros(0, np.int64)
         self.frame = [special_row(tokenizer, name, nothing) for name in ("bos_id", "eos_id")]
         self.length = model.config.max_seq_len - sum(map(len, self.frame))
-        self.windows = TokenWindows(train_tokens, self.length, "training text")
+        self.windows = None if train_tokens is None else TokenWindows(train_tokens, self.length, "training text")
         self.batch_size = max(1, train.batch_tokens // self.length) if train.batch_tokens else train.batch_size
 
     def batch(self, step: int) -> Batch:
         """Return tokens [B T] of a step with some hidden, and targets [B T]."""
+        assert self.windows is not None
         draw = generator(self.train.seed, step)
         return self._hide(self.windows.sample(draw, self.batch_size)[0], draw)
 
@@ -61,11 +68,8 @@ class MaskedObjective(Objective):
 
     def hidden(self, tokens: np.ndarray, max_windows: int | None) -> Iterator[Batch]:
         """Yield the windows of a text in order, with some tokens hidden."""
-        if len(tokens) < 2:
-            raise InputError(f"measuring the loss takes a text of at least 2 tokens, got {len(tokens)}")
-        windows = TokenWindows(tokens, min(self.length, len(tokens) - 1))
         draw = generator(0)
-        for inputs, _ in windows.sequential(max(1, EVALUATION_TOKENS // windows.length), max_windows):
+        for inputs, _ in windows_of(tokens, self.length, max_windows):
             yield self._hide(inputs, draw)
 
     def _hide(self, tokens: np.ndarray, draw: np.random.Generator) -> Batch:
@@ -113,6 +117,8 @@ class MaskedLanguageModel(TextTask):
         Raises InputError for a text without a mark, or longer than the context.
         """
         check_list(texts)
+        if top_k < 1:
+            raise InputError(f"top_k must be at least 1, got {top_k}")
         rows = [self._marked(text) for text in texts]
 
         def work(numbers: list[int]) -> list[np.ndarray]:
@@ -129,9 +135,11 @@ class MaskedLanguageModel(TextTask):
         Raises InputError when there is no text, or it is too short.
         """
         tokens = self.tokens_of(text)
-        objective = MaskedObjective(self.model, self.tokenizer, tokens, None, self.train_config)
+        objective = MaskedObjective(self.model, self.tokenizer, None, None, self.train_config)
         with Workers(num_cores()) as workers:
             found = objective.measure(objective.hidden(tokens, max_windows), workers)
+        if not found["count"]:
+            raise InputError(f"none of the text's {len(tokens)} tokens happened to be hidden: name a longer one")
         perplexity = math.exp(min(found["loss"], 700.0))
         return {
             "loss": found["loss"],

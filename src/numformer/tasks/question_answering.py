@@ -13,6 +13,7 @@ import numpy as np
 
 from numformer import ops
 from numformer.data.squad import Question, read_squad
+from numformer.data.toy import make_key_value_questions
 from numformer.errors import InputError
 from numformer.metrics import squad_scores
 from numformer.models import BertConfig, SpanClassifier
@@ -24,17 +25,25 @@ from numformer.tasks.objective import Batch, ExamplesObjective
 from numformer.tensor import Tensor
 from numformer.training import OptimConfig, TrainConfig
 
+TOY = "toy:key-value"
+TOY_HELD_OUT = 500
+TOY_PAIRS = (2, 5, 10, 20, 40)  # of keys and values in a context of the training data; the last are held out: 160 words
+
 
 @dataclass(frozen=True, kw_only=True)
 class QAConfig(DataConfig):
     """Questions about contexts, in the JSON of SQuAD."""
 
+    data: str = ""
+    """File to train on, or toy:key-value for generated questions about long lists."""
     stride: int = 64
     """Tokens between the beginnings of the windows that a long context is cut into."""
     max_answer_len: int = 30
     """Most tokens of an answer."""
     no_answer: bool = False
     """Train on questions without an answer too, and let the model give none."""
+    toy_examples: int = 5000
+    """Number of training questions of toy:key-value."""
 
 
 class QAObjective(ExamplesObjective):
@@ -72,8 +81,14 @@ class QuestionAnswerer(ExampleTask):
     model_class = SpanClassifier
     data_config = QAConfig
     model_config = BertConfig(max_seq_len=192)
+    example_form = "a Question"
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=2000, batch_size=32, eval_every=250)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
+
+    @classmethod
+    def is_example(cls, example: Any) -> bool:
+        """Tell whether an example is a Question."""
+        return isinstance(example, Question)
 
     @classmethod
     def read(cls, path: str, config: Any) -> list[Question]:
@@ -87,6 +102,17 @@ class QuestionAnswerer(ExampleTask):
         if len(kept) < len(questions):
             print(f"{path}: {len(questions) - len(kept)} questions without an answer left out", file=sys.stderr)
         return kept
+
+    @classmethod
+    def read_parts(
+        cls, config: Any, data: Sequence[Any] | None, valid: Sequence[Any] | None, seed: int
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the questions to train on and those held out, generated for the toy task."""
+        if data is None and config.data == TOY:
+            share, sizes = config.toy_examples // len(TOY_PAIRS), enumerate(TOY_PAIRS, start=2 * seed + 1)
+            train_data = [question for part, size in sizes for question in make_key_value_questions(share, part, size)]
+            return train_data, make_key_value_questions(TOY_HELD_OUT, 2 * seed, TOY_PAIRS[-1])
+        return super().read_parts(config, data, valid, seed)
 
     @classmethod
     def groups(cls, examples: Sequence[Question]) -> Sequence[Hashable]:
@@ -134,8 +160,8 @@ class QuestionAnswerer(ExampleTask):
         """Return exact match and F1 (percent) on a file, a list, or the held-out questions."""
         questions = self.examples_of(data)
         answers = self.predict(questions, progress=True)
-        predictions = {question.id: answer["answer"] for question, answer in zip(questions, answers, strict=True)}
-        return squad_scores(predictions, {q.id: [text for text, _ in q.answers] or [""] for q in questions})
+        predictions = {str(i): answer["answer"] for i, answer in enumerate(answers)}  # ids may repeat in a list
+        return squad_scores(predictions, {str(i): [text for text, _ in q.answers] for i, q in enumerate(questions)})
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a question and of the first window of its context."""
@@ -150,13 +176,13 @@ class QuestionAnswerer(ExampleTask):
 
     def _windows(self, questions: Sequence[Question]) -> list[list[Window]]:
         longest = self.model.config.max_seq_len
+        if self.config.max_answer_len < 1:  # said before training too
+            raise InputError(f"max_answer_len must be at least 1, got {self.config.max_answer_len}")
         return [make_windows(self.tokenizer, i, q, longest, self.config.stride) for i, q in enumerate(questions)]
 
     def _spans_of(self, windows: Sequence[Window]) -> Any:
         """Return what finds the best span of some windows, as its score and characters."""
         longest = self.config.max_answer_len
-        if longest < 1:
-            raise InputError(f"max_answer_len must be at least 1, got {longest}")
 
         def work(numbers: list[int]) -> list[tuple[float, int, int]]:
             chosen = [windows[number] for number in numbers]

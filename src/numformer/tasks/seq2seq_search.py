@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numformer.data.batches import LengthBatches
+from numformer.errors import InputError
 from numformer.generation import BeamConfig, Hypothesis, Seq2SeqDecoder, beam_search
 from numformer.tape import no_grad
 from numformer.tasks.encoding import padded, special_id
@@ -26,6 +27,8 @@ def search(
     progress: bool,
 ) -> list[list[Hypothesis]]:
     """Return the best targets of every source; `max_new_tokens` is twice the source's length and ten more by default."""
+    if max_new_tokens is not None and max_new_tokens < 1:
+        raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     if not sources:
         return []
     bos, eos = special_id(tokenizer, "bos_id"), special_id(tokenizer, "eos_id")

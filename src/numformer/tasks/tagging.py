@@ -52,8 +52,14 @@ class Tagger(ExampleTask):
     model_class = TokenClassifier
     data_config = TagConfig
     model_config = BertConfig()
+    example_form = "a TaggedSentence with a tag for every word"
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=3000, batch_size=32, eval_every=250)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
+
+    @classmethod
+    def is_example(cls, example: Any) -> bool:
+        """Tell whether an example is a sentence with a tag for every word."""
+        return isinstance(example, TaggedSentence) and len(example.words) == len(example.tags)
 
     @classmethod
     def read(cls, path: str, config: Any) -> list[TaggedSentence]:

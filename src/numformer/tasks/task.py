@@ -13,6 +13,7 @@ from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, OptimConfig, RunFolder, TrainConfig, Trainer
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
+from numformer.training.run_folder import run_of
 from numformer.training.settings import as_plain, check_same_run, sort_settings
 
 
@@ -52,7 +53,7 @@ class Task:
         """
         train = train or dataclasses.replace(self.train_config, seed=self.seed)
         train, optim = sort_settings(train, optim or self.optim_config, settings)
-        if self.optim_config.warmup_steps == optim.warmup_steps >= train.steps > 0:  # the default is for longer runs
+        if self.optim_config.warmup_steps == optim.warmup_steps >= train.steps:  # the default is for longer runs
             optim = dataclasses.replace(optim, warmup_steps=train.steps // 10)
         if train.seed != self.seed:
             raise InputError(
@@ -114,3 +115,12 @@ def load_model_of(folder: str | Path) -> Any:
     if not Path(folder).is_dir():
         raise InputError(f"there is no folder {folder}")
     return load_model(folder)
+
+
+def settings_of(folder: str | Path) -> dict[str, Any]:
+    """Return the settings of the run that a folder is or whose best/ it is; none for a saved model, which has no run."""
+    try:
+        run = run_of(folder)
+    except InputError:
+        return {}
+    return run.read_settings()

@@ -62,9 +62,9 @@ class TextTask(Task):
             chosen = cls._choose_tokenizer(tokenizer, text, config)
             model = cls.build(cls._fit_config(config, chosen), seed)
         else:
-            if config != cls.model_config:
-                raise InputError(f"the shape of the model comes from {pretrained}: leave out the model's settings")
             model, chosen = load_model_of(pretrained), cls.load_tokenizer(pretrained)
+            if config not in (cls.model_config, model.config):  # a run that is repeated says the shape once more
+                raise InputError(f"the shape of the model comes from {pretrained}: leave out the model's settings")
             if not isinstance(model, cls.model_class):
                 raise InputError(
                     f"{pretrained} holds a {type(model).__name__}; {cls.name} needs a {cls.model_class.__name__}"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from numformer.generation import BeamConfig
 from numformer.metrics import bleu
 from numformer.models import Transformer, TransformerConfig
 from numformer.tasks.attention import Sequences, token_labels
-from numformer.tasks.encoding import check_list, padded, special_id
+from numformer.tasks.encoding import check_list, pad_id, padded, special_id
 from numformer.tasks.example_task import DataConfig, ExampleTask
 from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tasks.seq2seq_search import search
@@ -41,6 +41,8 @@ class Seq2SeqConfig(DataConfig):
     """File to train on, or a generated task: toy:identity, toy:reverse, toy:sort, toy:addition."""
     tokenizer: str = "bpe"
     """bpe, wordpiece, unigram, characters, bytes, or the folder of a saved tokenizer."""
+    vocab_size: int = 8000
+    """Number of tokens of a tokenizer that is trained on the data."""
     source: str = "source"
     """Key of the source in JSONL."""
     target: str = "target"
@@ -65,10 +67,10 @@ class Seq2SeqObjective(ExamplesObjective):
 
     def collate(self, examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
         """Return source [B S], what the decoder sees [B T] and what it is to say [B T]."""
-        tokens, pad = self.tokenizer.target, self.model.config.pad_id
+        tokens = self.tokenizer.target
         bos, eos = [special_id(tokens, "bos_id")], [special_id(tokens, "eos_id")]
-        src = padded([source for source, _ in examples], pad)[0]
-        seen = padded([np.concatenate([bos, target]) for _, target in examples], pad)[0]
+        src = padded([source for source, _ in examples], self.model.config.pad_id)[0]
+        seen = padded([np.concatenate([bos, target]) for _, target in examples], pad_id(tokens))[0]
         return src, seen, padded([np.concatenate([target, eos]) for _, target in examples], IGNORE)[0]
 
 
@@ -114,6 +116,8 @@ class Translator(ExampleTask):
     def make_tokenizer(cls, config: Any, examples: Sequence[Pair]) -> TokenizerPair:
         """Return a tokenizer for both texts, or one for each; a generated task takes characters."""
         kind = "characters" if config.data.startswith(TOY) else config.tokenizer
+        if kind == "words":
+            raise InputError(f"the tokenizer words loses the spaces of a text; {cls.name} takes another kind")
         sources, targets = ([pair[side] for pair in examples] for side in (0, 1))
         if config.separate_vocabularies:
             source = make_tokenizer(kind, sources, config.vocab_size)
@@ -122,16 +126,19 @@ class Translator(ExampleTask):
         return TokenizerPair(both, both)
 
     @classmethod
+    def _make(cls, config: Any, model: Any, tokenizer: Any, *data: Any) -> Self:
+        if tokenizer is not None and not isinstance(tokenizer, TokenizerPair):
+            tokenizer = TokenizerPair(tokenizer, tokenizer)
+        return super()._make(config, model, tokenizer, *data)
+
+    @classmethod
     def fit_config(cls, model: Any, tokenizer: TokenizerPair) -> Any:
         """Return the model's config with the sizes of the tokenizers."""
-        pads = {special_id(part, "pad_id") for part in (tokenizer.source, tokenizer.target)}
-        if len(pads) > 1:
-            raise InputError(f"the tokenizers of source and target pad with different ids: {sorted(pads)}")
         return dataclasses.replace(
             model,
             src_vocab_size=tokenizer.source.vocab_size,
             tgt_vocab_size=tokenizer.target.vocab_size,
-            pad_id=pads.pop(),
+            pad_id=special_id(tokenizer.source, "pad_id"),
             share_embeddings=model.share_embeddings and tokenizer.source is tokenizer.target,
         )
 
@@ -192,9 +199,12 @@ class Translator(ExampleTask):
         length_penalty: float = 1.0,
     ) -> dict[str, Any]:
         """Return loss and exact match on a file, a list, or the held-out pairs; with sacrebleu installed, BLEU and chrF."""
+        if max_examples is not None and max_examples < 1:
+            raise InputError(f"max_examples must be at least 1, got {max_examples}")
         pairs = self.examples_of(data)[:max_examples]
-        beams = num_beams or (1 if self.config.data.startswith(TOY) else BeamConfig.num_beams)
-        beam = BeamConfig(num_beams=beams, length_penalty=length_penalty)
+        if num_beams is None:
+            num_beams = 1 if self.config.data.startswith(TOY) else BeamConfig.num_beams
+        beam = BeamConfig(num_beams=num_beams, length_penalty=length_penalty)
         objective = Seq2SeqObjective(self.model, self.tokenizer, self._encoded(pairs), None, self.train_config)
         with Workers(num_cores()) as workers:
             figures = objective.measure(objective.sequential(objective.examples), workers)

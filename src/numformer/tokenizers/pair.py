@@ -18,8 +18,11 @@ class TokenizerPair:
         self.source, self.target = source, target
 
     def save(self, path: str | Path) -> None:
-        """Write both into the folder `path`."""
-        save_tokenizer(self.source, Path(path) / SOURCE_FILE)
+        """Write both into the folder `path`; one tokenizer for both as tokenizer.json alone."""
+        if self.source is self.target:
+            (Path(path) / SOURCE_FILE).unlink(missing_ok=True)
+        else:
+            save_tokenizer(self.source, Path(path) / SOURCE_FILE)
         save_tokenizer(self.target, path)
 
     @classmethod

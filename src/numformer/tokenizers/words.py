@@ -34,7 +34,7 @@ class WordTokenizer:
         "behavior": "Removed",
         "invert": True,
     }
-    NUM_FEATURES: ClassVar[int] = 11
+    NUM_FEATURES: ClassVar[int] = 15
 
     pad_id: int | None = 0
     bos_id: int | None = 1
@@ -106,12 +106,14 @@ class WordTokenizer:
         return self.features([word for word, *_ in words]), spans
 
     def features(self, words: Sequence[str]) -> NDArray[Any]:
-        """Return the eleven features of each word as ids, an array [N F].
+        """Return the fifteen features of each word as ids, an array [N F].
 
         They are the word itself (UNK outside the vocabulary), then hashed: the word in lower case, its shape, its first
-        one to four characters, its last one to four. PAD fills the places of affixes longer than the word.
+        one to four characters, its last one to four; and of the words before and after it the lower case and the last
+        three characters. PAD fills the places of affixes longer than the word.
         """
-        rows = [self._cached_row(word) for word in words]
+        before, own, after = zip(*map(self._cached_row, ["", *words, ""]), strict=True)
+        rows = [row + left + right for row, left, right in zip(own[1:-1], before, after[2:], strict=False)]
         return np.array(rows, dtype=token_dtype(self.vocab_size)).reshape(-1, self.NUM_FEATURES)
 
     def decode(self, ids: TokenIds) -> str:
@@ -138,12 +140,17 @@ class WordTokenizer:
     def __repr__(self) -> str:
         return f"WordTokenizer({len(self.vocabulary)} words, {self.num_buckets} buckets)"
 
-    def _row(self, word: str) -> list[int | None]:
+    def _row(self, word: str) -> tuple[list[int | None], ...]:
+        """Return what a word contributes to the features of the next word, to its own, and to those of the one before."""
         hashed = [f"lower {word.lower()}", f"shape {_shape(word)}"]
         prefixes = [f"prefix {word[:n]}" if n <= len(word) else None for n in range(1, 5)]
         suffixes = [f"suffix {word[-n:]}" if n <= len(word) else None for n in range(1, 5)]
-        own = self._ids.get(word, self.unk_id)
-        return [own, *(self.pad_id if slot is None else self._bucket(slot) for slot in hashed + prefixes + suffixes)]
+        slots = (self.pad_id if slot is None else self._bucket(slot) for slot in hashed + prefixes + suffixes)
+        neighbours: list[list[int | None]] = [
+            [self._bucket(f"{place} {word.lower()}"), self._bucket(f"{place} suffix {word[-3:].lower()}")]
+            for place in ("previous", "next")
+        ]
+        return neighbours[0], [self._ids.get(word, self.unk_id), *slots], neighbours[1]
 
     def _bucket(self, feature: str) -> int:
         return len(self._tokens) + zlib.crc32(feature.encode("utf-8", "surrogatepass")) % self.num_buckets

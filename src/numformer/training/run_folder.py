@@ -26,6 +26,7 @@ OWN_FILES = (
     "config.json",
     "model.safetensors",
     "tokenizer.json",
+    "source_tokenizer.json",
     "metrics.jsonl",
     "curves.png",
     "best",

@@ -1,0 +1,163 @@
+"""`numformer evaluate`, `numformer info` and the help, for every task."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from numformer.cli.evaluate import Evaluate
+from numformer.cli.info import Info
+from numformer.cli.predict import Predict, Translate
+from numformer.cli.train_options import OPTIONS
+
+SCORES = {
+    "mlm": {"loss", "perplexity", "accuracy", "tokens"},
+    "seq2seq": {"loss", "exact_match", "count"},
+    "summarise": {"loss", "exact_match", "count"},
+    "classify": {"loss", "accuracy", "macro_f1", "classes", "count"},
+    "tag": {"loss", "accuracy", "sentences", "words", "precision", "recall", "f1", "types"},
+    "qa": {"exact_match", "f1", "total"},
+}
+COUNT = {"mlm": "tokens", "seq2seq": "count", "summarise": "count", "classify": "count", "tag": "sentences"}
+OPTIONS_OF = {
+    "max-windows": (3, {"mlm"}),
+    "max-examples": (3, {"seq2seq", "summarise"}),
+    "num-beams": (2, {"seq2seq", "summarise"}),
+    "length-penalty": (0.5, {"seq2seq", "summarise"}),
+    "confusion-matrix": ("matrix.png", {"classify"}),
+}
+HELD_OUT = 2  # of 24 examples
+
+
+def scores(result):
+    """Return the one object that was printed; on stderr only a note about questions may stand."""
+    assert result.status == 0, result
+    assert result.out.count("\n") == 1
+    assert all("without an answer left out" in line for line in result.err.splitlines())
+    return json.loads(result.out)
+
+
+@pytest.mark.parametrize("task", SCORES)
+@pytest.mark.parametrize("part", ["", "best"])
+def test_a_run_and_its_best_are_measured_on_what_was_held_out(runs_of_tasks, numformer, task, part):
+    found = scores(numformer("evaluate", runs_of_tasks(task) / part))
+    assert found.keys() >= SCORES[task]
+    if task in COUNT and task != "mlm":
+        assert found[COUNT[task]] == HELD_OUT
+    lines = [json.loads(line) for line in (runs_of_tasks(task) / "metrics.jsonl").read_text().splitlines()]
+    measured = [line for line in lines if "val_loss" in line]
+    line = measured[-1] if part == "" else min(measured, key=lambda line: (-line["val_accuracy"], line["val_loss"]))
+    for name in {"loss", "accuracy"} & found.keys():
+        assert found[name] == pytest.approx(line[f"val_{name}"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "count"),
+    [
+        *[("mlm", "text.txt", None), ("seq2seq", "pairs.jsonl", 24), ("summarise", "pairs.tsv", 24)],
+        *[("classify", "reviews", 24), ("classify", "reviews.tsv", 24), ("tag", "ner.conll", 24)],
+        ("qa", "squad.json", 24),
+    ],
+)
+def test_a_model_is_measured_on_a_file(examples, runs_of_tasks, numformer, task, data, count):
+    found = scores(numformer("evaluate", runs_of_tasks(task), "--data", data))
+    assert found.keys() >= SCORES[task]
+    if count:
+        assert found[COUNT.get(task, "total")] == count
+
+
+@pytest.mark.parametrize("task", SCORES)
+@pytest.mark.parametrize("option", OPTIONS_OF)
+def test_options_are_for_their_tasks_alone(here, runs_of_tasks, numformer, refused, task, option):
+    value, tasks = OPTIONS_OF[option]
+    words = ["evaluate", runs_of_tasks(task), f"--{option}", value]
+    if task in tasks:
+        assert scores(numformer(*words)).keys() >= SCORES[task]
+    else:
+        refused(lambda: numformer(*words), f"--{option} is not for {runs_of_tasks(task)}, whose task is {task}")
+
+
+def test_the_options_change_what_is_measured(examples, runs_of_tasks, numformer):
+    (examples / "one.tsv").write_text("Ann sees the cat.\tANN SEES THE CAT.\n" * 5)
+    words = ["evaluate", runs_of_tasks("seq2seq"), "--data", "one.tsv"]
+    assert scores(numformer(*words, "--max-examples", 3))["count"] == 3
+    words = ["evaluate", runs_of_tasks("mlm"), "--data", "text.txt"]
+    assert scores(numformer(*words, "--max-windows", 3))["tokens"] < scores(numformer(*words))["tokens"]
+
+
+def test_the_confusion_matrix_is_drawn_as_png(here, runs_of_tasks, numformer):
+    scores(numformer("evaluate", runs_of_tasks("classify"), "--confusion-matrix", "new/matrix.png"))
+    assert (here / "new" / "matrix.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+# Descriptions.
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "shape"),
+    [
+        ("mlm", "MaskedLM, ", "1 layers, width 16, 2 heads, d_ff 64"),
+        ("seq2seq", "Transformer, ", "1 encoder and 1 decoder layers, width 16, 2 heads, d_ff 64"),
+        ("summarise", "Transformer, ", "1 encoder and 1 decoder layers, width 16, 2 heads, d_ff 64"),
+        ("classify", "SequenceClassifier, ", "1 layers, width 16, 2 heads, d_ff 64"),
+        ("tag", "TokenClassifier, ", "1 layers, width 16, 2 heads, d_ff 64"),
+        ("qa", "SpanClassifier, ", "1 layers, width 16, 2 heads, d_ff 64"),
+    ],
+)
+def test_info_describes_a_run_of_every_task(runs_of_tasks, numformer, task, model, shape):
+    result = numformer("info", runs_of_tasks(task))
+    assert (result.status, result.err) == (0, "")
+    rows = dict(line.split(maxsplit=1) for line in result.out.splitlines())
+    assert rows["task"] == task
+    assert rows["model"].startswith(model)
+    assert rows["shape"] == shape
+    assert rows["context"] == "32 tokens"
+    assert rows["training"].startswith("4 steps in ")
+    assert rows["validation"].startswith("best ")
+    assert "model.safetensors (" in rows["files"]
+    assert rows.get("labels") == {"classify": "2: neg, pos", "tag": "2: B-PER, O"}.get(task)
+    best = numformer("info", runs_of_tasks(task) / "best").out
+    assert "training" not in best
+    assert rows["model"] in best
+
+
+def test_info_names_one_tokenizer_once_and_two_twice(train_task, runs_of_tasks, numformer):
+    assert numformer("info", runs_of_tasks("seq2seq")).out.count("SubwordTokenizer") == 1
+    train_task("seq2seq", "--separate-vocabularies")
+    assert numformer("info", "run").out.count("SubwordTokenizer") == 2
+
+
+@pytest.mark.parametrize("task", SCORES)
+def test_info_lists_layers_when_asked(runs_of_tasks, numformer, task):
+    assert numformer("info", runs_of_tasks(task), "--layers").out.count("Linear(") > 3
+
+
+# Help.
+
+
+def names_of(options_class, prefix=""):
+    """Yield the options of a class and of the classes in it, as they are written on the command line."""
+    default = options_class() if prefix == "" and options_class in dict(OPTIONS.values()) else None
+    for field in dataclasses.fields(options_class):
+        value = getattr(default, field.name, None)
+        if dataclasses.is_dataclass(value):
+            yield from names_of(type(value), f"{field.name}.")
+        elif field.name not in ("run", "texts"):
+            yield f"--{prefix}{'from' if field.name == 'pretrained' else field.name}".replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    ("command", "options_class"),
+    [
+        *[(f"train {task}", options_class) for task, (options_class, _) in OPTIONS.items()],
+        *[("predict", Predict), ("translate", Translate), ("evaluate", Evaluate), ("info", Info)],
+    ],
+)
+def test_help_lists_every_option_with_a_text(numformer, command, options_class):
+    result = numformer(*command.split(), "--help")
+    assert (result.status, result.err) == (0, "")
+    names = list(names_of(options_class))
+    assert len(names) > (20 if command.startswith("train") else 0)
+    for name in names:
+        assert re.search(rf"(?m)^[^-\w]*{name}[ ,]", result.out), name

@@ -1,0 +1,198 @@
+"""Data and settings that no task can be trained with: one sentence, status 2, nothing left behind."""
+
+import json
+
+import pytest
+
+TASKS = ["mlm", "seq2seq", "summarise", "classify", "tag", "qa"]
+PAIRS = [
+    ("ragged.tsv", "a\tb\nc\td\te\n", "ragged.tsv, line 2: got 3 columns, expected 2 (source TAB target)"),
+    ("one.tsv", "a\tb\nc\n", "one.tsv, line 2: got 1 column, expected 2"),
+    ("blank.tsv", "a\tb\n\n \tb\n", "blank.tsv, line 3: the source is blank"),
+    ("blank2.tsv", "a\tb\na\t\n", "blank2.tsv, line 2: the target is blank"),
+    ("latin.tsv", b"a\tb\ncaf\xe9\tb\n", "latin.tsv, line 2: byte 0xe9 is not utf-8 text; try --encoding latin-1"),
+    ("wide.tsv", "a\tb\n".encode("utf-16"), "wide.tsv, line 1: byte 0xff is not utf-8 text; try --encoding utf-16"),
+    ("empty.tsv", "", "empty.tsv is empty"),
+    ("lines.tsv", "\n\n", "lines.tsv holds no pairs"),
+    ("single.tsv", "a\tb\n", "holding out a part needs at least 2 groups of examples, got 1"),
+    ("cut.jsonl", '{"source": "a", "target": "b"}\n{"source": "a",\n', "cut.jsonl, line 2: not valid JSON"),
+    ("list.jsonl", '["a", "b"]\n', "list.jsonl, line 1: expected a JSON object, got a list"),
+    ("keys.jsonl", '{"src": "a", "target": "b"}\n', "line 1: there is no 'source' (the keys are 'src', 'target')"),
+    ("number.jsonl", '{"source": "a", "target": 3}\n', "line 1: the target must be text, got an integer"),
+    ("half.jsonl", '{"source": "a", "target": "\\ud800"}\n', "line 1: the target holds half a surrogate pair"),
+]
+LABELLED = [
+    ("ragged.csv", "text,label\na,b\nc\n", "ragged.csv, line 3: got 1 column, expected 2 as in the header"),
+    ("shifted.csv", 'text,label\n"a\nb",x\nc,y,z\n', "shifted.csv, line 4: got 3 columns"),
+    ("open.csv", 'text,label\na,b\n"open,c\nx,y\n', "open.csv, line 3: not valid CSV (unexpected end of data)"),
+    ("header.csv", "text,label\n", "header.csv holds no labelled texts"),
+    ("none.csv", "good film,pos\nbad,neg\n", "line 1: there is no column 'text' for the text (the columns are 'good"),
+    ("twice.csv", "text,text\na,b\n", "line 1: the header names the column 'text' more than once"),
+    ("blank.csv", "text,label\n ,b\n", "blank.csv, line 2: the text is blank"),
+    ("blank2.csv", "text,label\na,\n", "blank2.csv, line 2: the label is blank"),
+    ("latin.csv", b"text,label\ncaf\xe9,a\n", "latin.csv, line 2: byte 0xe9 is not utf-8 text"),
+    ("one.csv", "text,label\na,x\nb,x\n", "classification needs at least two labels, got only 'x'"),
+    ("float.jsonl", '{"text": "a", "label": 1.5}\n', "line 1: 'label' must be text or an integer, got a number"),
+    ("folder/pos", None, "folder/pos holds no text, expected one in each of its files"),
+    ("empty/pos/1.txt", "", "empty/pos/1.txt is empty"),
+    ("bytes/pos/1.txt", b"\xff\xfe", "bytes/pos/1.txt, line 1: byte 0xff is not utf-8 text"),
+    ("nothing", None, "nothing holds no labelled texts"),
+    ("tables/train.csv", "text,label\na,b\n", "tables holds tables, expected texts in a folder or file per label"),
+    ("data.xlsx", "PK", "labelled texts come in a .csv, .tsv or .jsonl file or a folder, got data.xlsx"),
+]
+TAGGED = [
+    ("ragged.conll", "a X\nb\n", "ragged.conll, line 2: got 1 column, expected a word and its tag"),
+    ("ragged2.conll", "a X\nb Y Z\n", "ragged2.conll, line 2: got 3 columns, expected 2 as in the first row"),
+    ("blank.conll", "a X\n\tY\n", "blank.conll, line 2: the word is blank"),
+    ("cut.conllu", "1\ta" + 8 * "\t_" + "\n2\tb\n", "cut.conllu, line 2: got 2 columns, expected the 10 of CoNLL-U"),
+    ("bare.conllu", "1\ta" + 8 * "\t_" + "\n", "no word of bare.conllu has a tag in its column UPOS"),
+    ("empty.conll", "\n\n", "empty.conll holds no sentences"),
+    ("latin.conll", b"a X\ncaf\xe9 X\n", "latin.conll, line 2: byte 0xe9 is not utf-8 text"),
+]
+QUESTIONS = [
+    ("list.json", "[]", "list.json: expected an object, got a list"),
+    ("data.json", '{"data": []}', "data.json holds no question with an answer in its context"),
+    ("cut.json", '{"data":\n[{', "cut.json, line 2: not valid JSON"),
+    ("no.json", '{"data": [{"paragraphs": [{"qas": []}]}]}', "no.json, data[0].paragraphs[0]: there is no 'context'"),
+    ("latin.json", b'{"data": "\xe9"}', "latin.json, line 1: not readable as JSON"),
+    ("lines.json", '{"a": 1}\n{"a": 2}\n', "lines.json, line 2: not valid JSON (Extra data"),
+]
+DATA = [
+    *(("seq2seq", *case) for case in PAIRS),
+    *(("classify", *case) for case in LABELLED),
+    *(("tag", *case) for case in TAGGED),
+    *(("qa", *case) for case in QUESTIONS),
+    ("summarise", "keys.jsonl", '{"source": "a", "target": "b"}\n', "line 1: there is no 'document'"),
+    ("mlm", "latin.txt", b"caf\xe9 au lait\n" * 9, "latin.txt is not UTF-8 text: byte 0xe9 at offset 3"),
+    ("mlm", "short.txt", "abc\n", "the training text has 3 tokens, fewer than the 33 that"),
+]
+
+
+@pytest.mark.parametrize(("task", "name", "content", "message"), DATA, ids=lambda value: str(value)[:20])
+def test_wrong_data_is_refused_with_its_place(examples, train_task, refused, task, name, content, message):
+    file = examples / name
+    if content is None:
+        file.mkdir(parents=True)
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    refused(lambda: train_task(task, data=name.split("/")[0]), message)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("nowhere.tsv", "nowhere.tsv"),
+        ("void.csv", "void.csv is empty"),
+        (None, "needs data: --data FILE"),
+        ("", "--data FILE"),
+    ],
+)
+def test_missing_data_is_refused(examples, train_task, refused, task, data, message):
+    (examples / "void.csv").touch()
+    refused(lambda: train_task(task, data=data), message if task != "mlm" else message.replace("data: ", "a text: "))
+
+
+@pytest.mark.parametrize("task", ["mlm", "seq2seq", "summarise", "tag", "qa"])
+def test_a_folder_is_refused_where_a_file_is_needed(train_task, refused, task):
+    refused(lambda: train_task(task, data="reviews"), "could not read reviews: Is a directory")
+
+
+SETTINGS = [
+    ("mlm", {"model__num_heads": 3}, "num_heads=3 does not divide d_model=16"),
+    ("mlm", {"model__vocab_size": 5}, "vocab_size=5 is below the 28 tokens of the tokenizer"),
+    ("mlm", {"tokenizer": "words"}, "the tokenizer words loses the spaces of a text"),
+    ("mlm", {"freeze": "encoder"}, "no parameter of MaskedLM is named 'encoder' or lies under it"),
+    ("mlm", {"valid": "nowhere.txt"}, "there is no file nowhere.txt"),
+    ("seq2seq", {"model__num_heads": 3}, "num_heads=3 does not divide d_model=16"),
+    ("seq2seq", {"vocab_size": 10}, "got vocab_size=10, but a bpe tokenizer of these texts needs at least 261"),
+    ("seq2seq", {"tokenizer": "nothing"}, "got the tokenizer 'nothing', expected characters, bytes, bpe, wordpiece"),
+    ("seq2seq", {"tokenizer": "reviews"}, "could not read the tokenizer reviews/tokenizer.json"),
+    ("seq2seq", {"train__batch_tokens": 5}, "batch_tokens=5 is less than the longest example, of "),
+    ("seq2seq", {"model__max_seq_len": 2}, "every target is longer than max_seq_len=2 tokens"),
+    ("seq2seq", {"valid": "text.txt"}, "text.txt, line 1: got 1 column, expected 2"),
+    ("seq2seq", {"valid_fraction": 1}, "the held-out fraction must be at least 0 and less than 1, got 1.0"),
+    (
+        "seq2seq",
+        {"data": "toy:nothing"},
+        "there is no toy task 'nothing' (known are identity, reverse, sort, addition)",
+    ),
+    ("seq2seq", {"data": "toy:addition", "toy_examples": 10**7}, "addition has at most 500000 pairs to give"),
+    ("seq2seq", {"encoding": "klingon"}, "there is no text encoding 'klingon'; usual ones are utf-8"),
+    ("seq2seq", {"freeze": "nothing"}, "no parameter of Transformer is named 'nothing' or lies under it"),
+    ("summarise", {"source": "text", "data": "news.jsonl"}, "there is no 'text' (the keys are 'document', 'summary')"),
+    ("classify", {"vocab_size": 5}, "got vocab_size=5, expected more than 5 special tokens and 2 buckets"),
+    ("classify", {"model__vocab_size": 3}, "vocab_size=3 is below the"),
+    ("classify", {"train__batch_tokens": 3}, "batch_tokens=3 is less than the longest example, of "),
+    ("classify", {"pooling": "max"}, "invalid choice 'max' for argument '--pooling'"),
+    ("classify", {"text": "body"}, "line 1: there is no column 'body' for the text (the columns are 'text', 'label')"),
+    ("classify", {"text": "label"}, "the text and the label cannot both be the column 'label'"),
+    ("classify", {"valid": "strange.csv"}, "the label 'strange' is not among the 2 labels of the model (neg, pos)"),
+    ("classify", {"freeze": "bert.pooler"}, "no parameter of SequenceClassifier is named 'bert.pooler'"),
+    ("tag", {"column": "upos"}, "ner.conll has no column 'upos': it is not CoNLL-U"),
+    ("tag", {"column": "deps", "data": "ud.conllu"}, "column must be auto, upos, xpos, ner, got 'deps'"),
+    ("tag", {"valid": "ud.conllu"}, "the tag 'PROPN' is not among those of the model: B-PER, O"),
+    ("qa", {"stride": 0}, "stride must be at least 1, got 0"),
+    ("qa", {"max_answer_len": 0}, "max_answer_len must be at least 1, got 0"),
+    ("qa", {"model__max_seq_len": 2}, "max_seq_len=2 leaves no room for a context"),
+    ("qa", {"train__batch_tokens": 3}, "batch_tokens=3 is less than the longest example, of "),
+    ("qa", {"out": "text.txt"}, "text.txt is a file; a run needs a folder of its own"),
+    ("tag", {"out": "reviews"}, "reviews exists and is not a run folder; choose another --out"),
+    ("tag", {"config": "reviews"}, "reviews cannot be read as TOML"),
+    ("tag", {"config": "qa.toml"}, "qa.toml is for the task 'qa', not tag"),
+    ("tag", {"config": "freeze.toml"}, "freeze.toml: freeze must be a list, got 'bert'"),
+    ("tag", {"config": "names.toml"}, "names.toml: freeze must be str, got 3"),
+    ("tag", {"config": "table.toml"}, "table.toml: unknown setting 'data_config'; known are column, config, data,"),
+]
+
+
+@pytest.mark.parametrize(("task", "options", "message"), SETTINGS, ids=lambda value: str(value)[:40])
+def test_wrong_settings_are_refused(settings_files, train_task, refused, task, options, message):
+    words = ["--no-answer"] if task == "qa" else []  # without a note about questions that are left out
+    refused(lambda: train_task(task, *words, **options), message)
+
+
+@pytest.fixture
+def settings_files(examples):
+    (examples / "strange.csv").write_text("text,label\nhello,pos\nbye,strange\n")
+    (examples / "qa.toml").write_text('task = "qa"\n')
+    (examples / "freeze.toml").write_text('freeze = "bert"\n')
+    (examples / "names.toml").write_text("freeze = [3]\n")
+    (examples / "table.toml").write_text("[data_config]\nx = 1\n")
+
+
+def test_overwrite_destroys_nothing_when_the_input_is_wrong(settings_files, train_task, refused):
+    assert train_task("classify").status == 0
+    for task, options, message in SETTINGS:
+        if task == "classify":
+            refused(lambda options=options: train_task("classify", "--overwrite", **options), message)
+
+
+def test_the_questions_that_were_left_out_are_said_before_there_are_none(examples, train_task):
+    squad = json.loads((examples / "squad.json").read_text())
+    for paragraph in squad["data"][0]["paragraphs"]:
+        del paragraph["qas"][0]
+    (examples / "squad.json").write_text(json.dumps(squad))
+    result = train_task("qa")
+    assert (result.status, result.out) == (2, "")
+    lines = result.err.splitlines()
+    assert lines[0] == "squad.json: 24 questions without an answer left out"
+    assert lines[1] == "numformer: training needs at least one example, got none"
+    assert not (examples / "run").exists()
+    assert train_task("qa", "--no-answer").status == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_broken_option_is_refused(examples, train_task, refused, task):
+    refused(lambda: train_task(task, model__d_modell=3), "did you mean --model.d-model?")
+
+
+def test_ctrl_c_while_data_is_read_leaves_nothing(examples, train_task, snapshot, monkeypatch):
+    def interrupt(*words, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("numformer.tasks.classification.read_labelled", interrupt)
+    before = snapshot(examples)
+    assert train_task("classify").status == 130
+    assert snapshot(examples) == before
