@@ -8,6 +8,8 @@ import tomllib
 import numpy as np
 import pytest
 
+from numformer.cli.train import _read
+from numformer.cli.train_options import OPTIONS
 from numformer.pretrained import load_model
 from numformer.training import trainer
 
@@ -237,3 +239,22 @@ def test_a_run_that_started_from_another_model_is_repeated_and_resumed(
     assert numformer("train", task, "--out=run", *MORE_STEPS).status == 0
     train_task(task, out="whole", train__steps=6, **words)
     same_bytes("run", "whole")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], (32, 4096)),
+        (["--train.batch-size=8"], (8, 0)),
+        (["--train.batch-size=8", "--train.batch-tokens=99"], (8, 99)),
+    ],
+)
+def test_a_batch_size_given_alone_takes_the_place_of_the_number_of_tokens(words, expected):
+    train = _read("train seq2seq", "seq2seq", OPTIONS["seq2seq"][0], words).train
+    assert (train.batch_size, train.batch_tokens) == expected
+
+
+def test_a_batch_size_in_a_recipe_takes_the_place_of_the_number_of_tokens(tmp_path):
+    (tmp_path / "recipe.toml").write_text("[train]\nbatch_size = 8\n")
+    train = _read("train seq2seq", "seq2seq", OPTIONS["seq2seq"][0], [f"--config={tmp_path}/recipe.toml"]).train
+    assert (train.batch_size, train.batch_tokens) == (8, 0)

@@ -31,14 +31,14 @@ def texts_of(examples):
 @pytest.fixture(scope="module")
 def classifier():
     task = Classifier.from_data(examples(), valid_fraction=0.2, **SMALL)
-    task.fit(steps=60, **FAST)
+    task.fit(steps=100, **FAST)
     return task
 
 
 @pytest.mark.parametrize("topics", [2, 3, 5])
 def test_any_number_of_labels_is_learned(topics):
     task = Classifier.from_data(examples(topics=topics), valid_fraction=0.2, **SMALL)
-    task.fit(steps=60, **FAST)
+    task.fit(steps=100, **FAST)
     assert task.model.labels == sorted(list(TOPICS.values())[:topics])
     assert task.evaluate()["accuracy"] == 1.0
     unseen = examples(40, topics, seed=1)
@@ -50,7 +50,7 @@ def test_any_number_of_labels_is_learned(topics):
 def test_every_tokenizer_and_pooling_learns(tokenizer, pooling):
     data = [("ab" if number % 2 else "cde", "xy"[number % 2]) for number in range(20)]
     task = Classifier.from_data(data, tokenizer=tokenizer, pooling=pooling, valid_fraction=0.0, **SMALL)
-    task.fit(steps=30, **FAST)
+    task.fit(steps=80, **FAST)
     assert task.model.pooling == pooling
     assert task.evaluate(data)["accuracy"] == 1.0
 
@@ -67,8 +67,12 @@ def test_a_language_model_becomes_a_classifier(pooling, tmp_path):
         np.testing.assert_array_equal(task.model.backbone.state_dict()[name], value)
     assert task.tokenizer.encode("red").tolist() == lm.tokenizer.encode("red").tolist()
     before = task.evaluate(data)
-    task.fit(steps=60, **FAST)
+    task.fit(steps=100, **FAST)
     assert task.evaluate(data)["loss"] < 0.5 * before["loss"]
+    found = task.predict([*texts_of(data), "", "a"])
+    for each in found[::7] + found[-2:]:
+        (alone,) = task.predict([each["text"]])
+        assert each["scores"] == pytest.approx(alone["scores"], rel=1e-4)
     found = task.predict(texts_of(data))
     task.save(tmp_path / "classifier")
     assert Classifier.load(tmp_path / "classifier").predict(texts_of(data)) == found
@@ -187,6 +191,13 @@ def test_a_classifier_with_other_labels_gets_a_new_head(classifier, tmp_path):
         (lambda task: Classifier.from_data(examples(), pooling="max"), "unknown pooling 'max'"),
         (lambda task: Classifier.from_data(examples(), model=GPTConfig()), "GPTConfig"),
         (lambda task: Classifier.from_data(examples(), valid=[("red", "colur")]).fit(steps=1), "the label 'colur'"),
+        (
+            lambda task: Classifier.from_data(["red", "two"]),
+            "example 0 is 'red', expected a pair of a text and its label",
+        ),
+        (lambda task: Classifier.from_data([("red", "x"), ("two", 1)]), r"example 1 is \('two', 1\), expected a pair"),
+        (lambda task: Classifier.from_data(examples(), valid=["red"]), "example 0 is 'red', expected a pair"),
+        (lambda task: task.evaluate([("red", 1)]), r"example 0 is \('red', 1\), expected a pair"),
         (lambda task: task.predict("red"), "a list of texts"),
     ],
 )

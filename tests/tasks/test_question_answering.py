@@ -61,7 +61,7 @@ def scripted(starts, ends, max_seq_len=24, nothing=0.0, **settings):
 @pytest.fixture(scope="module")
 def answerer():
     task = QuestionAnswerer.from_data(questions(), stride=5, valid_fraction=0.2, **SMALL)
-    task.fit(steps=80, **FAST)
+    task.fit(steps=120, **FAST)
     return task
 
 
@@ -180,7 +180,7 @@ def test_questions_without_an_answer_are_learned():
         return asked
 
     task = QuestionAnswerer.from_data([ask(i) for i in range(40)], no_answer=True, valid_fraction=0.2, **SMALL)
-    task.fit(steps=60, **FAST)
+    task.fit(steps=100, **FAST)
     assert task.evaluate()["exact_match"] == 100.0
     assert {found["answer"] == "" for found in task.predict([ask(i) for i in range(40, 60)])} == {True, False}
 
@@ -225,6 +225,7 @@ def test_label_smoothing_and_padding_train_together():
         ),
         (lambda task: task.evaluate([]), "no held-out examples"),
         (lambda task: task.predict("which ?"), "a list of texts"),
+        (lambda task: QuestionAnswerer.from_data([("a ?", "b", "b")]), "example 0 is .*, expected a Question"),
     ],
 )
 def test_wrong_input_is_refused_in_a_sentence(answerer, make, message):

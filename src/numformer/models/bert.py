@@ -14,8 +14,6 @@ from numformer.nn.module import Module
 from numformer.nn.stack import Stack
 
 STD = 0.02  # of the embeddings at the start; other weights follow Glorot's rule, which suits narrow models too
-# Positions start as sines, from which attention learns to look at neighbours sooner than from noise (LOG.md).
-POSITION_SCALE = 0.1
 
 
 class Bert(Module):
@@ -46,9 +44,6 @@ class BertEmbeddings(Module):
         self.pad_id = config.pad_id
         self.word_embeddings = Embedding(config.vocab_size, config.d_model, std=STD, generator=generator)
         self.position_embeddings = Embedding(config.max_seq_len, config.d_model, std=STD, generator=generator)
-        self.position_embeddings.weight.data[...] = POSITION_SCALE * ops.sinusoidal_positions(
-            config.max_seq_len, config.d_model
-        )
         self.token_type_embeddings = Embedding(2, config.d_model, std=STD, generator=generator)
         self.LayerNorm = LayerNorm(config.d_model, config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)

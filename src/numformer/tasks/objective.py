@@ -129,7 +129,7 @@ class ExamplesObjective(Objective):
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""
-        return self.collate([self.examples[number] for number in self.batches.batch(step)])
+        return self.collate([self.examples[number] for number in self.batches.batch(max(0, step - 1))])
 
     def held_out(self) -> Iterator[Batch] | None:
         """Return the batches to evaluate on."""

@@ -23,6 +23,8 @@ def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, An
     if unknown:
         known = ", ".join(sorted(of_train | of_optim))
         raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {known}")
+    if "batch_size" in settings and "batch_tokens" not in settings:  # one of the two decides
+        settings = settings | {"batch_tokens": 0}
     return (
         dataclasses.replace(train, **{k: v for k, v in settings.items() if k in of_train}),
         dataclasses.replace(optim, **{k: v for k, v in settings.items() if k in of_optim}),
