@@ -71,7 +71,10 @@ class Transformer(Module):
         reseed_dropout(self, seed)
 
     def forward(self, src: Any, tgt: Any, src_mask: Any = None, tgt_mask: Any = None) -> Any:
-        """Return logits [B T V]; the masks [B S] and [B T] are False at padding, by default where a token is `pad_id`."""
+        """Return logits [B T V]; the masks [B S] and [B T] are False at padding, by default where src is `pad_id`.
+
+        A target padded on the right needs no mask, since no real position sees what comes after it.
+        """
         src_mask = self.padding_mask(src) if src_mask is None else src_mask
         return self.decode(tgt, self.encode(src, src_mask), src_mask, tgt_mask)
 
