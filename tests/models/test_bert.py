@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_the_same_seed_gives_the_same_weights_and_dropout():
     np.testing.assert_array_equal(first(draw_tokens(2, 6)).data, again(draw_tokens(2, 6)).data)
 
 
-def test_initial_weights_are_those_of_bert():
+def test_initial_weights_follow_glorot_and_embeddings_are_small():
     model = build_model(BertConfig(vocab_size=65, d_model=64), "mlm")
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -167,7 +168,8 @@ def test_initial_weights_are_those_of_bert():
         elif "LayerNorm" in name:
             assert (parameter.data == 1.0).all()
         else:
-            assert parameter.data.std() == pytest.approx(0.02, rel=0.2), name
+            expected = 0.02 if "embeddings" in name else math.sqrt(2.0 / sum(parameter.shape))
+            assert parameter.data.std() == pytest.approx(expected, rel=0.2), name
 
 
 def test_it_learns_to_fill_a_gap():
