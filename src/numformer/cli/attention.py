@@ -49,7 +49,8 @@ def run(command: str, arguments: list[str]) -> int:
     heads = len(chosen[0].weights)
     kept = slice(None) if options.head is None else [_number("head", options.head, heads)]
     weights = np.stack([each.weights[kept] for each in chosen])
-    draw_attention(weights, chosen[0].queries, chosen[0].keys, options.out, _title(chosen, options.head))
+    drawn = weights[0] if len(chosen) == 1 else weights  # a single layer is named in the title
+    draw_attention(drawn, chosen[0].queries, chosen[0].keys, options.out, _title(chosen, options.head))
     warn(f"{options.out}: {len(chosen)} of {len(maps)} layers, {weights.shape[1]} of {heads} heads")
     return 0
 

@@ -1,0 +1,53 @@
+"""`numformer attention`."""
+
+import pytest
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the command draws: the weights, the tokens and the title."""
+    calls = []
+
+    def draw(weights, queries, keys, path, title):
+        calls.append((weights.shape, list(queries), list(keys), title))
+        path.write_bytes(PNG)
+
+    monkeypatch.setattr("numformer.cli.attention.draw_attention", draw)
+    return calls
+
+
+def test_all_layers_and_heads_are_drawn_unless_one_is_chosen(here, finished_run, numformer, drawn):
+    assert numformer("attention", finished_run, "the ", "--out", here / "a.png").status == 0
+    assert numformer("attention", finished_run, "the ", "--out", here / "a.png", "--layer=-1", "--head=1").status == 0
+    (whole, queries, keys, _), (one, _, _, title) = drawn
+    assert whole == (2, 4, 4)
+    assert one == (1, 4, 4)
+    assert queries == keys == list("the ")
+    assert title == "transformer.h.0.attn, head 1"
+
+
+def test_a_layer_or_head_that_is_not_there_is_refused(here, finished_run, numformer, refused):
+    for option in ("--layer=1", "--layer=-2", "--head=2"):
+        refused(
+            lambda option=option: numformer("attention", finished_run, "the ", "--out=a.png", option), "there is no "
+        )
+
+
+def test_a_text_that_does_not_fit_is_refused(finished_run, numformer, refused):
+    refused(
+        lambda: numformer("attention", finished_run, "the" * 9, "--out=a.png"), "takes a text of 1 to 8 tokens, got 27"
+    )
+
+
+def test_the_attention_of_a_translation_has_the_tokens_of_both_sides(here, runs_of_tasks, numformer, drawn):
+    run, parts = runs_of_tasks("seq2seq"), ("encoder", "decoder", "cross")
+    for part in parts:
+        words = ("attention", run, "ab", "--target=cd", f"--part={part}", "--out", here / "a.png")
+        assert numformer(*words).status == 0
+    for (shape, queries, keys, title), part in zip(drawn, parts, strict=True):
+        assert shape[-2:] == (len(queries), len(keys))
+        assert queries[-1] == "<eos>" if part == "encoder" else queries[0] == "<bos>"
+        assert keys[-1] == "<eos>" if part != "decoder" else keys[0] == "<bos>"
+        assert title.endswith("cross_attn") == (part == "cross")
