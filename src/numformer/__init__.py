@@ -1,5 +1,7 @@
 """numformer: train and run Transformers with NumPy alone."""
 
+from typing import TYPE_CHECKING, Any
+
 from numformer import generation, models, nn, ops, optim, tokenizers, training
 from numformer.data import DataLoader, TensorDataset
 from numformer.errors import InputError
@@ -7,18 +9,20 @@ from numformer.generation import BeamConfig, SamplingConfig
 from numformer.models import GPT, BertConfig, GPTConfig, Transformer, TransformerConfig, build_model
 from numformer.nn import CrossEntropyLoss
 from numformer.tape import gradients, no_grad, recompute
-from numformer.tasks import (
-    Classifier,
-    LanguageModel,
-    MaskedLanguageModel,
-    QuestionAnswerer,
-    Summariser,
-    Tagger,
-    Translator,
-)
 from numformer.tensor import Parameter, Tensor
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer
 from numformer.training import OptimConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from numformer.tasks import (
+        Classifier,
+        LanguageModel,
+        MaskedLanguageModel,
+        QuestionAnswerer,
+        Summariser,
+        Tagger,
+        Translator,
+    )
 
 __version__ = "0.1.0"
 
@@ -59,3 +63,12 @@ __all__ = [
     "tokenizers",
     "training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the tasks when one is asked for, so that those who need none do not wait for them."""
+    if name not in __all__:
+        raise AttributeError(f"module 'numformer' has no attribute {name!r}")
+    from numformer import tasks
+
+    return getattr(tasks, name)

@@ -9,6 +9,7 @@ import numpy as np
 
 from numformer.nn import record_attention
 from numformer.tape import no_grad
+from numformer.tasks.encoding import framed
 
 
 class AttentionMap(NamedTuple):
@@ -59,3 +60,9 @@ def with_frame(tokenizer: Any, labels: Sequence[str], length: int) -> list[str]:
         [name] if getattr(tokenizer, f"{name[1:-1]}_id", None) is not None else [] for name in ("<bos>", "<eos>")
     )
     return [*first, *labels[: length - len(first) - len(last)], *last]
+
+
+def framed_sequence(tokenizer: Any, text: str, max_seq_len: int) -> Sequences:
+    """Return a text between the begin and end tokens, cut to the context length."""
+    ids = framed(tokenizer, text, max_seq_len)
+    return Sequences((ids[None],), {"": with_frame(tokenizer, token_labels(tokenizer, text), len(ids))})

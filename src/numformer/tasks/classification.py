@@ -16,7 +16,7 @@ from numformer.errors import InputError
 from numformer.metrics import classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
 from numformer.models import BertConfig, SequenceClassifier
-from numformer.tasks.attention import Sequences, token_labels, with_frame
+from numformer.tasks.attention import Sequences, framed_sequence
 from numformer.tasks.encoding import check_list, framed, pad_id, padded, run_batches, values
 from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
 from numformer.tasks.objective import Batch, ExamplesObjective
@@ -135,9 +135,7 @@ class Classifier(ExampleTask):
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a text between the begin and end tokens."""
-        ids = framed(self.tokenizer, text, self.model.config.max_seq_len)
-        labels = with_frame(self.tokenizer, token_labels(self.tokenizer, text), len(ids))
-        return Sequences((ids[None],), {"": labels})
+        return framed_sequence(self.tokenizer, text, self.model.config.max_seq_len)
 
     def _encoded(self, examples: Sequence[tuple[str, str]]) -> list[tuple[np.ndarray, int]]:
         numbers = {label: number for number, label in enumerate(self.model.labels)}

@@ -17,8 +17,8 @@ from numformer.errors import InputError
 from numformer.models import BertConfig, build_model
 from numformer.models.heads import MaskedLM
 from numformer.random import generator
-from numformer.tasks.attention import Sequences, token_labels, with_frame
-from numformer.tasks.encoding import check_list, framed, pad_id, padded, run_batches, special_id, special_row, values
+from numformer.tasks.attention import Sequences, framed_sequence
+from numformer.tasks.encoding import check_list, pad_id, padded, run_batches, special_id, special_row, values
 from numformer.tasks.language_model_objective import windows_of
 from numformer.tasks.objective import IGNORE, Batch, Objective
 from numformer.tasks.text_task import TextTask
@@ -150,9 +150,7 @@ class MaskedLanguageModel(TextTask):
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a text between the begin and end tokens."""
-        ids = framed(self.tokenizer, text, self.model.config.max_seq_len)
-        labels = with_frame(self.tokenizer, token_labels(self.tokenizer, text), len(ids))
-        return Sequences((ids[None],), {"": labels})
+        return framed_sequence(self.tokenizer, text, self.model.config.max_seq_len)
 
     def _marked(self, text: str) -> np.ndarray:
         parts = MARK.split(text)
