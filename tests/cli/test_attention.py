@@ -35,6 +35,16 @@ def test_a_layer_or_head_that_is_not_there_is_refused(here, finished_run, numfor
         )
 
 
+@pytest.mark.parametrize(
+    ("task", "option"), [("classify", "--target=a"), ("qa", "--part=encoder"), ("seq2seq", "--context=a")]
+)
+def test_an_option_of_another_task_is_refused(here, runs_of_tasks, numformer, refused, task, option):
+    refused(
+        lambda: numformer("attention", runs_of_tasks(task), "Ann", "--out=a.png", option),
+        f"{option.partition('=')[0]} is not for {runs_of_tasks(task)}, whose task is {task}",
+    )
+
+
 def test_a_text_that_does_not_fit_is_refused(finished_run, numformer, refused):
     refused(
         lambda: numformer("attention", finished_run, "the" * 9, "--out=a.png"), "takes a text of 1 to 8 tokens, got 27"

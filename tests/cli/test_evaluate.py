@@ -86,6 +86,17 @@ def test_the_options_change_what_is_measured(examples, runs_of_tasks, numformer)
     assert scores(numformer(*words, "--max-windows", 3))["tokens"] < scores(numformer(*words))["tokens"]
 
 
+def test_a_file_in_another_encoding_is_measured_when_that_is_named(examples, runs_of_tasks, numformer, refused):
+    (examples / "latin.csv").write_bytes("text,label\nZoé,pos\n".encode("latin-1"))
+    words = ["evaluate", runs_of_tasks("classify"), "--data", "latin.csv"]
+    refused(lambda: numformer(*words), "latin.csv, line 2: byte 0xe9 is not utf-8 text; try --encoding latin-1")
+    assert scores(numformer(*words, "--encoding=latin-1"))["count"] == 1
+    refused(
+        lambda: numformer("evaluate", runs_of_tasks("mlm"), "--data=text.txt", "--encoding=latin-1"),
+        "--encoding is for --data FILE of a task on examples",
+    )
+
+
 def test_the_confusion_matrix_is_drawn_as_png(here, runs_of_tasks, numformer):
     scores(numformer("evaluate", runs_of_tasks("classify"), "--confusion-matrix", "new/matrix.png"))
     assert (here / "new" / "matrix.png").read_bytes().startswith(b"\x89PNG\r\n")

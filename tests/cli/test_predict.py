@@ -177,8 +177,17 @@ def test_a_context_is_a_text_or_a_file_and_questions_come_from_anywhere(here, ru
     assert found == objects(numformer("predict", run, "--context", "context.txt"))
 
 
+def test_texts_in_another_encoding_are_read_when_that_is_named(here, runs_of_tasks, numformer):
+    (here / "in.txt").write_bytes("Zoé\n".encode("latin-1"))
+    (found,) = objects(numformer("predict", runs_of_tasks("classify"), "--input=in.txt", "--encoding=latin-1"))
+    assert found["text"] == "Zoé"
+
+
 def test_questions_with_contexts_come_from_json_lines(here, runs_of_tasks, numformer):
-    rows = [{"question": "Who?", "context": CONTEXT}, {"question": "Why?", "context": "Tom is 😀 here. " * 40}]
+    rows = [
+        {"question": "Who?", "context": CONTEXT},
+        {"question": "Why?", "context": " ".join(f"Tom is 😀 here {i}." for i in range(40))},
+    ]
     (here / "in.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
     found = objects(numformer("predict", runs_of_tasks("qa"), "--input", "in.jsonl"))
     alone = [

@@ -140,6 +140,20 @@ def test_settings_that_someone_has_broken_are_named(copy_of, numformer, refused,
     refused(lambda: numformer("train", "classify", "--resume", "--out=copy"), message)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed = 0", 'seed = "x"', "run.toml [train]: seed must be int, got 'x'"),
+        ('encoding = "utf-8"', "encoding = 8", "run.toml: encoding must be str, got 8"),
+    ],
+)
+def test_settings_that_someone_has_broken_are_named_when_they_are_used(copy_of, numformer, refused, old, new, message):
+    file = copy_of("classify") / "run.toml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    refused(lambda: numformer("evaluate", "copy"), message)
+
+
 # Measuring.
 
 

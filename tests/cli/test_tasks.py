@@ -242,19 +242,16 @@ def test_a_run_that_started_from_another_model_is_repeated_and_resumed(
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("task", "words", "max_sequences", "tokens"),
     [
-        ([], (32, 4096)),
-        (["--train.batch-size=8"], (8, 0)),
-        (["--train.batch-size=8", "--train.batch-tokens=99"], (8, 99)),
+        ("seq2seq", [], None, 4096),
+        ("seq2seq", ["--train.batch-size=8"], 8, 4096),
+        ("seq2seq", ["--train.batch-tokens=None"], 32, None),
+        ("classify", [], 32, None),
+        ("classify", ["--train.batch-tokens=99"], None, 99),
+        ("classify", ["--train.batch-size=8", "--train.batch-tokens=99"], 8, 99),
     ],
 )
-def test_a_batch_size_given_alone_takes_the_place_of_the_number_of_tokens(words, expected):
-    train = _read("train seq2seq", "seq2seq", OPTIONS["seq2seq"][0], words).train
-    assert (train.batch_size, train.batch_tokens) == expected
-
-
-def test_a_batch_size_in_a_recipe_takes_the_place_of_the_number_of_tokens(tmp_path):
-    (tmp_path / "recipe.toml").write_text("[train]\nbatch_size = 8\n")
-    train = _read("train seq2seq", "seq2seq", OPTIONS["seq2seq"][0], [f"--config={tmp_path}/recipe.toml"]).train
-    assert (train.batch_size, train.batch_tokens) == (8, 0)
+def test_a_batch_is_bounded_by_what_is_given_and_by_32_examples_when_nothing_is(task, words, max_sequences, tokens):
+    train = _read(f"train {task}", task, OPTIONS[task][0], words).train
+    assert (train.max_sequences, train.batch_tokens) == (max_sequences, tokens)

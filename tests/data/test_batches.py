@@ -86,12 +86,21 @@ def test_a_batch_holds_similar_lengths():
 @pytest.mark.parametrize("lengths", [LENGTHS, PAIRS, PAIRS[:, ::-1]], ids=["one axis", "two", "two, swapped"])
 @pytest.mark.parametrize("batch_tokens", [40, 64, 333])
 def test_batch_tokens_bounds_a_batch_with_its_padding_and_is_used_up(lengths, batch_tokens):
-    batches = LengthBatches(lengths, batch_size=1, batch_tokens=batch_tokens)
+    batches = LengthBatches(lengths, batch_tokens=batch_tokens)
     costs = [cost(lengths, batch) for epoch in range(3) for batch in epoch_of(batches, epoch)]
     assert max(costs) <= batch_tokens
     in_order = list(batches)
     for batch, following in itertools.pairwise(in_order):
         assert cost(lengths, np.append(batch, following[0])) > batch_tokens
+
+
+def test_a_batch_stays_within_both_bounds_and_reaches_one():
+    batches = list(LengthBatches(PAIRS, batch_size=4, batch_tokens=100))
+    assert {len(batch) == 4 for batch in batches} == {True, False}
+    for batch, following in itertools.pairwise(batches):
+        assert len(batch) <= 4
+        assert cost(PAIRS, batch) <= 100
+        assert len(batch) == 4 or cost(PAIRS, np.append(batch, following[0])) > 100
 
 
 def test_batch_size_bounds_a_batch():
@@ -101,7 +110,7 @@ def test_batch_size_bounds_a_batch():
 
 @pytest.mark.parametrize("length", [1, 50])
 def test_an_example_as_long_as_batch_tokens_is_a_batch(length):
-    assert len(LengthBatches([1, 2, length], batch_size=1, batch_tokens=50)) == 1 + (length == 50)
+    assert len(LengthBatches([1, 2, length], batch_tokens=50)) == 1 + (length == 50)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +118,7 @@ def test_an_example_as_long_as_batch_tokens_is_a_batch(length):
     [
         ([3, 51, 2], 50, "batch_tokens=50 is less than the longest example, of 51 tokens"),
         ([(3, 4), (30, 21)], 50, "batch_tokens=50 is less than the longest example, of 51 tokens"),
-        ([], 0, "there are no examples"),
+        ([], None, "there are no examples"),
         ([], 50, "there are no examples"),
     ],
 )

@@ -8,6 +8,7 @@ from numformer.tasks.masked_language_model import MaskedObjective
 from numformer.tokenizers import CharacterTokenizer
 from numformer.training import TrainConfig
 from numformer.training.run_folder import read_toml
+from numformer.training.workers import Workers
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 16, "dropout": 0.0}
 FAST = {"lr": 1e-2, "batch_size": 16, "shards": 1, "progress": False}
@@ -97,6 +98,13 @@ def test_a_batch_in_which_nothing_happens_to_be_hidden_does_no_harm():
     result = task.fit(steps=12, **FAST | {"batch_size": 1})
     assert np.isfinite(result.loss)
     assert all(np.isfinite(value).all() for value in task.model.state_dict().values())
+
+
+def test_a_held_out_text_in_which_nothing_is_hidden_gives_no_figures():
+    hidden, _ = objective()
+    hidden.valid_tokens = hidden.valid_tokens[:2]
+    with Workers(1) as workers:
+        assert hidden.evaluate(workers) is None
 
 
 @pytest.mark.parametrize("mark", ["[MASK]", "<mask>"])

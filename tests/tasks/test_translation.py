@@ -9,7 +9,7 @@ from numformer.tokenizers.saved import load_tokenizer
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_encoder_layers": 1, "num_decoder_layers": 1, "max_seq_len": 16}
 SMALL |= {"d_ff": 32, "dropout": 0.0}
-FAST = {"lr": 1e-2, "batch_size": 32, "batch_tokens": 0, "shards": 1, "label_smoothing": 0.0, "progress": False}
+FAST = {"lr": 1e-2, "batch_size": 32, "shards": 1, "label_smoothing": 0.0, "progress": False}
 TWENTY = [
     *(("one", "un"), ("two", "deux"), ("red", "rouge"), ("cat", "chat"), ("dog", "chien"), ("sea", "mer")),
     *(("sun", "soleil"), ("ten", "dix"), ("six", "sept"), ("day", "jour"), ("man", "homme"), ("tea", "thé")),

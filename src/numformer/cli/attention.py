@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from numformer.cli.options import parse, warn
+from numformer.cli.options import check_owners, parse, warn
 from numformer.errors import InputError
 from numformer.metrics import draw_attention
-from numformer.tasks import Translator, load_task
+from numformer.tasks import QuestionAnswerer, Translator, load_task
 from numformer.tasks.attention import AttentionMap
+
+OWNERS: dict[str, type] = {"target": Translator, "part": Translator, "context": QuestionAnswerer}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ def run(command: str, arguments: list[str]) -> int:
     """Draw."""
     options = parse(Attention, command, arguments)
     task = load_task(options.run)
+    check_owners(options, OWNERS, task)
     maps = task.attention(options.text, options.target if options.context is None else options.context)
     if isinstance(task, Translator):
         maps = [each for each in maps if _part(each.layer) == options.part]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ import tyro
 from numformer.cli.options import parse
 from numformer.errors import InputError
 from numformer.tasks import load_task
+from numformer.tasks.example_task import ExampleTask
 
 
 @dataclass(kw_only=True)
@@ -23,6 +24,8 @@ class Evaluate:
     """Folder of a run, of its best/, or of a saved model."""
     data: str | None = None
     """File to evaluate on (or known text); what the run held out when not given."""
+    encoding: str | None = None
+    """Encoding of that file; the run's when not given."""
     max_windows: int | None = None
     """lm, mlm: measure on this many windows spread over the text instead of all of it."""
     max_examples: int | None = None
@@ -40,12 +43,18 @@ def run(command: str, arguments: list[str]) -> int:
     options = parse(Evaluate, command, arguments)
     task = load_task(options.run)
     settings = {
-        name: value for name, value in vars(options).items() if name not in ("run", "data") and value is not None
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("run", "data", "encoding") and value is not None
     }
     allowed = inspect.signature(task.evaluate).parameters
     for name in settings:
         if name not in allowed:
             raise InputError(f"--{name.replace('_', '-')} is not for {options.run}, whose task is {task.name}")
+    if options.encoding is not None:
+        if not isinstance(task, ExampleTask) or options.data is None:
+            raise InputError("--encoding is for --data FILE of a task on examples; other texts are UTF-8")
+        task.config = replace(task.config, encoding=options.encoding)
     if options.data is None:
         task.load_held_out(options.run)
     data = None if options.data is None else Path(options.data)

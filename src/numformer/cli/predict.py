@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from numformer.cli.options import parse
+from numformer.cli.options import check_owners, parse
 from numformer.data.lines import check_text, json_field, read_json_lines, read_lines
 from numformer.errors import InputError
 from numformer.generation import BeamConfig
@@ -34,6 +33,8 @@ class Inputs:
     """Texts; without any, the lines of --input or of standard input."""
     input: Path | None = None
     """File with a text on every line; for question answering JSONL with the keys question and context."""
+    encoding: str = "utf-8"
+    """Encoding of that file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +72,10 @@ def run(command: str, arguments: list[str]) -> int:
     task = load_task(options.run)
     if command == "translate" and not isinstance(task, Translator):
         raise InputError(f"translate needs a seq2seq model; the task of {options.run} is {task.name}")
-    _check_options(task, options)
+    check_owners(options, OWNERS, task)
     for result in _results(task, options):
         print(_line(result) if command == "translate" else json.dumps(result, ensure_ascii=False))
     return 0
-
-
-def _check_options(task: Any, options: Any) -> None:
-    """Raise InputError for an option that another task has."""
-    for field in dataclasses.fields(options):
-        owner = OWNERS.get(field.name, object)
-        if getattr(options, field.name) != field.default and not isinstance(task, owner):
-            raise InputError(f"--{field.name.replace('_', '-')} is not for {options.run}, whose task is {task.name}")
 
 
 def _results(task: Any, options: Any) -> list[dict[str, Any]]:
@@ -109,7 +102,7 @@ def _texts(options: Any) -> list[str]:
     if options.texts:
         return list(options.texts)
     if options.input:
-        return list(read_lines(options.input))
+        return list(read_lines(options.input, options.encoding))
     data = sys.stdin.buffer.read() if sys.stdin else b""  # None where it was closed
     try:
         lines = data.decode().removeprefix("\ufeff").split("\n")
@@ -123,7 +116,7 @@ def _questions(options: Any) -> list[tuple[str, str]]:
     if options.context is None:
         if options.texts or not options.input:
             raise InputError("questions need the text to find the answers in: --context TEXT, or --input FILE.jsonl")
-        lines = read_json_lines(options.input)
+        lines = read_json_lines(options.input, options.encoding)
         return [(_text(row, "question", where), _text(row, "context", where)) for where, row in lines]
     is_file = _is_file(options.context)
     context = "\n".join(read_lines(options.context)) if is_file else options.context

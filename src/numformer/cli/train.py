@@ -7,12 +7,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from numformer.cli.options import from_plain, parse, warn
+from numformer.cli.options import parse, warn
 from numformer.cli.train_options import OPTIONS, TextOptions, TrainLM
 from numformer.errors import InputError
 from numformer.tasks.example_task import ExampleTask
 from numformer.training import FitResult, RunFolder
 from numformer.training.run_folder import OWN_FILES, read_toml
+from numformer.training.settings import from_plain
 
 NOT_OPTIONS = ("task", "crc32")  # what run.toml says besides options
 
@@ -98,15 +99,7 @@ def _read(command: str, task: str, options_class: type[Any], arguments: list[str
         default = _from_file(RunFolder(_folder(first)).settings_file, task, options_class)
     elif first.config:
         default = _from_file(first.config, task, options_class)
-    return _sized(parse(options_class, command, arguments, default), arguments)
-
-
-def _sized(options: Any, arguments: list[str]) -> Any:
-    """Return options in which a batch size given on the command line, and no number of tokens, decides."""
-    given = {name for name in ("size", "tokens") for word in arguments if word.startswith(f"--train.batch-{name}")}
-    if given != {"size"}:
-        return options
-    return dataclasses.replace(options, train=dataclasses.replace(options.train, batch_tokens=0))
+    return parse(options_class, command, arguments, default)
 
 
 def _folder(options: Any) -> Path:
@@ -121,6 +114,4 @@ def _from_file(path: Path, task: str, options_class: type[Any]) -> Any:
     if values.get("task", task) != task:
         raise InputError(f"{path} is for the task {values['task']!r}, not {task}")
     plain = {key: value for key, value in values.items() if key not in NOT_OPTIONS}
-    if isinstance(plain.get("train"), dict) and "batch_size" in plain["train"]:
-        plain["train"].setdefault("batch_tokens", 0)
     return from_plain(options_class, plain, str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,22 +16,24 @@ from numformer.random import generator
 class LengthBatches:
     """The numbers of the examples of every batch, so that a batch holds examples of similar lengths.
 
-    lengths [N L]: along each axis that is padded (source and target, for instance). A batch holds `batch_size` examples,
-    or with `batch_tokens` as many as fit that number of tokens, padding included. Every epoch puts examples of
+    lengths [N L]: along each axis that is padded (source and target, for instance). A batch holds as many examples as
+    both bounds allow: `batch_size` examples and `batch_tokens` tokens, padding included. Every epoch puts examples of
     equal length together anew and has an order of its own, which follow from the seed.
     Raises InputError without examples, and when one is too long for `batch_tokens`.
     """
 
-    def __init__(self, lengths: Any, *, batch_size: int, batch_tokens: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self, lengths: Any, *, batch_size: int | None = None, batch_tokens: int | None = None, seed: int = 0
+    ) -> None:
         if not len(lengths):
             raise InputError("there are no examples to make batches of")
         self.lengths = np.asarray(lengths, np.int64).reshape(len(lengths), -1)
         self.seed = seed
         longest = int(self.lengths.sum(axis=1).max())
-        if 0 < batch_tokens < longest:
+        if batch_tokens is not None and batch_tokens < longest:
             raise InputError(f"batch_tokens={batch_tokens} is less than the longest example, of {longest} tokens")
         in_order = self.lengths[self._by_length(np.zeros(len(self.lengths)))]
-        self.borders = _cut_by_tokens(in_order, batch_tokens) if batch_tokens else _cut(len(in_order), batch_size)
+        self.borders = _cut(in_order, batch_size or len(in_order), math.inf if batch_tokens is None else batch_tokens)
         self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
@@ -66,15 +69,11 @@ def pad(rows: Sequence[NDArray[Any]], value: int, min_length: int = 1) -> NDArra
     return table
 
 
-def _cut(count: int, batch_size: int) -> list[int]:
-    return [*range(0, count, batch_size), count]
-
-
-def _cut_by_tokens(lengths: NDArray[np.int64], batch_tokens: int) -> list[int]:
+def _cut(lengths: NDArray[np.int64], batch_size: int, batch_tokens: float) -> list[int]:
     borders, longest = [0], np.zeros(lengths.shape[1], np.int64)
     for number, row in enumerate(lengths):
-        longest = np.maximum(longest, row)
-        if (number + 1 - borders[-1]) * longest.sum() > batch_tokens:
+        longest, count = np.maximum(longest, row), number + 1 - borders[-1]
+        if count > batch_size or count * longest.sum() > batch_tokens:
             borders.append(number)
             longest = row
     return [*borders, len(lengths)]

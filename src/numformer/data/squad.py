@@ -23,7 +23,7 @@ class Question:
 
 
 class SquadFile(NamedTuple):
-    """The usable questions of a file, and how many questions and how many single answers were left out."""
+    """The usable questions of a file, and how many questions, and how many answers of the others, were left out."""
 
     questions: list[Question]
     skipped: int
@@ -45,7 +45,7 @@ def read_squad(path: str | Path) -> SquadFile:
         if question.id in seen:
             raise InputError(f"{where}: the id {question.id!r} was used before")
         seen.add(question.id)
-        if not question.impossible:
+        if question.answers:
             skipped_answers += len(qa["answers"]) - len(question.answers)
         if question.question.strip() and (question.answers or question.impossible):
             questions.append(question)

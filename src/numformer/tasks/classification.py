@@ -60,7 +60,7 @@ class Classifier(ExampleTask):
     data_config = ClassifyConfig
     model_config = BertConfig()
     example_form = "a pair of a text and its label, both str"
-    train_config: ClassVar[TrainConfig] = TrainConfig(steps=1000, batch_size=32, eval_every=100)
+    train_config: ClassVar[TrainConfig] = TrainConfig(steps=1000, eval_every=100)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
 
     @classmethod
@@ -85,7 +85,7 @@ class Classifier(ExampleTask):
         labels = sorted({label for _, label in examples})
         if len(labels) < 2:
             raise InputError(f"classification needs at least two labels, got only {labels[0]!r}")
-        if isinstance(base, SequenceClassifier) and set(labels) <= set(base.labels):
+        if isinstance(base, SequenceClassifier) and base.pooling == config.pooling and set(labels) <= set(base.labels):
             return base
         backbone = backbone_of(config, model, seed, base)
         return SequenceClassifier(backbone, labels, pooling=config.pooling, seed=seed)

@@ -74,7 +74,7 @@ def run_batches(
     if not rows:
         return []
     lengths = [max(1, len(row)) for row in rows]
-    batches = list(LengthBatches(lengths, batch_size=1, batch_tokens=max(EVALUATION_TOKENS, *lengths)))
+    batches = list(LengthBatches(lengths, batch_tokens=max(EVALUATION_TOKENS, *lengths)))
 
     def run(numbers: np.ndarray) -> Sequence[Any]:
         with no_grad():

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import tomli_w
+
 from numformer.data.split import split_by_group
 from numformer.errors import InputError
+from numformer.files import write_atomically
 from numformer.models.build import build_backbone
 from numformer.models.config import ModelConfig
 from numformer.tasks.encoding import pad_id
 from numformer.tasks.task import Task, load_model_of, settings_of
 from numformer.tokenizers import make_tokenizer
+from numformer.training import TrainConfig
 from numformer.training.run_folder import run_of
-from numformer.training.settings import as_plain
+from numformer.training.settings import as_plain, from_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +148,14 @@ class ExampleTask(Task):
     def use_settings(self, settings: dict[str, Any]) -> None:
         """Take the settings about data and prediction that a run was made with, as run.toml has them."""
         known = {field.name for field in dataclasses.fields(self.data_config)}
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
-        self.config = self.data_config(**plain)
+        self.config = from_plain(self.data_config, {k: v for k, v in settings.items() if k in known}, "run.toml")
+
+    def save(self, folder: str | Path) -> None:
+        """Write a Hugging Face folder, and in task.toml the task with its settings about prediction."""
+        super().save(folder)
+        general = {field.name for field in dataclasses.fields(DataConfig)}
+        own = {name: value for name, value in as_plain(self.config).items() if name not in general}
+        write_atomically(Path(folder) / "task.toml", tomli_w.dumps({"task": self.name} | own))
 
     def load_held_out(self, folder: str | Path) -> None:
         """Take the examples that a run was validated on; raises InputError when the folder is not a run."""
@@ -153,7 +163,8 @@ class ExampleTask(Task):
         if not settings.get("data"):
             raise InputError(f"the run {folder} names no file of data; name one to evaluate on")
         self.use_settings(settings)
-        train_data, valid_data = self.read_parts(self.config, None, None, settings.get("train", {}).get("seed", 0))
+        seed = from_plain(TrainConfig, settings.get("train", {}), "run.toml [train]").seed
+        train_data, valid_data = self.read_parts(self.config, None, None, seed)
         if settings.get("crc32") != _checksum(train_data, valid_data):
             raise InputError(f"the data of {folder} has changed since the run began; name a file to evaluate on")
         self.valid_data = valid_data
@@ -204,6 +215,7 @@ class ExampleTask(Task):
                 raise InputError(
                     f"the shape of the model comes from {config.pretrained}: leave out the model's settings"
                 )
+            cls._check_tokenizer(config)
             built = cls.build(config, base.config, known, seed, base)
         else:
             own = tokenizer or cls.make_tokenizer(config, examples)
@@ -211,6 +223,12 @@ class ExampleTask(Task):
         if config.freeze:
             built.freeze(*config.freeze)
         return cls(built, own)
+
+    @classmethod
+    def _check_tokenizer(cls, config: Any) -> None:
+        for field in dataclasses.fields(config):
+            if field.name in ("tokenizer", "vocab_size") and getattr(config, field.name) != field.default:
+                raise InputError(f"the tokenizer comes from {config.pretrained}: leave out {field.name}")
 
     @classmethod
     def make_tokenizer(cls, config: Any, examples: Sequence[Any]) -> Any:

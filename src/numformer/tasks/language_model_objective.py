@@ -25,7 +25,7 @@ class LanguageModelObjective(Objective):
         super().__init__(model, tokenizer, train)
         self.windows = TokenWindows(train_tokens, model.config.max_seq_len, "training text")
         self.valid_tokens = valid_tokens
-        self.batch_size = max(1, train.batch_tokens // self.windows.length) if train.batch_tokens else train.batch_size
+        self.batch_size = train.num_sequences(self.windows.length)
 
     def batch(self, step: int) -> Batch:
         """Return inputs and targets [B T] of a step."""

@@ -54,7 +54,7 @@ class MaskedObjective(Objective):
         self.frame = [special_row(tokenizer, name, nothing) for name in ("bos_id", "eos_id")]
         self.length = model.config.max_seq_len - sum(map(len, self.frame))
         self.windows = None if train_tokens is None else TokenWindows(train_tokens, self.length, "training text")
-        self.batch_size = max(1, train.batch_tokens // self.length) if train.batch_tokens else train.batch_size
+        self.batch_size = train.num_sequences(self.length)
 
     def batch(self, step: int) -> Batch:
         """Return tokens [B T] of a step with some hidden, and targets [B T]."""
@@ -95,7 +95,7 @@ class MaskedLanguageModel(TextTask):
     model_class = MaskedLM
     model_config = BertConfig()
     special_tokens = True
-    train_config: ClassVar[TrainConfig] = TrainConfig(steps=5000, batch_size=32, eval_every=500)
+    train_config: ClassVar[TrainConfig] = TrainConfig(steps=5000, eval_every=500)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=500)
 
     @classmethod

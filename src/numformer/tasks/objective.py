@@ -58,12 +58,12 @@ class Objective:
         return float(self.class_weights[batch[-1][real]].sum()) if self.class_weights is not None else int(real.sum())
 
     def evaluate(self, workers: Workers) -> dict[str, float] | None:
-        """Return the loss and the accuracy on held-out data, without dropout or label smoothing."""
+        """Return the loss and the accuracy on held-out data, without dropout or label smoothing; None without targets."""
         batches = self.held_out()
         if batches is None:
             return None
         found = self.measure(batches, workers)
-        return {name: found[name] for name in self.figures}
+        return {name: found[name] for name in self.figures} if found["count"] else None
 
     def measure(self, batches: Iterator[Batch], workers: Workers) -> dict[str, float]:
         """Return the loss and the accuracy per target, and the number of targets."""
@@ -114,7 +114,7 @@ class ExamplesObjective(Objective):
         self.examples, self.valid = examples, valid
         self.batches = LengthBatches(
             [self.lengths(example) for example in examples],
-            batch_size=train.batch_size,
+            batch_size=train.max_sequences,
             batch_tokens=train.batch_tokens,
             seed=train.seed,
         )
@@ -141,8 +141,8 @@ class ExamplesObjective(Objective):
     def sequential(self, examples: Sequence[Any]) -> Iterator[Batch]:
         """Yield every example once, in batches of similar lengths."""
         lengths = [self.lengths(example) for example in examples]
-        batch_tokens = max(EVALUATION_TOKENS, *(sum(each) for each in lengths)) if lengths else 0
-        for numbers in LengthBatches(lengths, batch_size=1, batch_tokens=batch_tokens):
+        batch_tokens = max(EVALUATION_TOKENS, *(sum(each) for each in lengths)) if lengths else None
+        for numbers in LengthBatches(lengths, batch_tokens=batch_tokens):
             yield self.collate([examples[number] for number in numbers])
 
     def describe(self) -> str:

@@ -82,7 +82,7 @@ class QuestionAnswerer(ExampleTask):
     data_config = QAConfig
     model_config = BertConfig(max_seq_len=192)
     example_form = "a Question"
-    train_config: ClassVar[TrainConfig] = TrainConfig(steps=2000, batch_size=32, eval_every=250)
+    train_config: ClassVar[TrainConfig] = TrainConfig(steps=2000, eval_every=250)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
 
     @classmethod
@@ -93,14 +93,16 @@ class QuestionAnswerer(ExampleTask):
     @classmethod
     def read(cls, path: str, config: Any) -> list[Question]:
         """Return the questions of a file that the task can use, and say on stderr how many it cannot."""
-        questions, skipped, _ = read_squad(path)
+        questions, skipped, skipped_answers = read_squad(path)
         kept = questions if config.no_answer else [question for question in questions if not question.impossible]
-        if skipped:
-            print(
-                f"{path}: {skipped} questions left out, whose answers do not stand where they should", file=sys.stderr
-            )
-        if len(kept) < len(questions):
-            print(f"{path}: {len(questions) - len(kept)} questions without an answer left out", file=sys.stderr)
+        impossible = len(questions) - len(kept)
+        for count, what in (
+            (skipped, "questions left out, whose answers do not stand where they should"),
+            (skipped_answers, "single answers left out, which do not stand where they should"),
+            (impossible, "questions without an answer left out"),
+        ):
+            if count:
+                print(f"{path}: {count} {what}", file=sys.stderr)
         return kept
 
     @classmethod

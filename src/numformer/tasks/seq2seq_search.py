@@ -33,7 +33,7 @@ def search(
         return []
     bos, eos = special_id(tokenizer, "bos_id"), special_id(tokenizer, "eos_id")
     lengths = [len(source) for source in sources]
-    batches = list(LengthBatches(lengths, batch_size=1, batch_tokens=max(SEARCH_TOKENS, *lengths)))
+    batches = list(LengthBatches(lengths, batch_tokens=max(SEARCH_TOKENS, *lengths)))
     longest = model.config.max_seq_len - 1
 
     def translate(step: int, number: int) -> list[list[Hypothesis]]:

@@ -53,7 +53,7 @@ class Tagger(ExampleTask):
     data_config = TagConfig
     model_config = BertConfig()
     example_form = "a TaggedSentence with a tag for every word"
-    train_config: ClassVar[TrainConfig] = TrainConfig(steps=3000, batch_size=32, eval_every=250)
+    train_config: ClassVar[TrainConfig] = TrainConfig(steps=3000, eval_every=250)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
 
     @classmethod

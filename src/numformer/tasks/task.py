@@ -13,7 +13,7 @@ from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, OptimConfig, RunFolder, TrainConfig, Trainer
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
-from numformer.training.run_folder import run_of
+from numformer.training.run_folder import read_toml, run_of
 from numformer.training.settings import as_plain, check_same_run, sort_settings
 
 
@@ -118,7 +118,10 @@ def load_model_of(folder: str | Path) -> Any:
 
 
 def settings_of(folder: str | Path) -> dict[str, Any]:
-    """Return the settings of the run that a folder is or whose best/ it is; none for a saved model, which has no run."""
+    """Return the settings of the run that a folder is or whose best/ it is, or those that were saved with a model."""
+    saved = Path(folder) / "task.toml"
+    if saved.exists():
+        return read_toml(saved)
     try:
         run = run_of(folder)
     except InputError:

@@ -63,6 +63,8 @@ class TextTask(Task):
             model = cls.build(cls._fit_config(config, chosen), seed)
         else:
             model, chosen = load_model_of(pretrained), cls.load_tokenizer(pretrained)
+            if tokenizer != "characters":
+                raise InputError(f"the tokenizer comes from {pretrained}: leave out tokenizer")
             if config not in (cls.model_config, model.config):  # a run that is repeated says the shape once more
                 raise InputError(f"the shape of the model comes from {pretrained}: leave out the model's settings")
             if not isinstance(model, cls.model_class):

@@ -12,6 +12,7 @@ from numformer.optim.optimizer import check_range
 from numformer.training.workers import num_cores
 
 OPTIMIZERS = Literal["adamw", "adam", "sgd"]
+DEFAULT_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +54,10 @@ class TrainConfig:
 
     steps: int = 2000
     """Number of updates."""
-    batch_size: int = 32
-    """Sequences in one update, over all shards and accumulation pieces together."""
-    batch_tokens: int = 0
-    """Tokens in one update, padding included, of sequences of similar lengths (0: batch_size sequences)."""
+    batch_size: int | None = None
+    """Most sequences in one update; 32 when neither this nor batch_tokens is given."""
+    batch_tokens: int | None = None
+    """Most tokens in one update, padding included; sequences of similar lengths are put together."""
     accumulation: int = 1
     """Pieces that each shard works through one after the other: same update, less memory."""
     label_smoothing: float = 0.0
@@ -81,25 +82,36 @@ class TrainConfig:
     """float16-storage keeps what the backward pass needs in float16, with all arithmetic in float32: less memory."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulation", "eval_every", "eval_examples", "log_every"):
-            _check(name, getattr(self, name), at_least=1)
-        for name in ("steps", "batch_tokens", "patience", "seed", "shards", "threads"):
+        for name in ("batch_size", "batch_tokens", "accumulation", "eval_every", "eval_examples", "log_every"):
+            if getattr(self, name) is not None:
+                _check(name, getattr(self, name), at_least=1)
+        for name in ("steps", "patience", "seed", "shards", "threads"):
             _check(name, getattr(self, name), at_least=0)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise InputError(f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
         if self.precision not in get_args(Precision):
             raise InputError(f"unknown precision {self.precision!r}: choose {', '.join(get_args(Precision))}")
-        if not self.batch_tokens and self.batch_size < max(1, self.shards) * self.accumulation:
+        most = self.max_sequences
+        if most is not None and most < max(1, self.shards) * self.accumulation:
             raise InputError(
-                f"batch_size={self.batch_size} cannot be cut into {max(1, self.shards)} shards "
-                f"of {self.accumulation} pieces"
+                f"batch_size={most} cannot be cut into {max(1, self.shards)} shards of {self.accumulation} pieces"
             )
+
+    @property
+    def max_sequences(self) -> int | None:
+        """The most sequences in one update, None when only their tokens are bounded."""
+        return DEFAULT_BATCH_SIZE if self.batch_size is None and self.batch_tokens is None else self.batch_size
+
+    def num_sequences(self, length: int) -> int:
+        """Return how many sequences of one length an update takes, at least one."""
+        by_tokens = None if self.batch_tokens is None else max(1, self.batch_tokens // length)
+        return min(bound for bound in (self.max_sequences, by_tokens) if bound is not None)
 
     @property
     def num_shards(self) -> int:
         """`shards`, or one per core as far as the batch can be cut."""
-        most = num_cores() if self.batch_tokens else self.batch_size // self.accumulation
-        return self.shards or min(num_cores(), most)
+        most = self.max_sequences
+        return self.shards or min(num_cores(), num_cores() if most is None else most // self.accumulation)
 
 
 def _check(name: str, value: int, at_least: int) -> None:

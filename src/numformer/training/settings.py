@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from numformer.errors import InputError
 from numformer.training.config import OptimConfig, TrainConfig
+
+Settings = TypeVar("Settings")
 
 # What may change when a run is continued: its length, how it is watched, how it computes, and how fast it learns.
 FREE_ON_RESUME = {
@@ -23,8 +26,6 @@ def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, An
     if unknown:
         known = ", ".join(sorted(of_train | of_optim))
         raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {known}")
-    if "batch_size" in settings and "batch_tokens" not in settings:  # one of the two decides
-        settings = settings | {"batch_tokens": 0}
     return (
         dataclasses.replace(train, **{k: v for k, v in settings.items() if k in of_train}),
         dataclasses.replace(optim, **{k: v for k, v in settings.items() if k in of_optim}),
@@ -35,6 +36,47 @@ def as_plain(config: Any) -> dict[str, Any]:
     """Return a config's fields as TOML has them: lists for tuples, nothing for None."""
     fields = dataclasses.asdict(config).items()
     return {name: list(value) if isinstance(value, tuple) else value for name, value in fields if value is not None}
+
+
+def from_plain(settings_class: type[Settings], values: dict[str, Any], where: str) -> Settings:
+    """Build settings from the tables of a TOML file; raises InputError for an unknown key or a value of the wrong type."""
+    hints = get_type_hints(settings_class)
+    known = {field.name for field in dataclasses.fields(settings_class) if field.init}  # type: ignore[arg-type]
+    settings: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise InputError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
+        settings[key] = _convert(hints[key], value, where, key)
+    try:
+        return settings_class(**settings)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: {key} must be a table [{key}], got {value!r}")
+        return from_plain(hint, value, f"{where} [{key}]")
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        any_number = kinds[-1] is ...
+        if not isinstance(value, list) or not (any_number or len(value) == len(kinds)):
+            raise InputError(f"{where}: {key} must be a list{'' if any_number else f' of {len(kinds)}'}, got {value!r}")
+        kinds = kinds[:1] * len(value) if any_number else kinds
+        return tuple(_convert(kind, each, where, key) for kind, each in zip(kinds, value, strict=True))
+    allowed = get_args(hint) or (hint,)
+    if value in allowed or any(_fits(value, kind) for kind in allowed if isinstance(kind, type)):
+        return Path(value) if Path in allowed and isinstance(value, str) else value
+    names = " or ".join(getattr(kind, "__name__", repr(kind)) for kind in allowed if kind is not type(None))
+    raise InputError(f"{where}: {key} must be {names}, got {value!r}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    accepted: dict[Any, Any] = {float: (int, float), Path: str}
+    return isinstance(value, accepted.get(kind, kind))
 
 
 def check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
