@@ -18,15 +18,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
     A crash or a full disk at any moment leaves an existing file as it was. Raises InputError when the file cannot be
     written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the same folder, so that renaming is one step
+    target = Path(os.path.realpath(path))  # a link stays one
+    if target.exists() and not target.is_file() and not target.is_dir():  # root could replace even a device
+        raise InputError(f"could not write {path}: it is not an ordinary file")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")  # the same folder, so that renaming is one step
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:

@@ -1,6 +1,9 @@
 """`numformer attention`."""
 
+import numpy as np
 import pytest
+
+from numformer.tasks import load_task
 
 PNG = b"\x89PNG"
 
@@ -11,7 +14,7 @@ def drawn(monkeypatch):
     calls = []
 
     def draw(weights, queries, keys, path, title):
-        calls.append((weights.shape, list(queries), list(keys), title))
+        calls.append((weights, list(queries), list(keys), title))
         path.write_bytes(PNG)
 
     monkeypatch.setattr("numformer.cli.attention.draw_attention", draw)
@@ -21,10 +24,12 @@ def drawn(monkeypatch):
 def test_all_layers_and_heads_are_drawn_unless_one_is_chosen(here, finished_run, numformer, drawn):
     assert numformer("attention", finished_run, "the ", "--out", here / "a.png").status == 0
     assert numformer("attention", finished_run, "the ", "--out", here / "a.png", "--layer=-1", "--head=1").status == 0
-    (whole, queries, keys, _), (one, _, _, title) = drawn
-    assert whole == (2, 4, 4)
-    assert one == (1, 4, 4)
+    (all_weights, queries, keys, _), (one_head, _, _, title) = drawn
+    assert all_weights.shape == (2, 4, 4)
     assert queries == keys == list("the ")
+    expected = [each.weights for each in load_task(finished_run).attention("the ")]
+    np.testing.assert_array_equal(all_weights, expected[0])
+    np.testing.assert_array_equal(one_head, expected[-1][1:2])
     assert title == "transformer.h.0.attn, head 1"
 
 
@@ -56,8 +61,8 @@ def test_the_attention_of_a_translation_has_the_tokens_of_both_sides(here, runs_
     for part in parts:
         words = ("attention", run, "ab", "--target=cd", f"--part={part}", "--out", here / "a.png")
         assert numformer(*words).status == 0
-    for (shape, queries, keys, title), part in zip(drawn, parts, strict=True):
-        assert shape[-2:] == (len(queries), len(keys))
+    for (weights, queries, keys, title), part in zip(drawn, parts, strict=True):
+        assert weights.shape[-2:] == (len(queries), len(keys))
         assert queries[-1] == "<eos>" if part == "encoder" else queries[0] == "<bos>"
         assert keys[-1] == "<eos>" if part != "decoder" else keys[0] == "<bos>"
         assert title.endswith("cross_attn") == (part == "cross")

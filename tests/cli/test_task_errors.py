@@ -54,7 +54,7 @@ QUESTIONS = [
     ("data.json", '{"data": []}', "data.json holds no question with an answer in its context"),
     ("cut.json", '{"data":\n[{', "cut.json, line 2: not valid JSON"),
     ("no.json", '{"data": [{"paragraphs": [{"qas": []}]}]}', "no.json, data[0].paragraphs[0]: there is no 'context'"),
-    ("latin.json", b'{"data": "\xe9"}', "latin.json, line 1: not readable as JSON"),
+    ("latin.json", b'{"data": "\xe9"}', "latin.json, line 1: byte 0xe9 is not utf-8 text; try --encoding latin-1"),
     ("lines.json", '{"a": 1}\n{"a": 2}\n', "lines.json, line 2: not valid JSON (Extra data"),
 ]
 DATA = [
@@ -132,7 +132,7 @@ SETTINGS = [
     ("classify", {"freeze": "bert.pooler"}, "no parameter of SequenceClassifier is named 'bert.pooler'"),
     ("tag", {"column": "upos"}, "ner.conll has no column 'upos': it is not CoNLL-U"),
     ("tag", {"column": "deps", "data": "ud.conllu"}, "column must be auto, upos, xpos, ner, got 'deps'"),
-    ("tag", {"valid": "ud.conllu"}, "the tag 'PROPN' is not among those of the model: B-PER, O"),
+    ("tag", {"valid": "ud.conllu"}, "ud.conllu, line 3: the tag 'PROPN' is not among the 2 tags of the model"),
     ("qa", {"stride": 0}, "stride must be at least 1, got 0"),
     ("qa", {"max_answer_len": 0}, "max_answer_len must be at least 1, got 0"),
     ("qa", {"model__max_seq_len": 2}, "max_seq_len=2 leaves no room for a context"),

@@ -109,3 +109,14 @@ def test_another_encoding_is_read(tmp_path):
     file = tmp_path / "file.conll"
     file.write_bytes("é\tO".encode("latin-1"))
     assert read_conll(file, encoding="latin-1") == [TaggedSentence(["é"], ["O"])]
+
+
+def test_entities_may_all_be_o(tmp_path):
+    assert conll(tmp_path, row(1, "a", misc="NER=O"), column="ner") == [TaggedSentence(["a"], ["O"])]
+
+
+@pytest.mark.parametrize(("text", "line"), [("a\tX\n\nb\tZ\n", 3), (row(1, "a", "X") + row(2, "b", "Z"), 2)])
+def test_a_tag_that_is_not_known_is_named_with_its_line(text, line, tmp_path):
+    with pytest.raises(InputError, match=rf"line {line}: the tag 'Z' is not among the 2 tags of the model \(X, Y\)"):
+        conll(tmp_path, text, tags=["X", "Y"])
+    assert conll(tmp_path, text, tags=["X", "Z"])

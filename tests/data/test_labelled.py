@@ -186,3 +186,10 @@ def test_another_encoding_is_read(tmp_path):
     assert read_labelled(file, encoding="cp1252") == (["é"], ["x"])
     with pytest.raises(InputError, match="line 2: byte 0xe9 is not utf-8 text"):
         read_labelled(file)
+
+
+def test_a_label_that_is_not_known_is_named_with_its_line(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\na,x\nb,z\n")
+    with pytest.raises(InputError, match=r"line 3: the label 'z' is not among the 2 labels of the model \(x, y\)"):
+        read_labelled(tmp_path / "a.csv", labels=["x", "y"])
+    assert read_labelled(tmp_path / "a.csv", labels=["x", "z"])[1] == ["x", "z"]

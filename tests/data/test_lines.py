@@ -1,6 +1,6 @@
 import pytest
 
-from numformer.data.lines import check_text, parse_json, read_json_lines, read_lines
+from numformer.data.lines import check_text, json_field, parse_json, read_json_lines, read_lines
 from numformer.errors import InputError
 
 
@@ -136,3 +136,20 @@ def test_what_is_no_text_to_learn_from_is_refused(value, message):
 
 def test_text_is_returned_as_it_is():
     assert check_text(" a 😀 ", "the text", "here") == " a 😀 "
+
+
+@pytest.mark.parametrize("encoding", ["idna", "undefined"])
+def test_an_encoding_that_fits_no_text_is_named(encoding, tmp_path):
+    with pytest.raises(InputError, match=f"is not {encoding} text"):
+        lines(tmp_path, b"a\xe9..", encoding=encoding)
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(InputError, match=r"could not read 'a\\x00b': embedded null byte"):
+        list(read_lines("a\0b"))
+
+
+def test_many_keys_are_shortened_in_the_message():
+    with pytest.raises(InputError) as error:
+        json_field({f"key {i}": i for i in range(999)}, "text", "here")
+    assert len(str(error.value)) < 300

@@ -17,7 +17,7 @@ def draw_tokens(*shape, seed=0, below=11):
 
 
 def make(randomise, **settings):
-    return randomise(Bert(BertConfig(**SMALL | {"dropout": 0.0} | settings), random.generator(0)))
+    return randomise(Bert(BertConfig(**SMALL | {"dropout": 0.0} | settings)))
 
 
 def make_mlm(**settings):
@@ -240,3 +240,11 @@ def test_tokens_that_do_not_fit_are_refused(tokens, message):
 def test_a_mask_that_does_not_fit_is_refused(mask, message):
     with pytest.raises(InputError, match=message):
         make_mlm()([[1, 2, 3]], mask)
+
+
+def test_a_seed_decides_weights_and_dropout():
+    config = BertConfig(**SMALL | {"dropout": 0.5})
+    tokens = np.ones((1, 4), int)
+    one, same, other = (Bert(config, seed=seed)(tokens).data for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)

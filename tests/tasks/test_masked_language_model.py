@@ -254,3 +254,15 @@ def test_wrong_input_is_refused_in_a_sentence(mlm, tmp_path, attempt, message):
     with pytest.raises(InputError, match=message) as caught:
         attempt(mlm, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_no_special_token_is_a_guess(mlm):
+    (found,) = mlm.predict(["the c[MASK]t"], top_k=mlm.tokenizer.vocab_size - 5)
+    assert all(choice["token"] for choice in found["masks"][0])
+    assert sum(choice["score"] for choice in found["masks"][0]) == pytest.approx(1.0)
+
+
+def test_a_window_over_the_bound_on_tokens_is_refused():
+    with pytest.raises(InputError, match="batch_tokens=15 is less than a sequence, of 16 tokens"):
+        make().objective(TrainConfig(batch_tokens=15))
+    assert make().objective(TrainConfig(batch_tokens=35)).batch(1)[0].shape == (2, 16)

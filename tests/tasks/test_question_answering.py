@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -232,3 +234,26 @@ def test_wrong_input_is_refused_in_a_sentence(answerer, make, message):
     with pytest.raises(InputError, match=message) as caught:
         make(answerer)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 10])
+def test_the_generated_task_has_as_many_questions_as_are_asked_for(count):
+    config = QuestionAnswerer.data_config(data="toy:key-value", toy_examples=count)
+    train, held_out = QuestionAnswerer.read_parts(config, None, None, 0)
+    assert len(train) == count
+    assert not {q.context for q in train} & {q.context for q in held_out}
+
+
+@pytest.mark.parametrize("given", [("Who?",), "Who?", ("Who?", 3), None])
+def test_what_is_no_question_with_its_context_is_named(given):
+    with pytest.raises(InputError, match=r"question 0 is .*, expected a question and its context"):
+        scripted({}, {}).predict([given])
+
+
+def test_a_file_in_another_encoding_is_read(tmp_path):
+    answer = {"text": "Zoë", "answer_start": 0}
+    qa = {"id": "1", "question": "Who?", "answers": [answer]}
+    text = json.dumps({"data": [{"paragraphs": [{"context": "Zoë came.", "qas": [qa]}]}]}, ensure_ascii=False)
+    (tmp_path / "latin.json").write_bytes(text.encode("latin-1"))
+    config = QuestionAnswerer.data_config(encoding="latin-1")
+    assert QuestionAnswerer.read(str(tmp_path / "latin.json"), config)[0].answers == (("Zoë", 0),)

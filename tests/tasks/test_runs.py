@@ -335,6 +335,38 @@ def test_a_run_is_not_continued_as_another_one(changed, tmp_path):
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ({}, {"tokenizer": "wordpiece"}, "the tokenizer is not that of the run"),
+        ({"vocab_size": 300}, {"vocab_size": 40}, "vocab_size is 40, but the run has 300"),
+        ({"label": "label"}, {"label": None}, "label is None, but the run has 'label'"),
+    ],
+)
+def test_a_run_keeps_its_tokens_and_the_settings_it_had(before, after, message, tmp_path):
+    TASKS["classify"](**before).fit(out=tmp_path / "run", **ONE)
+    kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=message):
+        TASKS["classify"](**before | after).fit(out=tmp_path / "run", resume=True, **ONE)
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_bound_on_tokens_that_is_taken_away_is_another_run(tmp_path):
+    settings = {"steps": 2, "shards": 1, "progress": False}
+    TASKS["classify"]().fit(out=tmp_path / "run", batch_tokens=40, **settings)
+    with pytest.raises(InputError, match="batch_tokens is None, but the run has 40"):
+        TASKS["classify"]().fit(out=tmp_path / "run", resume=True, **settings)
+
+
+def test_a_new_run_takes_the_place_of_the_settings_that_were_saved_with_an_old_one(tmp_path):
+    first = TASKS["qa"](max_answer_len=2)
+    first.fit(out=tmp_path / "run", **ONE)
+    first.save(tmp_path / "run")
+    assert load_task(tmp_path / "run").config.max_answer_len == 2
+    TASKS["qa"](max_answer_len=3).fit(out=tmp_path / "run", overwrite=True, **ONE)
+    assert load_task(tmp_path / "run").config.max_answer_len == 3
+
+
 FROM_SCRATCH = {name: make for name, make in TASKS.items() if name not in ("lm", "mlm", "summarise")}
 
 

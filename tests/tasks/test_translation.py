@@ -6,6 +6,7 @@ import pytest
 from numformer import ByteTokenizer, InputError, Summariser, Translator
 from numformer.tokenizers import CharacterTokenizer, TokenizerPair
 from numformer.tokenizers.saved import load_tokenizer
+from numformer.training import TrainConfig
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_encoder_layers": 1, "num_decoder_layers": 1, "max_seq_len": 16}
 SMALL |= {"d_ff": 32, "dropout": 0.0}
@@ -244,8 +245,14 @@ def test_a_summariser_learns_and_is_scored_by_rouge(tmp_path):
         (lambda task: make([("a", "b" * 99)] * 3).fit(steps=1), "every target is longer than max_seq_len=16"),
         (lambda task: task.predict(["cat"], num_beams=0), "num_beams must be at least 1"),
         (lambda task: task.predict(["cat"], num_beams=2, num_return=3), "num_return must be from 1 to num_beams=2"),
-        (lambda task: task.predict(["cat"], max_new_tokens=0), "max_new_tokens must be at least 1, got 0"),
-        (lambda task: task.predict(["cat"], max_new_tokens=-1), "max_new_tokens must be at least 1, got -1"),
+        (
+            lambda task: task.predict(["cat"], max_new_tokens=0),
+            "max_new_tokens must be a whole number of at least 1, got 0",
+        ),
+        (
+            lambda task: task.predict(["cat"], max_new_tokens=-1),
+            "max_new_tokens must be a whole number of at least 1, got -1",
+        ),
         (lambda task: task.translate("cat"), "a list of texts"),
         (lambda task: task.evaluate(TWENTY, max_examples=0), "max_examples must be at least 1, got 0"),
         (lambda task: task.evaluate(TWENTY, max_examples=-1), "max_examples must be at least 1, got -1"),
@@ -261,3 +268,67 @@ def test_wrong_input_is_refused_in_a_sentence(translator, attempt, message):
     with pytest.raises(InputError, match=message) as caught:
         attempt(translator)
     assert "\n" not in str(caught.value)
+
+
+class WithoutBegin(CharacterTokenizer):
+    """Ends texts, but has no token to begin them with."""
+
+    @property
+    def bos_id(self):
+        return None
+
+    @bos_id.setter
+    def bos_id(self, value):
+        pass
+
+
+def test_a_tokenizer_that_cannot_begin_a_target_is_refused_before_a_run_is_replaced(tmp_path):
+    make().fit(steps=1, out=tmp_path / "run", **FAST)
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    task = make(tokenizer=WithoutBegin("".join(sorted(set("".join(map("".join, TWENTY))))), special_tokens=True))
+    with pytest.raises(InputError, match="needs a tokenizer with a bos_id"):
+        task.fit(steps=1, out=tmp_path / "run", overwrite=True, **FAST)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_evaluation_is_not_bound_by_the_batches_of_training(translator, monkeypatch):
+    monkeypatch.setattr(Translator, "train_config", TrainConfig(batch_tokens=3))
+    assert translator.evaluate(TWENTY)["count"] == 20
+
+
+def test_spaces_at_the_ends_of_a_reference_do_not_count(translator):
+    assert translator.evaluate([(source, f" {target} ") for source, target in TWENTY])["exact_match"] == 1.0
+
+
+def test_a_measure_on_some_pairs_takes_them_from_the_whole(translator, monkeypatch):
+    seen = []
+    monkeypatch.setattr(translator, "translate", lambda texts, **_: seen.extend(texts) or texts)
+    translator.evaluate(TWENTY, max_examples=4)
+    assert seen == sources()[::5]
+
+
+def test_bytes_that_are_no_text_are_shown_as_such():
+    task = make(TWENTY[:2], tokenizer="bytes")
+    ids = [int(i) for i in ByteTokenizer().encode("é")]
+    assert task._decoded(ids) == "é"
+    assert task._decoded(ids[:1]) == "\ufffd"
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_the_tokenizers_of_a_folder_are_taken_for_both_sides(separate, tmp_path):
+    first = make([("abc", "xyz")], separate_vocabularies=True)
+    first.save(tmp_path)
+    second = make([("abc", "xyz")], tokenizer=tmp_path, separate_vocabularies=separate)
+    for side in ("source", "target"):
+        assert getattr(second.tokenizer, side).to_json() == getattr(first.tokenizer, side).to_json()
+
+
+def test_a_vocabulary_may_be_larger_than_the_tokenizer_and_not_smaller():
+    assert make(src_vocab_size=99, tgt_vocab_size=99).model.config.src_vocab_size == 99
+    with pytest.raises(InputError, match=r"src_vocab_size=9 is below the \d+ tokens of the tokenizer"):
+        make(src_vocab_size=9, tgt_vocab_size=9)
+
+
+def test_a_toy_needs_examples():
+    with pytest.raises(InputError, match="toy_examples must be at least 1, got 0"):
+        Translator.from_data("toy:reverse", toy_examples=0)

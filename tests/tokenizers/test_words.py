@@ -184,3 +184,16 @@ def test_a_damaged_vocabulary_is_refused_by_name(vocab, num_buckets, tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"vocabulary of the tokenizer .*tokenizer\.json is damaged"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["किताब पढ़ो, किताब!", "cafe\u0301 \u0301a", "שָׁלוֹם־עולם", "l'e\u0301te\u0301 d’un"])
+def test_marks_belong_to_the_letters_they_stand_on(text, tmp_path):
+    words = WordTokenizer(["a"]).words(text)
+    library = pytest.importorskip("tokenizers", reason="needs the tokenizers library")
+    WordTokenizer([word for word, *_ in dict.fromkeys(words)][:1]).save(tmp_path)
+    read = library.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert [span for _, span in read.pre_tokenizer.pre_tokenize_str(text)] == [tuple(span) for _, *span in words]
+
+
+def test_words_with_marks_are_whole():
+    assert [word for word, *_ in WordTokenizer(["a"]).words("किताब cafe\u0301")] == ["किताब", "cafe\u0301"]

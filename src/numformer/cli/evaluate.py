@@ -29,7 +29,7 @@ class Evaluate:
     max_windows: int | None = None
     """lm, mlm: measure on this many windows spread over the text instead of all of it."""
     max_examples: int | None = None
-    """seq2seq, summarise: measure on the first so many pairs."""
+    """seq2seq, summarise: measure on so many pairs, taken evenly from the whole."""
     num_beams: int | None = None
     """seq2seq, summarise: width of the beam."""
     length_penalty: float | None = None

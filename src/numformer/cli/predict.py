@@ -34,7 +34,7 @@ class Inputs:
     input: Path | None = None
     """File with a text on every line; for question answering JSONL with the keys question and context."""
     encoding: str = "utf-8"
-    """Encoding of that file."""
+    """Encoding of that file, or of a file with the context."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def _questions(options: Any) -> list[tuple[str, str]]:
         lines = read_json_lines(options.input, options.encoding)
         return [(_text(row, "question", where), _text(row, "context", where)) for where, row in lines]
     is_file = _is_file(options.context)
-    context = "\n".join(read_lines(options.context)) if is_file else options.context
+    context = "\n".join(read_lines(options.context, options.encoding)) if is_file else options.context
     return [(question, context) for question in _texts(options)]
 
 

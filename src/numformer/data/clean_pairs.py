@@ -10,9 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from numformer.data.pairs import Pair
 from numformer.errors import InputError
-
-Pair = tuple[str, str]
 
 REASONS = {
     "not_utf8": "not UTF-8",

@@ -1,11 +1,11 @@
 """Sentences with a tag for every word, as in part-of-speech tagging and named-entity recognition."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from numformer.data.lines import check_text, read_lines, wrong_columns
+from numformer.data.lines import check_known, check_text, read_lines, wrong_columns
 from numformer.errors import InputError
 
 CONLLU_COLUMNS = {"upos": 3, "xpos": 4, "ner": 9}
@@ -21,14 +21,17 @@ class TaggedSentence:
     tags: list[str]
 
 
-def read_conll(path: str | Path, *, column: str = "auto", encoding: str = "utf-8") -> list[TaggedSentence]:
+def read_conll(
+    path: str | Path, *, column: str = "auto", tags: Sequence[str] | None = None, encoding: str = "utf-8"
+) -> list[TaggedSentence]:
     """Return the sentences of a file with one word on a line and blank lines between sentences.
 
     A file whose first row has 10 TAB columns is CoNLL-U. Its tags are the column "upos" (which "auto" stands for) or
     "xpos", or "ner": what NER= says in the last column, O where it is absent. Comments, multi-word tokens and empty
     nodes are left out. In any other file the word is the first column and the tag the last, between TABs or single
     spaces, and lines that begin with -DOCSTART- are left out. Raises InputError, naming the line, for rows of
-    different lengths and for blank words and tags, and for a file without a sentence or without tags in the column.
+    different lengths, for blank words and tags, and for a tag that is not among `tags`, where those are given; also for
+    a file without a sentence or without tags in the column.
     """
     if column not in ("auto", *CONLLU_COLUMNS):
         raise InputError(f"column must be auto, {', '.join(CONLLU_COLUMNS)}, got {column!r}")
@@ -42,15 +45,18 @@ def read_conll(path: str | Path, *, column: str = "auto", encoding: str = "utf-8
         if is_conllu
         else partial(_last_column_token, width=len(_columns(_first(lines, but="-DOCSTART-"))))
     )
+    untagged = "O" if column == "ner" else "_"
     sentences = list(_sentences(lines, path, parse))
     if not sentences:
         raise InputError(f"{path} holds no sentences")
-    if not any(tag for sentence in sentences for _, tag in sentence):
+    if not any(tag for sentence in sentences for _, tag, _ in sentence):
         place = "NER= in its last column" if column == "ner" else f"a tag in its column {column.upper()}"
         raise InputError(f"no word of {path} has {place}")
-    untagged = "O" if column == "ner" else "_"
     return [
-        TaggedSentence([word for word, _ in sentence], [tag or untagged for _, tag in sentence])
+        TaggedSentence(
+            [word for word, _, _ in sentence],
+            [check_known(tag or untagged, tags, "tag", where) for _, tag, where in sentence],
+        )
         for sentence in sentences
     ]
 
@@ -62,13 +68,15 @@ def _first(lines: list[str], but: str) -> str:
 
 def _sentences(
     lines: Iterable[str], path: str | Path, parse: Callable[[str, str], Token | None]
-) -> Iterator[list[Token]]:
-    sentence: list[Token] = []
+) -> Iterator[list[tuple[str, str, str]]]:
+    """Yield the words of each sentence with their tags and where they stand."""
+    sentence: list[tuple[str, str, str]] = []
     for number, line in enumerate(lines, 1):
         if line.strip():
-            token = parse(line, f"{path}, line {number}")
+            where = f"{path}, line {number}"
+            token = parse(line, where)
             if token:
-                sentence.append(token)
+                sentence.append((*token, where))
         elif sentence:
             yield sentence
             sentence = []

@@ -2,10 +2,18 @@
 
 import csv
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from numformer.data.lines import check_text, json_field, json_kind, read_json_lines, read_lines, wrong_columns
+from numformer.data.lines import (
+    check_known,
+    check_text,
+    json_field,
+    json_kind,
+    read_json_lines,
+    read_lines,
+    wrong_columns,
+)
 from numformer.errors import InputError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -15,7 +23,12 @@ Rows = Iterator[tuple[str, object, object]]  # where, text, label
 
 
 def read_labelled(
-    path: str | Path, *, text: str | None = None, label: str | None = None, encoding: str = "utf-8"
+    path: str | Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    labels: Sequence[str] | None = None,
+    encoding: str = "utf-8",
 ) -> tuple[list[str], list[str]]:
     """Return texts and their labels from a .csv or .tsv file with a header, a .jsonl file, or a folder.
 
@@ -23,7 +36,8 @@ def read_labelled(
     two columns, the other column is taken. A folder holds a subfolder per label with a text in each file, or a file
     per label with a text on each line that is not blank. The label is the folder's or file's name without suffix, or
     the suffix where that is all that differs (rt-polarity.neg, rt-polarity.pos). Files named README or LICENSE and
-    hidden ones are left out. Raises InputError, naming the line, for what cannot be read so and for blank fields.
+    hidden ones are left out. Raises InputError, naming the line, for what cannot be read so, for blank fields, and for a
+    label that is not among `labels`, where those are given.
     """
     path = Path(path)
     if path.is_dir():
@@ -36,13 +50,13 @@ def read_labelled(
         raise InputError(f"there is no file or folder {path}")
     else:
         raise InputError(f"labelled texts come in a .csv, .tsv or .jsonl file or a folder, got {path}")
-    texts, labels = [], []
+    texts, of_texts = [], []
     for where, one_text, one_label in rows:
         texts.append(check_text(one_text, "the text", where))
-        labels.append(check_text(one_label, "the label", where))
+        of_texts.append(check_known(check_text(one_label, "the label", where), labels, "label", where))
     if not texts:
         raise InputError(f"{path} holds no labelled texts")
-    return texts, labels
+    return texts, of_texts
 
 
 def _table_rows(path: Path, text: str | None, label: str | None, encoding: str) -> Rows:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
         raise InputError(f"there is no text encoding {encoding!r}; usual ones are utf-8, latin-1, cp1252") from None
     except UnicodeError:
         raise InputError(_bad_byte(path, encoding)) from None
+    except ValueError as error:  # a name that no file can have
+        raise InputError(f"could not read {str(path)!r}: {error}") from None
 
 
 def read_json_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -75,7 +78,8 @@ def json_kind(value: object) -> str:
 def json_field(row: dict[str, Any], key: str, where: str) -> Any:
     """Return a field of a JSON object; raises InputError that lists the keys when it is missing."""
     if key not in row:
-        raise InputError(f"{where}: there is no {key!r} (the keys are {', '.join(map(repr, row)) or 'none'})")
+        listed = textwrap.shorten(", ".join(map(repr, row)), 200) or "none"
+        raise InputError(f"{where}: there is no {key!r} (the keys are {listed})")
     return row[key]
 
 
@@ -90,6 +94,17 @@ def check_text(value: object, name: str, where: str) -> str:
     return value
 
 
+def check_known(label: str, known: Sequence[str] | None, what: str, where: str) -> str:
+    """Return a label (or tag, as `what` says); raises InputError when it is not among the known ones, None being any."""
+    if known is not None and label not in known:
+        more = ", …" if len(known) > 10 else ""
+        raise InputError(
+            f"{where}: the {what} {label!r} is not among the {len(known)} {what}s of the model "
+            f"({', '.join(known[:10])}{more})"
+        )
+    return label
+
+
 def wrong_columns(got: int, expected: str, where: str) -> InputError:
     """Return the error for a row of a table that has more or fewer columns than expected."""
     return InputError(f"{where}: got {got} column{'s' * (got != 1)}, expected {expected}")
@@ -97,11 +112,14 @@ def wrong_columns(got: int, expected: str, where: str) -> InputError:
 
 def _bad_byte(path: str | Path, encoding: str) -> str:
     """Say which byte does not fit; the error of an open file counts from the start of a block only."""
+    data = Path(path).read_bytes()
     try:
-        Path(path).read_bytes().decode(encoding)
+        data.decode(encoding)
     except UnicodeDecodeError as error:
-        before, byte = error.object[: error.start], error.object[error.start]
+        before, byte = data[: error.start], data[error.start]
         line = len(re.findall(r"\r\n?|\n", before.decode(encoding, "ignore"))) + 1
         hint = "utf-16" if not before and byte in (0xFE, 0xFF) else "latin-1"  # UTF-16 files begin with such a byte
         return f"{path}, line {line}: byte 0x{byte:02x} is not {encoding} text; try --encoding {hint}"
+    except UnicodeError:  # what an encoding such as idna or undefined says of any text
+        pass
     return f"{path} is not {encoding} text"

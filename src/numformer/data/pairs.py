@@ -6,12 +6,13 @@ from pathlib import Path
 from numformer.data.lines import check_text, json_field, read_json_lines, read_lines, wrong_columns
 from numformer.errors import InputError
 
+Pair = tuple[str, str]  # a source and its target
 Rows = Iterator[tuple[str, object, object]]  # where, source, target
 
 
 def read_pairs(
     path: str | Path, *, source: str = "source", target: str = "target", encoding: str = "utf-8"
-) -> list[tuple[str, str]]:
+) -> list[Pair]:
     """Return the pairs of a file: JSON objects one to a line in .jsonl, else two columns with a TAB between, no header.
 
     `source` and `target` are the keys in .jsonl. Empty lines are left out. Raises InputError for a file that cannot

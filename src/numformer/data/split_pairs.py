@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from numformer.data.clean_pairs import Cleaned, Pair, PairFilters
+from numformer.data.clean_pairs import Cleaned, PairFilters
+from numformer.data.pairs import Pair
 from numformer.data.split import near_duplicate_groups, split_by_group
 from numformer.errors import InputError
 from numformer.files import remove_temporaries, write_atomically
@@ -68,6 +69,7 @@ def make_report(
 
 def write_parts(folder: Path, parts: dict[str, list[Pair]], report: dict[str, Any]) -> None:
     """Write the parts as TSV and the report as JSON; raises InputError when that is impossible."""
+    (folder / "report.json").unlink(missing_ok=True)  # its absence says that the parts may not belong together
     for part, pairs in parts.items():
         write_atomically(folder / f"{part}.tsv", "".join(f"{source}\t{target}\n" for source, target in pairs))
     write_atomically(folder / "report.json", json.dumps(report, indent=2) + "\n")

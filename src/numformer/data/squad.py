@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from numformer.data.lines import check_text, json_field, json_kind, parse_json
+from numformer.data.lines import check_text, json_field, json_kind, parse_json, read_lines
 from numformer.errors import InputError
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class SquadFile(NamedTuple):
     skipped_answers: int
 
 
-def read_squad(path: str | Path) -> SquadFile:
+def read_squad(path: str | Path, encoding: str = "utf-8") -> SquadFile:
     """Return the questions of a file in the format of SQuAD (Rajpurkar et al. 2016, 2018), version 1.1 or 2.0.
 
     An answer that is blank or does not stand at its position is left out; so is a question that is blank, or that has
@@ -40,7 +40,7 @@ def read_squad(path: str | Path) -> SquadFile:
     seen: set[str] = set()
     questions = []
     skipped_answers = 0
-    for qa, context, where in _entries(path):
+    for qa, context, where in _entries(path, encoding):
         question = _question(qa, context, where)
         if question.id in seen:
             raise InputError(f"{where}: the id {question.id!r} was used before")
@@ -54,15 +54,10 @@ def read_squad(path: str | Path) -> SquadFile:
     return SquadFile(questions, len(seen) - len(questions), skipped_answers)
 
 
-def _entries(path: str | Path) -> Iterator[tuple[dict[str, Any], str, str]]:
+def _entries(path: str | Path, encoding: str) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Yield the entry of each question, its context, and where it stands."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"could not read {path}: {error.strerror}") from error
-    if not data:
-        raise InputError(f"{path} is empty")
-    articles = _field(parse_json(data, path), "data", list, str(path))
+    text = "\n".join(read_lines(path, encoding))
+    articles = _field(parse_json(text, path), "data", list, str(path))
     for i, article in enumerate(articles):
         for paragraph, where in _items(article, "paragraphs", f"{path}, data[{i}]"):
             context = check_text(_field(paragraph, "context", str, where), "the context", where)

@@ -6,11 +6,10 @@ from itertools import product
 
 import numpy as np
 
+from numformer.data.pairs import Pair
 from numformer.data.squad import Question
 from numformer.errors import InputError
 from numformer.random import generator
-
-Pair = tuple[str, str]
 
 MAX_LETTERS = 12
 MAX_DIGITS = 3
@@ -46,9 +45,9 @@ def toy_splits(
 
 
 def make_key_value_questions(count: int, seed: int, num_pairs: int = 8) -> list[Question]:
-    """Return questions such as "toni" on contexts such as "baka is 7 . toni is 42 .", answered by the key's value.
+    """Return questions such as "toni" on contexts such as "baka 7 . toni 42 .", answered by the key's value.
 
-    A context has `num_pairs` pairs, four words each, with distinct keys. Raises InputError for a negative count or
+    A context has `num_pairs` pairs, three words each, with distinct keys. Raises InputError for a negative count or
     seed, and when num_pairs is not in 1..200.
     """
     _check_count(count)
@@ -61,9 +60,9 @@ def make_key_value_questions(count: int, seed: int, num_pairs: int = 8) -> list[
 def _key_value_question(name: str, rng: np.random.Generator, num_pairs: int) -> Question:
     keys = [KEYS[i] for i in rng.choice(len(KEYS), size=num_pairs, replace=False)]
     values = rng.integers(NUM_VALUES, size=num_pairs)
-    facts = [f"{key} is {value} ." for key, value in zip(keys, values, strict=True)]
+    facts = [f"{key} {value} ." for key, value in zip(keys, values, strict=True)]
     asked = int(rng.integers(num_pairs))
-    start = sum(len(fact) + 1 for fact in facts[:asked]) + len(f"{keys[asked]} is ")
+    start = sum(len(fact) + 1 for fact in facts[:asked]) + len(f"{keys[asked]} ")
     return Question(name, keys[asked], " ".join(facts), ((str(values[asked]), start),))
 
 

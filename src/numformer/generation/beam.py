@@ -33,6 +33,9 @@ class BeamConfig:
     """Number of results per row, best first."""
 
     def __post_init__(self) -> None:
+        for name in ("num_beams", "num_return"):
+            if not isinstance(getattr(self, name), int):
+                raise InputError(f"{name} must be a whole number, got {getattr(self, name)!r}")
         if self.num_beams < 1:
             raise InputError(f"num_beams must be at least 1, got {self.num_beams}")
         if not 1 <= self.num_return <= self.num_beams:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from numformer import ops
+from numformer import ops, random
 from numformer.errors import InputError
 from numformer.models.config import BertConfig
 from numformer.nn import init
 from numformer.nn.attention import attend
-from numformer.nn.layers import Dropout, Embedding, LayerNorm, Linear, make_activation
+from numformer.nn.layers import Dropout, Embedding, LayerNorm, Linear, make_activation, reseed_dropout
 from numformer.nn.module import Module
 from numformer.nn.stack import Stack
 
@@ -21,12 +21,13 @@ class Bert(Module):
 
     name: ClassVar[str] = "bert"
 
-    def __init__(self, config: BertConfig, generator: Any, pooler: bool = False) -> None:
+    def __init__(self, config: BertConfig, *, seed: int = 0, pooler: bool = False) -> None:
         config.check_vocabulary()
-        self.config = config
+        self.config, generator = config, random.generator(seed)
         self.embeddings = BertEmbeddings(config, generator)
         self.encoder = BertEncoder(config, generator)
         self.pooler: Any = BertPooler(config, generator) if pooler else None
+        reseed_dropout(self, seed)
 
     def forward(self, tokens: Any, mask: Any = None, segments: Any = None) -> Any:
         """Encode; `mask` [B T] is False at padding, `segments` [B T] tells a first text (0) from a second (1).

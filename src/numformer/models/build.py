@@ -28,7 +28,7 @@ def build_model(config: Any, task: str = "classification", *, seed: int = 0, **s
     if task == "lm" and isinstance(config, GPTConfig):
         return GPT(config, seed=seed, **settings)
     if task == "mlm" and isinstance(config, BertConfig):
-        return MaskedLM(Bert(config, random.generator(seed)), seed=seed, **settings)
+        return MaskedLM(Bert(config, seed=seed), seed=seed, **settings)
     if task == "seq2seq" and isinstance(config, TransformerConfig):
         return Transformer(config, seed=seed, **settings)
     if task in TASKS:
@@ -38,8 +38,7 @@ def build_model(config: Any, task: str = "classification", *, seed: int = 0, **s
 
 def build_backbone(config: Any, seed: int = 0) -> Any:
     """Return a new backbone: Bert, or GPT without its head."""
-    kind = Bert if isinstance(config, BertConfig) else GPTBackbone
-    return kind(config, random.generator(seed))
+    return Bert(config, seed=seed) if isinstance(config, BertConfig) else GPTBackbone(config, random.generator(seed))
 
 
 def build_from_disk(keys: dict[str, Any], where: str) -> Any:

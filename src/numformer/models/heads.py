@@ -135,7 +135,7 @@ class SequenceClassifier(Labelled):
 
     def to_disk(self) -> dict[str, Any]:
         """Return the keys of a Hugging Face config.json; mean pooling has a class name of its own."""
-        keys = super().to_disk() | {"pooling": self.pooling}
+        keys = super().to_disk()
         if self.pooling == "mean":
             keys["architectures"] = [f"Mean{keys['architectures'][0]}"]
         return keys

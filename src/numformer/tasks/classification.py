@@ -17,8 +17,9 @@ from numformer.metrics import classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
 from numformer.models import BertConfig, SequenceClassifier
 from numformer.tasks.attention import Sequences, framed_sequence
-from numformer.tasks.encoding import check_list, framed, pad_id, padded, run_batches, values
+from numformer.tasks.encoding import framed, pad_id, padded
 from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
+from numformer.tasks.inference import check_texts, run_batches, values
 from numformer.tasks.objective import Batch, ExamplesObjective
 from numformer.training import OptimConfig, TrainConfig
 
@@ -64,10 +65,17 @@ class Classifier(ExampleTask):
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
 
     @classmethod
-    def read(cls, path: str, config: Any) -> list[tuple[str, str]]:
+    def read(cls, path: str, config: Any, labels: Sequence[str] | None = None) -> list[tuple[str, str]]:
         """Return the examples of a file or folder."""
-        texts, labels = read_labelled(path, text=config.text, label=config.label, encoding=config.encoding)
-        return list(zip(texts, labels, strict=True))
+        texts, of_texts = read_labelled(
+            path, text=config.text, label=config.label, labels=labels, encoding=config.encoding
+        )
+        return list(zip(texts, of_texts, strict=True))
+
+    @classmethod
+    def labels(cls, examples: Sequence[tuple[str, str]]) -> list[str]:
+        """Return the labels that occur, in order."""
+        return sorted({label for _, label in examples})
 
     @classmethod
     def groups(cls, examples: Sequence[tuple[str, str]]) -> Sequence[Hashable]:
@@ -82,7 +90,7 @@ class Classifier(ExampleTask):
     @classmethod
     def build(cls, config: Any, model: Any, examples: Sequence[tuple[str, str]], seed: int, base: Any) -> Any:
         """Return a classifier for the labels of the examples; one that knows them all already goes on as it is."""
-        labels = sorted({label for _, label in examples})
+        labels = cls.labels(examples)
         if len(labels) < 2:
             raise InputError(f"classification needs at least two labels, got only {labels[0]!r}")
         if isinstance(base, SequenceClassifier) and base.pooling == config.pooling and set(labels) <= set(base.labels):
@@ -99,7 +107,7 @@ class Classifier(ExampleTask):
 
     def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[dict[str, Any]]:
         """Return for every text its label, the label's probability, and those of all labels."""
-        check_list(texts)
+        check_texts(texts)
         found = self._probabilities(texts, progress)
         return [
             {
@@ -119,7 +127,8 @@ class Classifier(ExampleTask):
     ) -> dict[str, Any]:
         """Return loss, accuracy, macro-F1 and the scores of every label, on a file, a list, or the held-out examples.
 
-        With `confusion_matrix` also draws that picture. Raises InputError for a label that the model does not know.
+        Every example counts alike, whatever weights the labels had in training. With `confusion_matrix` also draws that
+        picture. Raises InputError for a label that the model does not know.
         """
         examples = self.examples_of(data)
         targets = [label for _, label in self._encoded(examples)]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from numformer.data.batches import LengthBatches, pad
+from numformer.data.batches import pad
 from numformer.errors import InputError
-from numformer.tape import no_grad
-from numformer.tasks.objective import EVALUATION_TOKENS
-from numformer.tensor import Tensor
-from numformer.training.progress import track
-from numformer.training.workers import Workers, num_cores
+from numformer.tokenizers import encode_text
 
 
 def pad_id(tokenizer: Any) -> int:
@@ -29,8 +25,26 @@ def special_id(tokenizer: Any, name: str) -> int:
     return int(number)
 
 
+def vocabulary_size(given: int, tokenizer: Any, name: str = "vocab_size") -> int:
+    """Return the size of a model's vocabulary, the tokenizer's where none (0) is given.
+
+    Raises InputError when the given one is too small for the tokenizer.
+    """
+    if 0 < given < tokenizer.vocab_size:
+        raise InputError(f"{name}={given} is below the {tokenizer.vocab_size} tokens of the tokenizer")
+    return given or tokenizer.vocab_size
+
+
+def encode_tokens(tokenizer: Any, text: str) -> np.ndarray:
+    """Return the ids [T] of a text, or the features [T C] of its words where the tokenizer has them."""
+    ids = encode_spans(tokenizer, text)[0] if hasattr(tokenizer, "features") else encode_text(tokenizer, text)
+    return np.asarray(ids, np.int64)
+
+
 def encode_spans(tokenizer: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids [T] or features [T C] of a text and the characters [T 2] that each stands for."""
+    if not hasattr(tokenizer, "encode_spans"):
+        raise InputError(f"this task needs a tokenizer with encode_spans; {type(tokenizer).__name__} has none")
     ids, spans = tokenizer.encode_spans(text)
     return np.asarray(ids, np.int64), np.asarray(spans, np.int64).reshape(-1, 2)
 
@@ -47,17 +61,11 @@ def special_row(tokenizer: Any, name: str, like: np.ndarray) -> np.ndarray:
 
 def framed(tokenizer: Any, text: str, max_seq_len: int) -> np.ndarray:
     """Return a text between the begin and end tokens, cut to the context length."""
-    ids = encode_spans(tokenizer, text)[0]
+    ids = encode_tokens(tokenizer, text)
     first, last = special_row(tokenizer, "bos_id", ids), special_row(tokenizer, "eos_id", ids)
     kept = ids[: max_seq_len - len(first) - len(last)]
     framed = np.concatenate([first, kept, last])[:max_seq_len]
     return framed if len(framed) else np.zeros((1, *ids.shape[1:]), np.int64)
-
-
-def check_list(texts: Any) -> None:
-    """Raise InputError for one text in the place of a list, whose characters would be taken for texts."""
-    if isinstance(texts, str):
-        raise InputError(f"expected a list of texts, got the text {texts[:60]!r}: put it in brackets")
 
 
 def padded(rows: Sequence[np.ndarray], value: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,35 +73,3 @@ def padded(rows: Sequence[np.ndarray], value: int) -> tuple[np.ndarray, np.ndarr
     lengths = np.array([len(row) for row in rows])
     table = pad(rows, value)
     return table, np.arange(table.shape[1]) < lengths[:, None]
-
-
-def run_batches(
-    model: Any, rows: Sequence[np.ndarray], work: Callable[[list[int]], Sequence[Any]], progress: bool = True
-) -> list[Any]:
-    """Return the result of each row: `work` gets the numbers of rows of similar length, without dropout or gradients."""
-    if not rows:
-        return []
-    lengths = [max(1, len(row)) for row in rows]
-    batches = list(LengthBatches(lengths, batch_tokens=max(EVALUATION_TOKENS, *lengths)))
-
-    def run(numbers: np.ndarray) -> Sequence[Any]:
-        with no_grad():
-            return work(numbers.tolist())
-
-    results: list[Any] = [None] * len(rows)
-    was_training = model.training
-    model.eval()
-    try:
-        with Workers(num_cores()) as workers:
-            found = track(workers.map(run, batches), len(batches), show=progress)
-            for numbers, answers in zip(batches, found, strict=True):
-                for number, answer in zip(numbers, answers, strict=True):
-                    results[number] = answer
-    finally:
-        model.train(was_training)
-    return results
-
-
-def values(result: Any) -> np.ndarray:
-    """Return the array of a model's output."""
-    return result.data if isinstance(result, Tensor) else np.asarray(result)

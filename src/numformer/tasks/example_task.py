@@ -16,12 +16,12 @@ from numformer.errors import InputError
 from numformer.files import write_atomically
 from numformer.models.build import build_backbone
 from numformer.models.config import ModelConfig
-from numformer.tasks.encoding import pad_id
-from numformer.tasks.task import Task, load_model_of, settings_of
-from numformer.tokenizers import make_tokenizer
+from numformer.tasks.encoding import pad_id, vocabulary_size
+from numformer.tasks.task import Task, check_shape_unchanged, load_model_of, settings_of
+from numformer.tokenizers import KINDS, make_tokenizer
 from numformer.training import TrainConfig
 from numformer.training.run_folder import run_of
-from numformer.training.settings import as_plain, from_plain
+from numformer.training.settings import as_plain, from_plain, table_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +66,14 @@ class ExampleTask(Task):
         return isinstance(example, (tuple, list)) and len(example) == 2 and all(isinstance(x, str) for x in example)
 
     @classmethod
-    def read(cls, path: str, config: Any) -> list[Any]:
-        """Return the examples of a file."""
+    def read(cls, path: str, config: Any, labels: Sequence[str] | None = None) -> list[Any]:
+        """Return the examples of a file; raises InputError, naming the line, for a label that is not among `labels`."""
         raise TypeError(f"{cls.__name__} has no read")
+
+    @classmethod
+    def labels(cls, examples: Sequence[Any]) -> list[str] | None:
+        """Return the labels that occur in the examples, None where the task has none."""
+        return None
 
     @classmethod
     def groups(cls, examples: Sequence[Any]) -> Sequence[Hashable]:
@@ -132,11 +137,17 @@ class ExampleTask(Task):
         if not examples:
             raise InputError("training needs at least one example, got none")
         if valid is not None or config.valid:
-            return examples, cls._checked(valid) if valid is not None else cls.read(config.valid, config)
+            return examples, cls._checked(valid) if valid is not None else cls.read_valid(config, examples)
         if config.valid_fraction == 0:
             return examples, []
         kept, held_out = split_by_group(cls.groups(examples), config.valid_fraction, seed)
         return [examples[i] for i in kept], [examples[i] for i in held_out]
+
+    @classmethod
+    def read_valid(cls, config: Any, examples: Sequence[Any]) -> list[Any]:
+        """Return the examples of the file to hold out, whose labels must be among those to train on."""
+        labels = None if config.pretrained else cls.labels(examples)  # a pretrained model may know others
+        return cls.read(config.valid, config, labels=labels)
 
     @classmethod
     def load(cls, folder: str | Path, tokenizer: Any = None) -> Self:
@@ -163,7 +174,7 @@ class ExampleTask(Task):
         if not settings.get("data"):
             raise InputError(f"the run {folder} names no file of data; name one to evaluate on")
         self.use_settings(settings)
-        seed = from_plain(TrainConfig, settings.get("train", {}), "run.toml [train]").seed
+        seed = from_plain(TrainConfig, table_of(settings, "train"), "run.toml [train]").seed
         train_data, valid_data = self.read_parts(self.config, None, None, seed)
         if settings.get("crc32") != _checksum(train_data, valid_data):
             raise InputError(f"the data of {folder} has changed since the run began; name a file to evaluate on")
@@ -172,7 +183,7 @@ class ExampleTask(Task):
     def examples_of(self, data: str | Path | Sequence[Any] | None) -> list[Any]:
         """Return the examples of a file or list, or the held-out ones; raises InputError when there are none."""
         if isinstance(data, (str, Path)):
-            return self.read(str(data), self.config)
+            return self.read(str(data), self.config, labels=getattr(self.model, "labels", None))
         examples = self.valid_data if data is None else self._checked(data)
         if not examples:
             raise InputError("there are no held-out examples: name a file to evaluate on")
@@ -211,10 +222,7 @@ class ExampleTask(Task):
     def _make(cls, config: Any, model: Any, tokenizer: Any, examples: list[Any], known: list[Any], seed: int) -> Self:
         if config.pretrained is not None:
             base, own = load_model_of(config.pretrained), tokenizer or cls.load_tokenizer(config.pretrained)
-            if model not in (cls.model_config, base.config):  # a run that is repeated says the shape once more
-                raise InputError(
-                    f"the shape of the model comes from {config.pretrained}: leave out the model's settings"
-                )
+            check_shape_unchanged(model, cls.model_config, base.config, config.pretrained)
             cls._check_tokenizer(config)
             built = cls.build(config, base.config, known, seed, base)
         else:
@@ -238,9 +246,7 @@ class ExampleTask(Task):
     @classmethod
     def fit_config(cls, model: Any, tokenizer: Any) -> Any:
         """Return the model's config with the sizes of the tokenizer; raises InputError when one is too small."""
-        size = model.vocab_size or tokenizer.vocab_size
-        if size < tokenizer.vocab_size:
-            raise InputError(f"vocab_size={size} is below the {tokenizer.vocab_size} tokens of the tokenizer")
+        size = vocabulary_size(model.vocab_size, tokenizer)
         return dataclasses.replace(model, vocab_size=size, pad_id=pad_id(tokenizer))
 
 
@@ -255,8 +261,9 @@ def backbone_of(config: Any, model: Any, seed: int, base: Any) -> Any:
 
 def _places(config: Any) -> dict[str, str]:
     """Return where the files that a config names lie, for those who look from another folder."""
-    named = {name: getattr(config, name) for name in ("data", "valid", "pretrained")}
-    return {name: str(Path(value).resolve()) for name, value in named.items() if value and Path(value).exists()}
+    named = {name: getattr(config, name) for name in ("data", "valid", "pretrained", "tokenizer")}
+    named = {name: value for name, value in named.items() if value and value not in KINDS}
+    return {name: str(Path(value).resolve()) for name, value in named.items() if Path(value).exists()}
 
 
 def _checksum(*parts: list[Any]) -> int:

@@ -18,7 +18,8 @@ from numformer.models import BertConfig, build_model
 from numformer.models.heads import MaskedLM
 from numformer.random import generator
 from numformer.tasks.attention import Sequences, framed_sequence
-from numformer.tasks.encoding import check_list, pad_id, padded, run_batches, special_id, special_row, values
+from numformer.tasks.encoding import pad_id, padded, special_id, special_row
+from numformer.tasks.inference import check_texts, run_batches, values
 from numformer.tasks.language_model_objective import windows_of
 from numformer.tasks.objective import IGNORE, Batch, Objective
 from numformer.tasks.text_task import TextTask
@@ -54,7 +55,7 @@ class MaskedObjective(Objective):
         self.frame = [special_row(tokenizer, name, nothing) for name in ("bos_id", "eos_id")]
         self.length = model.config.max_seq_len - sum(map(len, self.frame))
         self.windows = None if train_tokens is None else TokenWindows(train_tokens, self.length, "training text")
-        self.batch_size = train.num_sequences(self.length)
+        self.batch_size = train.num_sequences(model.config.max_seq_len)
 
     def batch(self, step: int) -> Batch:
         """Return tokens [B T] of a step with some hidden, and targets [B T]."""
@@ -116,14 +117,19 @@ class MaskedLanguageModel(TextTask):
 
         Raises InputError for a text without a mark, or longer than the context.
         """
-        check_list(texts)
+        check_texts(texts)
         if top_k < 1:
             raise InputError(f"top_k must be at least 1, got {top_k}")
+        special_id(self.tokenizer, "mask_id")
+        names = ("pad_id", "bos_id", "eos_id", "unk_id", "mask_id")
+        special = [getattr(self.tokenizer, name) for name in names if getattr(self.tokenizer, name, None) is not None]
         rows = [self._marked(text) for text in texts]
 
         def work(numbers: list[int]) -> list[np.ndarray]:
             tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))
-            found = ops.softmax(values(self.model(tokens, mask))[..., : self.tokenizer.vocab_size].astype(np.float64))
+            logits = values(self.model(tokens, mask))[..., : self.tokenizer.vocab_size].astype(np.float64)
+            logits[..., special] = -np.inf  # no text holds them
+            found = ops.softmax(logits)
             return [found[i][tokens[i] == self.tokenizer.mask_id] for i in range(len(numbers))]
 
         found = run_batches(self.model, rows, work, progress)

@@ -135,8 +135,7 @@ class ExamplesObjective(Objective):
         """Return the batches to evaluate on."""
         if not self.valid:
             return None
-        count = min(len(self.valid), self.train.eval_examples)
-        return self.sequential([self.valid[number * len(self.valid) // count] for number in range(count)])
+        return self.sequential(spread(self.valid, self.train.eval_examples))
 
     def sequential(self, examples: Sequence[Any]) -> Iterator[Batch]:
         """Yield every example once, in batches of similar lengths."""
@@ -151,3 +150,9 @@ class ExamplesObjective(Objective):
             f"{self.model.num_parameters():,} parameters, {len(self.examples):,} examples to train on "
             f"({len(self.batches):,} batches an epoch)"
         )
+
+
+def spread(examples: Sequence[Any], most: int | None) -> Sequence[Any]:
+    """Return at most so many examples, taken evenly from the whole; None takes all."""
+    count = len(examples) if most is None else min(len(examples), most)
+    return [examples[number * len(examples) // count] for number in range(count)]

@@ -19,15 +19,16 @@ from numformer.metrics import squad_scores
 from numformer.models import BertConfig, SpanClassifier
 from numformer.tasks.attention import Sequences, token_labels, with_frame
 from numformer.tasks.context_windows import Window, best_span, make_windows
-from numformer.tasks.encoding import check_list, pad_id, padded, run_batches, values
+from numformer.tasks.encoding import pad_id, padded
 from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
+from numformer.tasks.inference import check_list, run_batches, values
 from numformer.tasks.objective import Batch, ExamplesObjective
 from numformer.tensor import Tensor
 from numformer.training import OptimConfig, TrainConfig
 
 TOY = "toy:key-value"
 TOY_HELD_OUT = 500
-TOY_PAIRS = (2, 5, 10, 20, 40)  # of keys and values in a context of the training data; the last are held out: 160 words
+TOY_PAIRS = (2, 5, 10, 20, 40)  # of keys and values in a context of the training data; the last are held out: 120 words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class QAConfig(DataConfig):
     """Most tokens of an answer."""
     no_answer: bool = False
     """Train on questions without an answer too, and let the model give none."""
-    toy_examples: int = 5000
+    toy_examples: int = 20_000
     """Number of training questions of toy:key-value."""
 
 
@@ -91,9 +92,9 @@ class QuestionAnswerer(ExampleTask):
         return isinstance(example, Question)
 
     @classmethod
-    def read(cls, path: str, config: Any) -> list[Question]:
+    def read(cls, path: str, config: Any, labels: Sequence[str] | None = None) -> list[Question]:
         """Return the questions of a file that the task can use, and say on stderr how many it cannot."""
-        questions, skipped, skipped_answers = read_squad(path)
+        questions, skipped, skipped_answers = read_squad(path, config.encoding)
         kept = questions if config.no_answer else [question for question in questions if not question.impossible]
         impossible = len(questions) - len(kept)
         for count, what in (
@@ -111,9 +112,14 @@ class QuestionAnswerer(ExampleTask):
     ) -> tuple[list[Any], list[Any]]:
         """Return the questions to train on and those held out, generated for the toy task."""
         if data is None and config.data == TOY:
-            share, sizes = config.toy_examples // len(TOY_PAIRS), enumerate(TOY_PAIRS, start=2 * seed + 1)
-            train_data = [question for part, size in sizes for question in make_key_value_questions(share, part, size)]
-            return train_data, make_key_value_questions(TOY_HELD_OUT, 2 * seed, TOY_PAIRS[-1])
+            parts = len(TOY_PAIRS)
+            counts = [(config.toy_examples + part) // parts for part in range(parts)]
+            train_data = [
+                question
+                for part, (count, size) in enumerate(zip(counts, TOY_PAIRS, strict=True), start=1)
+                for question in make_key_value_questions(count, seed * (parts + 1) + part, size)
+            ]
+            return train_data, make_key_value_questions(TOY_HELD_OUT, seed * (parts + 1), TOY_PAIRS[-1])
         return super().read_parts(config, data, valid, seed)
 
     @classmethod
@@ -149,7 +155,7 @@ class QuestionAnswerer(ExampleTask):
         and not that there is none. With `no_answer` in the config, an answer below one half is none: "".
         """
         check_list(questions)
-        asked = [q if isinstance(q, Question) else Question(str(i), *q, ()) for i, q in enumerate(questions)]
+        asked = [_as_question(number, question) for number, question in enumerate(questions)]
         windows = [window for each in self._windows(asked) for window in each]
         found = run_batches(self.model, [window.tokens for window in windows], self._spans_of(windows), progress)
         best: dict[int, tuple[float, int, int]] = {}
@@ -199,6 +205,14 @@ class QuestionAnswerer(ExampleTask):
             start = end = 0
         answer = question.context[start:end]
         return {"question": question.question, "answer": answer, "start": start, "end": end, "score": chance}
+
+
+def _as_question(number: int, given: Any) -> Question:
+    if isinstance(given, Question):
+        return given
+    if not isinstance(given, (tuple, list)) or len(given) != 2 or not all(isinstance(text, str) for text in given):
+        raise InputError(f"question {number} is {repr(given)[:80]}, expected a question and its context")
+    return Question(str(number), given[0], given[1], ())
 
 
 def collate_windows(windows: Sequence[Window], value: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -27,8 +27,8 @@ def search(
     progress: bool,
 ) -> list[list[Hypothesis]]:
     """Return the best targets of every source; `max_new_tokens` is twice the source's length and ten more by default."""
-    if max_new_tokens is not None and max_new_tokens < 1:
-        raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    if max_new_tokens is not None and not (isinstance(max_new_tokens, int) and max_new_tokens >= 1):
+        raise InputError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
     if not sources:
         return []
     bos, eos = special_id(tokenizer, "bos_id"), special_id(tokenizer, "eos_id")

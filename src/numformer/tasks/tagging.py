@@ -15,8 +15,9 @@ from numformer.errors import InputError
 from numformer.metrics import entities, entity_scores
 from numformer.models import BertConfig, TokenClassifier
 from numformer.tasks.attention import Sequences, token_labels
-from numformer.tasks.encoding import check_list, encode_spans, pad_id, padded, run_batches, values
+from numformer.tasks.encoding import encode_spans, pad_id, padded
 from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
+from numformer.tasks.inference import check_list, run_batches, values
 from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tokenizers import WordTokenizer
 from numformer.training import OptimConfig, TrainConfig
@@ -62,9 +63,14 @@ class Tagger(ExampleTask):
         return isinstance(example, TaggedSentence) and len(example.words) == len(example.tags)
 
     @classmethod
-    def read(cls, path: str, config: Any) -> list[TaggedSentence]:
+    def read(cls, path: str, config: Any, labels: Sequence[str] | None = None) -> list[TaggedSentence]:
         """Return the sentences of a file."""
-        return read_conll(path, column=config.column, encoding=config.encoding)
+        return read_conll(path, column=config.column, tags=labels, encoding=config.encoding)
+
+    @classmethod
+    def labels(cls, examples: Sequence[TaggedSentence]) -> list[str]:
+        """Return the tags that occur, in order."""
+        return sorted({tag for sentence in examples for tag in sentence.tags})
 
     @classmethod
     def groups(cls, examples: Sequence[TaggedSentence]) -> Sequence[Hashable]:
@@ -86,7 +92,7 @@ class Tagger(ExampleTask):
     @classmethod
     def build(cls, config: Any, model: Any, examples: Sequence[TaggedSentence], seed: int, base: Any) -> Any:
         """Return a tagger for the tags of the examples; one that knows them all already goes on as it is."""
-        labels = sorted({tag for sentence in examples for tag in sentence.tags})
+        labels = cls.labels(examples)
         if isinstance(base, TokenClassifier) and set(labels) <= set(base.labels):
             return base
         backbone = backbone_of(config, model, seed, base)

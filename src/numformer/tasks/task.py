@@ -14,7 +14,7 @@ from numformer.training import FitResult, OptimConfig, RunFolder, TrainConfig, T
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
 from numformer.training.run_folder import read_toml, run_of
-from numformer.training.settings import as_plain, check_same_run, sort_settings
+from numformer.training.settings import as_plain, check_same_run, sort_settings, table_of
 
 
 class Task:
@@ -61,13 +61,14 @@ class Task:
             )
         folder = None if out is None else RunFolder(out)
         before = folder.read_settings() if folder and resume else {}
-        shards = train.shards or before.get("train", {}).get("shards") or train.num_shards
+        shards = train.shards or table_of(before, "train").get("shards") or train.num_shards
         train = dataclasses.replace(train, shards=shards)
         parts = {"model": self.model.config, "optim": optim, "train": train}
         run = {"task": self.name, **self.source, **{name: as_plain(part) for name, part in parts.items()}}
         trainer = Trainer(self.objective(train), train, optim, folder, progress)
         if folder and resume:
             check_same_run(before, run)
+            folder.check_tokenizer(self.tokenizer)
             trainer.resume()
             folder.describe(run, self.tokenizer)
         elif folder:
@@ -117,10 +118,16 @@ def load_model_of(folder: str | Path) -> Any:
     return load_model(folder)
 
 
+def check_shape_unchanged(given: Any, default: Any, pretrained: Any, folder: str | Path) -> None:
+    """Raise InputError when a model's config was chosen beside the pretrained model that brings its own."""
+    if given not in (default, pretrained):  # a run that is repeated says the shape once more
+        raise InputError(f"the shape of the model comes from {folder}: leave out the model's settings")
+
+
 def settings_of(folder: str | Path) -> dict[str, Any]:
     """Return the settings of the run that a folder is or whose best/ it is, or those that were saved with a model."""
     saved = Path(folder) / "task.toml"
-    if saved.exists():
+    if saved.exists() and not (Path(folder) / "run.toml").exists():
         return read_toml(saved)
     try:
         run = run_of(folder)

@@ -14,7 +14,8 @@ from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chu
 from numformer.errors import InputError
 from numformer.models.config import ModelConfig
 from numformer.tasks.attention import Sequences, token_labels
-from numformer.tasks.task import Task, load_model_of
+from numformer.tasks.encoding import vocabulary_size
+from numformer.tasks.task import Task, check_shape_unchanged, load_model_of
 from numformer.tokenizers import KINDS, CharacterTokenizer, encode_text, make_tokenizer
 from numformer.training.run_folder import run_of
 
@@ -65,8 +66,7 @@ class TextTask(Task):
             model, chosen = load_model_of(pretrained), cls.load_tokenizer(pretrained)
             if tokenizer != "characters":
                 raise InputError(f"the tokenizer comes from {pretrained}: leave out tokenizer")
-            if config not in (cls.model_config, model.config):  # a run that is repeated says the shape once more
-                raise InputError(f"the shape of the model comes from {pretrained}: leave out the model's settings")
+            check_shape_unchanged(config, cls.model_config, model.config, pretrained)
             if not isinstance(model, cls.model_class):
                 raise InputError(
                     f"{pretrained} holds a {type(model).__name__}; {cls.name} needs a {cls.model_class.__name__}"
@@ -87,7 +87,7 @@ class TextTask(Task):
             "tokenizer": _tokenizer_name(tokenizer),
             **({} if valid is None else {"valid": str(find_corpus(valid).resolve())}),
             "valid_fraction": valid_fraction,
-            **({} if pretrained is None else {"pretrained": str(pretrained)}),
+            **({} if pretrained is None else {"pretrained": str(Path(pretrained).resolve())}),
             **({"freeze": list(freeze)} if freeze else {}),
             "crc32": _checksum(train_tokens, valid_tokens),
         }
@@ -146,13 +146,7 @@ class TextTask(Task):
 
     @classmethod
     def _fit_config(cls, config: Any, tokenizer: Any) -> Any:
-        if config.vocab_size == 0:
-            config = dataclasses.replace(config, vocab_size=tokenizer.vocab_size)
-        if config.vocab_size < tokenizer.vocab_size:
-            raise InputError(
-                f"vocab_size={config.vocab_size} is below the {tokenizer.vocab_size} tokens of the tokenizer"
-            )
-        return config
+        return dataclasses.replace(config, vocab_size=vocabulary_size(config.vocab_size, tokenizer))
 
 
 def encode_text_or_file(text: str | Path, tokenizer: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from numformer.data.pairs import read_pairs
+from numformer.data.pairs import Pair, read_pairs
 from numformer.data.split import near_duplicate_groups
 from numformer.data.toy import toy_splits
 from numformer.errors import InputError
@@ -20,17 +20,18 @@ from numformer.generation import BeamConfig
 from numformer.metrics import bleu
 from numformer.models import Transformer, TransformerConfig
 from numformer.tasks.attention import Sequences, token_labels
-from numformer.tasks.encoding import check_list, pad_id, padded, special_id
+from numformer.tasks.encoding import pad_id, padded, special_id, vocabulary_size
 from numformer.tasks.example_task import DataConfig, ExampleTask
-from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective
+from numformer.tasks.inference import check_texts
+from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective, spread
 from numformer.tasks.seq2seq_search import search
-from numformer.tokenizers import TokenizerPair, encode_all, make_tokenizer
+from numformer.tokenizers import KINDS, TokenizerPair, encode_all, make_tokenizer
+from numformer.tokenizers.pair import SOURCE_FILE
 from numformer.training import OptimConfig, TrainConfig
 from numformer.training.workers import Workers, num_cores
 
 TOY = "toy:"
 TOY_HELD_OUT = 1000
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +62,19 @@ class Seq2SeqObjective(ExamplesObjective):
     criterion = "loss"
     unit = "target tokens"
 
+    def __init__(self, model: Any, tokenizer: TokenizerPair, *others: Any) -> None:
+        self.bos, self.eos = ([special_id(tokenizer.target, name)] for name in ("bos_id", "eos_id"))
+        super().__init__(model, tokenizer, *others)
+
     def lengths(self, example: tuple[np.ndarray, np.ndarray]) -> tuple[int, ...]:
         """Return the lengths of source and target."""
         return len(example[0]), len(example[1]) + 1
 
     def collate(self, examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
         """Return source [B S], what the decoder sees [B T] and what it is to say [B T]."""
-        tokens = self.tokenizer.target
-        bos, eos = [special_id(tokens, "bos_id")], [special_id(tokens, "eos_id")]
         src = padded([source for source, _ in examples], self.model.config.pad_id)[0]
-        seen = padded([np.concatenate([bos, target]) for _, target in examples], pad_id(tokens))[0]
-        return src, seen, padded([np.concatenate([target, eos]) for _, target in examples], IGNORE)[0]
+        seen = padded([np.concatenate([self.bos, target]) for _, target in examples], pad_id(self.tokenizer.target))[0]
+        return src, seen, padded([np.concatenate([target, self.eos]) for _, target in examples], IGNORE)[0]
 
 
 class Translator(ExampleTask):
@@ -91,7 +94,7 @@ class Translator(ExampleTask):
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=2e-3, betas=(0.9, 0.98), schedule="cosine", warmup_steps=400)
 
     @classmethod
-    def read(cls, path: str, config: Any) -> list[Pair]:
+    def read(cls, path: str, config: Any, labels: Sequence[str] | None = None) -> list[Pair]:
         """Return the pairs of a file, in the direction to be learned."""
         pairs = read_pairs(path, source=config.source, target=config.target, encoding=config.encoding)
         return [(target, source) for source, target in pairs] if config.backwards else pairs
@@ -103,6 +106,8 @@ class Translator(ExampleTask):
         """Return the pairs to train on and those held out, generated for a toy task."""
         if data is None and config.data.startswith(TOY):
             name = config.data.removeprefix(TOY)
+            if config.toy_examples < 1:
+                raise InputError(f"toy_examples must be at least 1, got {config.toy_examples}")
             train_data, valid_data, _ = toy_splits(name, config.toy_examples, TOY_HELD_OUT, 0, seed)
             return train_data, valid_data
         return super().read_parts(config, data, valid, seed)
@@ -118,6 +123,8 @@ class Translator(ExampleTask):
         kind = "characters" if config.data.startswith(TOY) else config.tokenizer
         if kind == "words":
             raise InputError(f"the tokenizer words loses the spaces of a text; {cls.name} takes another kind")
+        if kind not in KINDS and (Path(kind) / SOURCE_FILE).exists():
+            return TokenizerPair.load(kind)
         sources, targets = ([pair[side] for pair in examples] for side in (0, 1))
         if config.separate_vocabularies:
             source = make_tokenizer(kind, sources, config.vocab_size)
@@ -136,8 +143,8 @@ class Translator(ExampleTask):
         """Return the model's config with the sizes of the tokenizers."""
         return dataclasses.replace(
             model,
-            src_vocab_size=tokenizer.source.vocab_size,
-            tgt_vocab_size=tokenizer.target.vocab_size,
+            src_vocab_size=vocabulary_size(model.src_vocab_size, tokenizer.source, "src_vocab_size"),
+            tgt_vocab_size=vocabulary_size(model.tgt_vocab_size, tokenizer.target, "tgt_vocab_size"),
             pad_id=special_id(tokenizer.source, "pad_id"),
             share_embeddings=model.share_embeddings and tokenizer.source is tokenizer.target,
         )
@@ -174,12 +181,12 @@ class Translator(ExampleTask):
         `settings` are the fields of BeamConfig (num_beams, length_penalty, num_return). `max_new_tokens` is twice the
         source's length and ten more when not given. A source over the context length is cut.
         """
-        check_list(texts)
+        check_texts(texts)
         beam = beam or BeamConfig(**settings)
         found = search(self.model, self.tokenizer.target, self._sources(texts), beam, max_new_tokens, progress)
         results = []
         for text, hypotheses in zip(texts, found, strict=True):
-            targets = [(self.tokenizer.target.decode(h.ids).strip(), h.score) for h in hypotheses]
+            targets = [(self._decoded(h.ids), h.score) for h in hypotheses]
             result: dict[str, Any] = {"source": text, "target": targets[0][0], "score": targets[0][1]}
             if beam.num_return > 1:
                 result["alternatives"] = [{"target": target, "score": score} for target, score in targets[1:]]
@@ -201,16 +208,16 @@ class Translator(ExampleTask):
         """Return loss and exact match on a file, a list, or the held-out pairs; with sacrebleu installed, BLEU and chrF."""
         if max_examples is not None and max_examples < 1:
             raise InputError(f"max_examples must be at least 1, got {max_examples}")
-        pairs = self.examples_of(data)[:max_examples]
+        pairs = spread(self.examples_of(data), max_examples)
         if num_beams is None:
             num_beams = 1 if self.config.data.startswith(TOY) else BeamConfig.num_beams
         beam = BeamConfig(num_beams=num_beams, length_penalty=length_penalty)
-        objective = Seq2SeqObjective(self.model, self.tokenizer, self._encoded(pairs), None, self.train_config)
+        objective = Seq2SeqObjective(self.model, self.tokenizer, self._encoded(pairs), None, TrainConfig())
         with Workers(num_cores()) as workers:
             figures = objective.measure(objective.sequential(objective.examples), workers)
         predicted = self.translate([source for source, _ in pairs], beam=beam, progress=True)
         references = [target for _, target in pairs]
-        same = sum(a == b for a, b in zip(predicted, references, strict=True))
+        same = sum(a == b.strip() for a, b in zip(predicted, references, strict=True))
         scores = {"loss": figures["loss"], "exact_match": same / len(pairs), "count": len(pairs)}
         return scores | self.compare(predicted, references)
 
@@ -232,6 +239,11 @@ class Translator(ExampleTask):
         }
         return Sequences((source[None], seen[None]), labels)
 
+    def _decoded(self, ids: list[int]) -> str:
+        """Return a target as valid Unicode: bytes may end, or be wrong, in the middle of a character."""
+        text = self.tokenizer.target.decode(ids).strip()
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
     def _sources(self, texts: Sequence[str]) -> list[np.ndarray]:
         tokens, longest = self.tokenizer.source, self.model.config.max_seq_len
         end = [special_id(tokens, "eos_id")]
@@ -240,6 +252,7 @@ class Translator(ExampleTask):
     def _encoded(self, pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the ids of the pairs that fit the context; raises InputError when none does."""
         sources = self._sources([source for source, _ in pairs])
+        cut = sum(len(source) == self.model.config.max_seq_len for source in sources)
         targets = encode_all(self.tokenizer.target, [target for _, target in pairs])
         longest = self.model.config.max_seq_len
         fitting = [pair for pair in zip(sources, targets, strict=True) if len(pair[1]) < longest]
@@ -247,4 +260,6 @@ class Translator(ExampleTask):
             raise InputError(f"every target is longer than max_seq_len={longest} tokens")
         if len(fitting) < len(pairs):
             print(f"{len(pairs) - len(fitting)} pairs left out: a target over max_seq_len={longest}", file=sys.stderr)
+        if cut:
+            print(f"{cut} sources reach max_seq_len={longest} tokens and may be cut", file=sys.stderr)
         return fitting

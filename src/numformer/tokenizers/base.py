@@ -10,6 +10,8 @@ from numformer.errors import InputError
 
 TokenIds: TypeAlias = Sequence[int] | NDArray[Any]
 
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>", "<mask>")  # the names that our own tokenizers give them
+
 
 @runtime_checkable
 class Tokenizer(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numformer.errors import InputError
-from numformer.tokenizers.base import TokenIds, check_ids, code_points, token_dtype
+from numformer.tokenizers.base import SPECIAL_TOKENS, TokenIds, check_ids, code_points, token_dtype
 from numformer.tokenizers.tokenizer_json import layout, special_token, write_tokenizer_json
 
 
@@ -20,7 +20,7 @@ class CharacterTokenizer:
     take the alphabet from a text.
     """
 
-    SPECIAL_TOKENS: ClassVar[tuple[str, ...]] = ("<pad>", "<bos>", "<eos>", "<unk>", "<mask>")
+    SPECIAL_TOKENS: ClassVar[tuple[str, ...]] = SPECIAL_TOKENS
 
     PRE_TOKENIZER: ClassVar[dict[str, Any]] = {
         "type": "Split",

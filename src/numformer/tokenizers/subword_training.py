@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from numformer.errors import InputError
+from numformer.tokenizers.base import SPECIAL_TOKENS
 from numformer.tokenizers.tokenizer_json import tokenizers_library
 
-SPECIAL_TOKENS = ["<pad>", "<bos>", "<eos>", "<unk>", "<mask>"]
 BERT_SPECIAL_TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
 
 
@@ -36,7 +36,7 @@ def _bpe(texts: Iterator[str], vocab_size: int, lowercase: bool) -> str:
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = library.decoders.ByteLevel()
     trainer = library.trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=SPECIAL_TOKENS, initial_alphabet=alphabet, show_progress=False
+        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     return str(tokenizer.to_str())
@@ -85,7 +85,7 @@ def _unigram(texts: Iterator[str], vocab_size: int, lowercase: bool) -> str:
     )
     tokenizer.decoder = library.decoders.Metaspace(prepend_scheme="never")
     trainer = library.trainers.UnigramTrainer(
-        vocab_size=vocab_size, special_tokens=SPECIAL_TOKENS, unk_token="<unk>", show_progress=False
+        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), unk_token="<unk>", show_progress=False
     )
     tokenizer.train_from_iterator(kept, trainer)
     content = json.loads(tokenizer.to_str())

@@ -4,19 +4,20 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numformer.errors import InputError
-from numformer.tokenizers.base import TokenIds, check_ids, token_dtype
+from numformer.tokenizers.base import SPECIAL_TOKENS, TokenIds, check_ids, token_dtype
 from numformer.tokenizers.tokenizer_json import layout, special_token, write_tokenizer_json
 
-_WORD = r"\w+(?:['’]\w+)*|[^\w\s]"
+_WORD = r"\w+(?:['’]\w+)*|[^\w\s]"  # in the `tokenizers` library, whose \w has combining marks
 _CACHED_WORDS = 1 << 17
 
 
@@ -27,7 +28,7 @@ class WordTokenizer:
     InputError for a word given twice, for one that is the name of a special token, and when `num_buckets` is below 1.
     """
 
-    SPECIAL_TOKENS: ClassVar[tuple[str, ...]] = ("<pad>", "<bos>", "<eos>", "<unk>", "<mask>")
+    SPECIAL_TOKENS: ClassVar[tuple[str, ...]] = SPECIAL_TOKENS
     PRE_TOKENIZER: ClassVar[dict[str, Any]] = {
         "type": "Split",
         "pattern": {"Regex": _WORD},
@@ -80,7 +81,7 @@ class WordTokenizer:
             )
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(re.findall(_WORD, text) if isinstance(text, str) else text)
+            counts.update(_pattern().findall(text) if isinstance(text, str) else text)
         frequent = [word for word in counts if counts[word] >= min_count and word not in cls.SPECIAL_TOKENS]
         return cls(sorted(frequent, key=lambda word: (-counts[word], word))[:room], buckets)
 
@@ -91,12 +92,12 @@ class WordTokenizer:
 
     def words(self, text: str) -> list[tuple[str, int, int]]:
         """Return the words and single punctuation characters of a text, each with its start and end."""
-        return [(match[0], match.start(), match.end()) for match in re.finditer(_WORD, text)]
+        return [(match[0], match.start(), match.end()) for match in _pattern().finditer(text)]
 
     def encode(self, text: str) -> NDArray[Any]:
         """Return the id of each word of a text, an array [N]; words outside the vocabulary are UNK."""
         unknown = self.unk_id
-        ids = [self._ids.get(word, unknown) for word in re.findall(_WORD, text)]
+        ids = [self._ids.get(word, unknown) for word in _pattern().findall(text)]
         return np.array(ids, dtype=token_dtype(self.vocab_size))
 
     def encode_spans(self, text: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -154,6 +155,14 @@ class WordTokenizer:
 
     def _bucket(self, feature: str) -> int:
         return len(self._tokens) + zlib.crc32(feature.encode("utf-8", "surrogatepass")) % self.num_buckets
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """Return what a word is: letters, digits and the marks upon them, apostrophes inside; or one other character."""
+    marks = "".join(character for character in map(chr, range(0x300, 0x1F000)) if category(character)[0] == "M")
+    word = rf"[\w{marks}]+"
+    return re.compile(rf"{word}(?:['’]{word})*|[^\w\s{marks}]")
 
 
 def _shape(word: str) -> str:

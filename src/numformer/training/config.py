@@ -59,7 +59,7 @@ class TrainConfig:
     batch_tokens: int | None = None
     """Most tokens in one update, padding included; sequences of similar lengths are put together."""
     accumulation: int = 1
-    """Pieces that each shard works through one after the other: same update, less memory."""
+    """Pieces that each shard works through one after the other: same update (but for dropout's draws), less memory."""
     label_smoothing: float = 0.0
     """Probability that the training target spreads over all tokens."""
     eval_every: int = 250
@@ -103,8 +103,10 @@ class TrainConfig:
         return DEFAULT_BATCH_SIZE if self.batch_size is None and self.batch_tokens is None else self.batch_size
 
     def num_sequences(self, length: int) -> int:
-        """Return how many sequences of one length an update takes, at least one."""
-        by_tokens = None if self.batch_tokens is None else max(1, self.batch_tokens // length)
+        """Return how many sequences of one length an update takes; raises InputError when not one fits."""
+        if self.batch_tokens is not None and self.batch_tokens < length:
+            raise InputError(f"batch_tokens={self.batch_tokens} is less than a sequence, of {length} tokens")
+        by_tokens = None if self.batch_tokens is None else self.batch_tokens // length
         return min(bound for bound in (self.max_sequences, by_tokens) if bound is not None)
 
     @property
@@ -115,6 +117,8 @@ class TrainConfig:
 
 
 def _check(name: str, value: int, at_least: int) -> None:
+    if not isinstance(value, int):
+        raise InputError(f"{name} must be a whole number, got {value!r}")
     if not at_least <= value < 1 << 53:
         expected = f"at least {at_least}" if value < at_least else "below 2**53"
         raise InputError(f"{name} must be {expected}, got {value}")

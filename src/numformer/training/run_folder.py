@@ -1,7 +1,7 @@
 """The run folder: an ordinary Hugging Face folder plus what it takes to repeat and to continue the run.
 
-config.json, model.safetensors, tokenizer.json; run.toml (every setting), metrics.jsonl, curves.png, best/ (the weights with
-the lowest validation loss) and state/checkpoint.safetensors (weights, optimizer and counters of the last checkpoint, in
+config.json, model.safetensors, tokenizer.json; run.toml (every setting), metrics.jsonl, curves.png, best/ (the weights that
+did best on the held-out data) and state/checkpoint.safetensors (weights, optimizer and counters of the last checkpoint, in
 one file, so that a run killed at any moment continues from a consistent state).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ OWN_FILES = (
     "best",
     "state",
     "run.toml",
+    "task.toml",
 )
 
 
@@ -76,6 +78,15 @@ class RunFolder:
             else:
                 target.unlink(missing_ok=True)
         self.describe(settings, tokenizer)
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Raise InputError when the run would be continued with other tokens than it began with."""
+        with tempfile.TemporaryDirectory() as folder:
+            save_tokenizer(tokenizer, folder)
+            for file in Path(folder).iterdir():
+                own = self.path / file.name
+                if own.exists() and own.read_bytes() != file.read_bytes():
+                    raise InputError(f"cannot resume: the tokenizer is not that of the run {self.path}")
 
     def describe(self, settings: dict[str, Any], tokenizer: Any) -> None:
         """Write run.toml and the tokenizer, and clear away what a killed run was writing."""

@@ -79,16 +79,24 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, accepted.get(kind, kind))
 
 
+def table_of(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a table of run.toml, empty when it is not there; raises InputError when it is something else."""
+    table = settings.get(name, {})
+    if not isinstance(table, dict):
+        raise InputError(f"run.toml: {name} must be a table [{name}], got {table!r}")
+    return table
+
+
 def check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError when a run would be continued with settings that make it another run."""
-    for name in now:
-        old, new = before.get(name, {}), now[name]
+    for name in {**now, **before}:
+        old, new = before.get(name), now.get(name)
         if name in ("data", "valid", "tokenizer"):
-            continue  # a text may have moved; its checksum tells whether it is the same
-        if not isinstance(new, dict):
+            continue  # they may have moved; the text's checksum and the tokens tell whether they are the same
+        if not (isinstance(old, dict) and isinstance(new, dict)):
             old, new = {name: old}, {name: new}
-        for key, value in new.items():
-            if key not in FREE_ON_RESUME and value != old.get(key):
-                changed = f"{key} is {value!r}, but the run has {old.get(key)!r}"
+        for key in {**new, **old}:
+            if key not in FREE_ON_RESUME and new.get(key) != old.get(key):
+                changed = f"{key} is {new.get(key)!r}, but the run has {old.get(key)!r}"
                 text = "the text has changed since the run began"
                 raise InputError(f"cannot resume: {text if key == 'crc32' else changed}")
