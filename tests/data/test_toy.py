@@ -106,18 +106,18 @@ def test_what_cannot_be_drawn_is_refused():
 def test_key_value_questions_are_answered_by_their_contexts(num_pairs):
     questions = make_key_value_questions(20, seed=0, num_pairs=num_pairs)
     for question in questions:
-        facts = re.findall(r"([a-z]+) is (\d+) \.", question.context)
+        facts = re.findall(r"([a-z]+) (\d+) \.", question.context)
         ((answer, start),) = question.answers
-        assert len(question.context.split()) == 4 * num_pairs
+        assert len(question.context.split()) == 3 * num_pairs
         assert len(dict(facts)) == num_pairs
         assert dict(facts)[question.question] == answer
-        assert question.context.endswith(f"{question.question} is {answer}", 0, start + len(answer))
+        assert question.context.endswith(f"{question.question} {answer}", 0, start + len(answer))
         assert not question.impossible
 
 
 def test_key_value_questions_ask_for_every_position():
     questions = make_key_value_questions(200, seed=1, num_pairs=4)
-    assert {question.context.split().index(question.question) // 4 for question in questions} == {0, 1, 2, 3}
+    assert {question.context.split().index(question.question) // 3 for question in questions} == {0, 1, 2, 3}
 
 
 def test_the_seed_decides_the_key_value_questions():

@@ -4,6 +4,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +114,12 @@ def wrong_columns(got: int, expected: str, where: str) -> InputError:
 def _bad_byte(path: str | Path, encoding: str) -> str:
     """Say which byte does not fit; the error of an open file counts from the start of a block only."""
     data = Path(path).read_bytes()
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError as error:
-        before, byte = data[: error.start], data[error.start]
-        line = len(re.findall(r"\r\n?|\n", before.decode(encoding, "ignore"))) + 1
-        hint = "utf-16" if not before and byte in (0xFE, 0xFF) else "latin-1"  # UTF-16 files begin with such a byte
-        return f"{path}, line {line}: byte 0x{byte:02x} is not {encoding} text; try --encoding {hint}"
-    except UnicodeError:  # what an encoding such as idna or undefined says of any text
-        pass
+    with suppress(UnicodeError):  # what an encoding such as idna or undefined says of any text
+        try:
+            data.decode(encoding)
+        except UnicodeDecodeError as error:
+            before, byte = data[: error.start], data[error.start]
+            line = len(re.findall(r"\r\n?|\n", before.decode(encoding, "ignore"))) + 1
+            hint = "utf-16" if not before and byte in (0xFE, 0xFF) else "latin-1"  # UTF-16 files begin with such a byte
+            return f"{path}, line {line}: byte 0x{byte:02x} is not {encoding} text; try --encoding {hint}"
     return f"{path} is not {encoding} text"
