@@ -248,3 +248,17 @@ def test_a_seed_decides_weights_and_dropout():
     one, same, other = (Bert(config, seed=seed)(tokens).data for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def test_the_logits_of_some_positions_are_those_of_all_and_so_are_the_gradients():
+    model = build_model(BertConfig(**SMALL | {"dropout": 0.0}), "mlm")
+    tokens, where = np.arange(12).reshape(3, 4) % 5 + 1, np.arange(12).reshape(3, 4) % 3 == 1
+    some, every = model(tokens, where=where), model(tokens)
+    np.testing.assert_allclose(some.data, every.data[where], rtol=1e-5, atol=1e-6)
+    parameters = list(model.parameters())
+    weights = np.random.default_rng(0).standard_normal(some.shape).astype(np.float32)
+    spread = np.zeros(every.shape, np.float32)
+    spread[where] = weights
+    found, expected = gradients((some * weights).sum(), parameters), gradients((every * spread).sum(), parameters)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -169,6 +169,8 @@ def test_a_classifier_that_knows_the_labels_goes_on_with_its_head(classifier, tm
     task = Classifier.from_data(examples(20, topics=3), pretrained=tmp_path, valid_fraction=0.0)
     assert task.model.labels == classifier.model.labels
     assert task.predict(["red"]) == classifier.predict(["red"])
+    with pytest.raises(InputError, match="pools by 'mean': say so with pooling"):
+        Classifier.from_data(examples(20, topics=3), pretrained=tmp_path, valid_fraction=0.0, pooling="first")
 
 
 def test_a_classifier_with_other_labels_gets_a_new_head(classifier, tmp_path):

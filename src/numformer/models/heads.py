@@ -56,9 +56,16 @@ class MaskedLM(Headed):
         self.cls = _Predictions(BertPredictions(backbone.config, random.generator(seed, 1)))
         reseed_dropout(self, seed)
 
-    def forward(self, tokens: Any, mask: Any = None) -> Any:
-        """Score the vocabulary at every position; `mask` [B T] is False at padding."""
-        return self.cls.predictions(self.encode(tokens, mask), self.backbone.embeddings.word_embeddings.weight)
+    def forward(self, tokens: Any, mask: Any = None, where: Any = None) -> Any:
+        """Score the vocabulary at every position; `mask` [B T] is False at padding.
+
+        With `where`, a boolean array [B T], the logits [N V] of those N positions alone, which saves most of the time
+        that goes into a large vocabulary.
+        """
+        x = self.encode(tokens, mask)
+        if where is not None:
+            x = ops.index(x, key=where.nonzero())
+        return self.cls.predictions(x, self.backbone.embeddings.word_embeddings.weight)
 
 
 class _Predictions(Module):

@@ -93,7 +93,9 @@ class Classifier(ExampleTask):
         labels = cls.labels(examples)
         if len(labels) < 2:
             raise InputError(f"classification needs at least two labels, got only {labels[0]!r}")
-        if isinstance(base, SequenceClassifier) and base.pooling == config.pooling and set(labels) <= set(base.labels):
+        if isinstance(base, SequenceClassifier) and set(labels) <= set(base.labels):
+            if config.pooling != base.pooling:
+                raise InputError(f"the classifier {config.pretrained} pools by {base.pooling!r}: say so with pooling")
             return base
         backbone = backbone_of(config, model, seed, base)
         return SequenceClassifier(backbone, labels, pooling=config.pooling, seed=seed)

@@ -63,6 +63,12 @@ class MaskedObjective(Objective):
         draw = generator(self.train.seed, step)
         return self._hide(self.windows.sample(draw, self.batch_size)[0], draw)
 
+    def scored(self, *batch: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return the logits of the hidden tokens alone, and those tokens."""
+        tokens, targets = batch
+        hidden = targets != IGNORE
+        return self.model(tokens, where=hidden), targets[hidden]
+
     def held_out(self) -> Iterator[Batch] | None:
         """Return windows of the held-out text."""
         return None if self.valid_tokens is None else self.hidden(self.valid_tokens, self.train.eval_examples)

@@ -48,9 +48,13 @@ class Objective:
         """Return the logits [... V] of the targets [...]."""
         return self.model(*inputs)
 
+    def scored(self, *batch: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return the logits of some sequences and the targets they are for."""
+        return self.logits(*batch[:-1]), batch[-1]
+
     def loss_sum(self, *batch: np.ndarray) -> Tensor:
         """Return the summed loss of some sequences."""
-        return self._loss_sum(self.logits(*batch[:-1]), batch[-1], self.train.label_smoothing)
+        return self._loss_sum(*self.scored(*batch), self.train.label_smoothing)
 
     def num_tokens(self, *batch: np.ndarray) -> float:
         """Add up the weights of the targets that count; without class weights that is their number."""
@@ -79,9 +83,8 @@ class Objective:
         return {"loss": loss / (weight or 1), "accuracy": correct / (count or 1), "count": int(count)}
 
     def _measure(self, batch: Batch) -> tuple[float, float, int, int]:
-        targets = batch[-1]
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-            logits = self.logits(*batch[:-1])
+            logits, targets = self.scored(*batch)
             loss = self._loss_sum(logits, targets).item()
         values = logits.data if isinstance(logits, Tensor) else logits
         correct, count = (values.argmax(axis=-1) == targets).sum(), (targets != IGNORE).sum()
