@@ -50,6 +50,12 @@ def test_an_option_of_another_task_is_refused(here, runs_of_tasks, numformer, re
     )
 
 
+def test_no_file_but_a_picture_is_drawn_over(examples, runs_of_tasks, numformer, refused):
+    message = "a picture is written to a file that ends in .png, got pairs.tsv"
+    refused(lambda: numformer("attention", runs_of_tasks("classify"), "Ann", "--out=pairs.tsv"), message)
+    refused(lambda: numformer("evaluate", runs_of_tasks("classify"), "--confusion-matrix=pairs.tsv"), message)
+
+
 def test_a_text_that_does_not_fit_is_refused(finished_run, numformer, refused):
     refused(
         lambda: numformer("attention", finished_run, "the" * 9, "--out=a.png"), "takes a text of 1 to 8 tokens, got 27"

@@ -93,8 +93,21 @@ def test_a_file_in_another_encoding_is_measured_when_that_is_named(examples, run
     assert scores(numformer(*words, "--encoding=latin-1"))["count"] == 1
     refused(
         lambda: numformer("evaluate", runs_of_tasks("mlm"), "--data=text.txt", "--encoding=latin-1"),
-        "--encoding is for --data FILE of a task on examples",
+        "--encoding is not for ",
     )
+    refused(
+        lambda: numformer("evaluate", runs_of_tasks("classify"), "--encoding=latin-1"),
+        "--encoding says how to read a file: name it with --data",
+    )
+
+
+def test_a_file_with_other_columns_is_measured_when_they_are_named(examples, runs_of_tasks, numformer):
+    (examples / "other.csv").write_text("review,stars,day\nZoe,pos,3\n")
+    words = ["evaluate", runs_of_tasks("classify"), "--data=other.csv", "--text=review", "--label=stars"]
+    assert scores(numformer(*words))["count"] == 1
+    (examples / "other.jsonl").write_text(json.dumps({"en": "Ann.", "de": "ANN."}) + "\n")
+    words = ["evaluate", runs_of_tasks("seq2seq"), "--data=other.jsonl", "--source=en", "--target=de"]
+    assert scores(numformer(*words))["count"] == 1
 
 
 def test_the_confusion_matrix_is_drawn_as_png(here, runs_of_tasks, numformer):

@@ -144,7 +144,6 @@ def test_settings_that_someone_has_broken_are_named(copy_of, numformer, refused,
     ("old", "new", "message"),
     [
         ("seed = 0", 'seed = "x"', "run.toml [train]: seed must be int, got 'x'"),
-        ("[train]", "train = 3\n[other]", "run.toml: train must be a table [train], got 3"),
         ('encoding = "utf-8"', "encoding = 8", "run.toml: encoding must be str, got 8"),
     ],
 )
@@ -185,7 +184,7 @@ def test_data_of_another_format_is_refused(examples, runs_of_tasks, numformer, r
 @pytest.mark.parametrize(
     ("task", "words", "message"),
     [
-        ("classify", ["--confusion-matrix=reviews"], "could not write reviews: Is a directory"),
+        ("classify", ["--confusion-matrix=reviews"], "a picture is written to a file that ends in .png, got reviews"),
         ("classify", ["--confusion-matrix=text.txt/m.png"], "could not write text.txt/m.png"),
         ("seq2seq", ["--length-penalty=nan"], "length_penalty must be a number, got nan"),
         ("seq2seq", ["--num-beams=0"], "num_beams must be at least 1, got 0"),

@@ -145,7 +145,7 @@ def test_an_encoding_that_fits_no_text_is_named(encoding, tmp_path):
 
 
 def test_a_name_that_no_file_can_have_is_refused():
-    with pytest.raises(InputError, match=r"could not read 'a\\x00b': embedded null byte"):
+    with pytest.raises(InputError, match="no file can be called"):
         list(read_lines("a\0b"))
 
 

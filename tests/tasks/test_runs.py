@@ -17,10 +17,12 @@ from numformer import (
 )
 from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
+from numformer.nn import Dropout
 from numformer.nn.stack import Stack
 from numformer.tasks import load_task
 from numformer.tasks.classification import ClassifyObjective
-from numformer.training import Trainer
+from numformer.tokenizers import WordTokenizer
+from numformer.training import RunFolder, Trainer
 from numformer.training.metrics import read_metrics
 
 LAYERS = {"d_model": 16, "num_heads": 2, "dropout": 0.1}
@@ -49,6 +51,7 @@ TASKS = {
         lambda data=ASKED, **s: QuestionAnswerer.from_data(data, **SMALL | {"valid_fraction": 0.3, "stride": 4} | s)
     ),
 }
+TWO_WORDS, OTHER_ORDER = WordTokenizer(["red", "two"]), WordTokenizer(["two", "red"])
 MODELS = [name for name in TASKS if name != "summarise"]  # that one is a Translator in all but name and scores
 PREDICT = {
     "lm": lambda task: task.generate("the ", max_new_tokens=20),
@@ -338,7 +341,7 @@ def test_a_run_is_not_continued_as_another_one(changed, tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ({}, {"tokenizer": "wordpiece"}, "the tokenizer is not that of the run"),
+        ({"tokenizer": TWO_WORDS}, {"tokenizer": OTHER_ORDER}, "the tokenizer is not that of the run"),
         ({"vocab_size": 300}, {"vocab_size": 40}, "vocab_size is 40, but the run has 300"),
         ({"label": "label"}, {"label": None}, "label is None, but the run has 'label'"),
     ],
@@ -365,6 +368,42 @@ def test_a_new_run_takes_the_place_of_the_settings_that_were_saved_with_an_old_o
     assert load_task(tmp_path / "run").config.max_answer_len == 2
     TASKS["qa"](max_answer_len=3).fit(out=tmp_path / "run", overwrite=True, **ONE)
     assert load_task(tmp_path / "run").config.max_answer_len == 3
+
+
+def test_a_run_is_not_shortened_below_the_steps_it_has(tmp_path):
+    TASKS["classify"]().fit(out=tmp_path / "run", **FAST)
+    before = (tmp_path / "run" / "run.toml").read_bytes()
+    with pytest.raises(InputError, match="run has 8 steps already, got steps=5"):
+        TASKS["classify"]().fit(out=tmp_path / "run", resume=True, **FAST | {"steps": 5})
+    assert (tmp_path / "run" / "run.toml").read_bytes() == before
+
+
+def test_two_do_not_train_in_one_folder(tmp_path):
+    TASKS["classify"]().fit(out=tmp_path / "run", **ONE)
+    with (
+        RunFolder(tmp_path / "run").locked(),
+        pytest.raises(InputError, match="another process is training in"),
+    ):
+        TASKS["classify"]().fit(out=tmp_path / "run", resume=True, **ONE | {"steps": 2})
+    assert TASKS["classify"]().fit(out=tmp_path / "run", resume=True, **ONE | {"steps": 2}).step == 2
+
+
+@pytest.mark.parametrize("name", ["classify", "tag", "qa", "seq2seq", "mlm"])
+def test_a_pretrained_model_may_be_given_another_dropout(name, tmp_path):
+    make, data = type(TASKS[name]()), {"mlm": TEXT}.get(name) or TASKS[name]().train_data
+    TASKS[name]().save(tmp_path)
+    start = make.from_text if name == "mlm" else make.from_data
+    kept, changed = start(data, pretrained=tmp_path), start(data, pretrained=tmp_path, dropout=0.35)
+    for task, expected in ((kept, 0.1), (changed, 0.35)):
+        assert task.model.config.dropout == expected
+        assert {m.p for _, m in task.model.named_modules() if isinstance(m, Dropout)} == {expected}
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "lm"])
+def test_predictions_are_made_for_what_can_be_read_once_too(name):
+    task, inputs = TASKS[name](), {"qa": [("red ?", "red is cat")], "mlm": ["c[MASK]t"]}.get(name, ["red two"])
+    assert task.predict(iter(inputs)) == task.predict(inputs)
+    assert len(task.predict(iter(inputs))) == 1
 
 
 FROM_SCRATCH = {name: make for name, make in TASKS.items() if name not in ("lm", "mlm", "summarise")}

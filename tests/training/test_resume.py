@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 from numformer import InputError, LanguageModel
 from numformer.training.metrics import read_metrics
+from numformer.training.settings import table_of
 
 BYTES = ("model.safetensors", "state/checkpoint.safetensors", "best/model.safetensors", "tokenizer.json", "run.toml")
 OPTIONS = {
@@ -222,3 +223,9 @@ def test_a_model_saved_and_loaded_can_be_trained_like_one_never_saved(make_lm, t
         each.fit(**SETTINGS)
     for name, value in lm.model.state_dict().items():
         np.testing.assert_array_equal(loaded.model.state_dict()[name], value)
+
+
+def test_a_part_of_the_settings_that_is_no_table_is_named():
+    assert table_of({}, "train") == {}
+    with pytest.raises(InputError, match=r"run\.toml: train must be a table \[train\], got 3"):
+        table_of({"train": 3}, "train")

@@ -11,7 +11,7 @@ import tyro
 
 from numformer.cli.options import check_owners, parse, warn
 from numformer.errors import InputError
-from numformer.metrics import draw_attention
+from numformer.metrics import check_picture, draw_attention
 from numformer.tasks import QuestionAnswerer, Translator, load_task
 from numformer.tasks.attention import AttentionMap
 
@@ -43,6 +43,7 @@ class Attention:
 def run(command: str, arguments: list[str]) -> int:
     """Draw."""
     options = parse(Attention, command, arguments)
+    check_picture(options.out)
     task = load_task(options.run)
     check_owners(options, OWNERS, task)
     maps = task.attention(options.text, options.target if options.context is None else options.context)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from numformer.cli.options import check_owners, parse
+from numformer.cli.options import check_owners, parse, warn
 from numformer.data.lines import check_text, json_field, read_json_lines, read_lines
 from numformer.errors import InputError
 from numformer.generation import BeamConfig
@@ -103,6 +103,8 @@ def _texts(options: Any) -> list[str]:
         return list(options.texts)
     if options.input:
         return list(read_lines(options.input, options.encoding))
+    if sys.stdin and sys.stdin.isatty():
+        warn("reading lines from the terminal; end with Ctrl-D")
     data = sys.stdin.buffer.read() if sys.stdin else b""  # None where it was closed
     try:
         lines = data.decode().removeprefix("\ufeff").split("\n")

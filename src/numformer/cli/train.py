@@ -31,6 +31,8 @@ def run(command: str, arguments: list[str]) -> int:
         known = ", or a name from `numformer data list`" if isinstance(options, TextOptions) else ""
         raise InputError(f"{command} needs {'a text' if known else 'data'}: --data FILE{known}")
     out = _folder(options)
+    if options.pretrained and Path(options.pretrained).resolve().is_relative_to(out.resolve()):
+        raise InputError(f"--from {options.pretrained} would be replaced by what starts from it: choose another --out")
     if not options.resume:
         RunFolder(out).check_free(options.overwrite)  # before any work
     task = _make(task_class, options)

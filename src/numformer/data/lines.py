@@ -28,6 +28,8 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
     Raises InputError when the file is missing, empty, a folder, or not in the encoding (naming the bad byte's line),
     and for an encoding that does not exist.
     """
+    if "\0" in str(path):
+        raise InputError(f"no file can be called {str(path)!r}")
     try:
         with Path(path).open(encoding=encoding) as file:  # turns every line end into \n
             first = file.readline().removeprefix("\ufeff")
@@ -42,8 +44,6 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
         raise InputError(f"there is no text encoding {encoding!r}; usual ones are utf-8, latin-1, cp1252") from None
     except UnicodeError:
         raise InputError(_bad_byte(path, encoding)) from None
-    except ValueError as error:  # a name that no file can have
-        raise InputError(f"could not read {str(path)!r}: {error}") from None
 
 
 def read_json_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -121,5 +121,6 @@ def _bad_byte(path: str | Path, encoding: str) -> str:
             before, byte = data[: error.start], data[error.start]
             line = len(re.findall(r"\r\n?|\n", before.decode(encoding, "ignore"))) + 1
             hint = "utf-16" if not before and byte in (0xFE, 0xFF) else "latin-1"  # UTF-16 files begin with such a byte
+            hint = hint if encoding.lower() in ("utf-8", "utf8") else "utf-8"
             return f"{path}, line {line}: byte 0x{byte:02x} is not {encoding} text; try --encoding {hint}"
     return f"{path} is not {encoding} text"

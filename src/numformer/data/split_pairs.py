@@ -69,7 +69,8 @@ def make_report(
 
 def write_parts(folder: Path, parts: dict[str, list[Pair]], report: dict[str, Any]) -> None:
     """Write the parts as TSV and the report as JSON; raises InputError when that is impossible."""
-    (folder / "report.json").unlink(missing_ok=True)  # its absence says that the parts may not belong together
+    if folder.is_dir():
+        (folder / "report.json").unlink(missing_ok=True)  # its absence says that the parts may not belong together
     for part, pairs in parts.items():
         write_atomically(folder / f"{part}.tsv", "".join(f"{source}\t{target}\n" for source, target in pairs))
     write_atomically(folder / "report.json", json.dumps(report, indent=2) + "\n")

@@ -23,6 +23,12 @@ LINE, CHARACTER = 0.13, 0.1  # inches that a line and a character of a label tak
 GAP, HEADING = 0.15, 0.3  # inches between maps, and above each for its name
 
 
+def check_picture(path: str | Path) -> None:
+    """Raise InputError unless a path is that of a PNG picture, so that no other file is drawn over."""
+    if Path(path).suffix.lower() != ".png":
+        raise InputError(f"a picture is written to a file that ends in .png, got {path}")
+
+
 def draw_confusion_matrix(matrix: ArrayLike, labels: Sequence[str], path: str | Path) -> None:
     """Draw a matrix [C C] of counts (rows gold, columns predicted), coloured by the share of its row.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 from numformer import ops, random
@@ -132,6 +133,15 @@ class Dropout(Module):
     def forward(self, x: Any) -> Any:
         """Drop."""
         return ops.dropout(x, p=self.p, key=self.next_key()) if self.active else x
+
+
+def set_dropout(model: Module, p: float) -> None:
+    """Give every Dropout of a model the probability p, and say so in the configs that it and its parts have."""
+    for _, module in model.named_modules():
+        if isinstance(module, Dropout):
+            module.p = p
+        elif hasattr(module, "config"):
+            module.config = dataclasses.replace(module.config, dropout=p)
 
 
 def reseed_dropout(model: Module, seed: int) -> None:

@@ -13,13 +13,13 @@ import numpy as np
 from numformer import ops
 from numformer.data.labelled import read_labelled
 from numformer.errors import InputError
-from numformer.metrics import classification_scores, draw_confusion_matrix
+from numformer.metrics import check_picture, classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
 from numformer.models import BertConfig, SequenceClassifier
 from numformer.tasks.attention import Sequences, framed_sequence
 from numformer.tasks.encoding import framed, pad_id, padded
 from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
-from numformer.tasks.inference import check_texts, run_batches, values
+from numformer.tasks.inference import as_texts, run_batches, values
 from numformer.tasks.objective import Batch, ExamplesObjective
 from numformer.training import OptimConfig, TrainConfig
 
@@ -109,7 +109,7 @@ class Classifier(ExampleTask):
 
     def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[dict[str, Any]]:
         """Return for every text its label, the label's probability, and those of all labels."""
-        check_texts(texts)
+        texts = as_texts(texts)
         found = self._probabilities(texts, progress)
         return [
             {
@@ -132,6 +132,8 @@ class Classifier(ExampleTask):
         Every example counts alike, whatever weights the labels had in training. With `confusion_matrix` also draws that
         picture. Raises InputError for a label that the model does not know.
         """
+        if confusion_matrix is not None:
+            check_picture(confusion_matrix)
         examples = self.examples_of(data)
         targets = [label for _, label in self._encoded(examples)]
         found = self._probabilities([text for text, _ in examples], progress=True)

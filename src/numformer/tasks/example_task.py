@@ -17,7 +17,7 @@ from numformer.files import write_atomically
 from numformer.models.build import build_backbone
 from numformer.models.config import ModelConfig
 from numformer.tasks.encoding import pad_id, vocabulary_size
-from numformer.tasks.task import Task, check_shape_unchanged, load_model_of, settings_of
+from numformer.tasks.task import Task, adapt, load_model_of, settings_of
 from numformer.tokenizers import KINDS, make_tokenizer
 from numformer.training import TrainConfig
 from numformer.training.run_folder import run_of
@@ -209,6 +209,8 @@ class ExampleTask(Task):
                 raise InputError(f"{cls.__name__} takes a {kind.__name__}, got a {type(given).__name__}")
         of_data = {field.name for field in dataclasses.fields(config)}
         of_model = {field.name for field in dataclasses.fields(model)} - of_data
+        if isinstance(settings.get("freeze"), str):
+            settings["freeze"] = (settings["freeze"],)
         unknown = set(settings) - of_data - of_model
         if unknown:
             known = ", ".join(sorted(of_data | of_model))
@@ -222,7 +224,7 @@ class ExampleTask(Task):
     def _make(cls, config: Any, model: Any, tokenizer: Any, examples: list[Any], known: list[Any], seed: int) -> Self:
         if config.pretrained is not None:
             base, own = load_model_of(config.pretrained), tokenizer or cls.load_tokenizer(config.pretrained)
-            check_shape_unchanged(model, cls.model_config, base.config, config.pretrained)
+            adapt(base, model, cls.model_config, config.pretrained)
             cls._check_tokenizer(config)
             built = cls.build(config, base.config, known, seed, base)
         else:

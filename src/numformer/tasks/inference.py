@@ -16,18 +16,20 @@ from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores
 
 
-def check_texts(texts: Any) -> None:
-    """Raise InputError for what is not a list of texts, such as one text, whose characters would be taken for texts."""
-    check_list(texts)
+def as_texts(texts: Any) -> list[str]:
+    """Return texts as a list; raises InputError for what is no text, and for one text in the place of a list."""
+    texts = as_list(texts)
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"expected a list of texts, got {repr(text)[:60]} as number {number}")
+    return texts
 
 
-def check_list(texts: Any) -> None:
-    """Raise InputError for one text in the place of a list, whose characters would be taken for texts."""
+def as_list(texts: Any) -> list[Any]:
+    """Return a list; raises InputError for one text in its place, whose characters would be taken for texts."""
     if isinstance(texts, str):
         raise InputError(f"expected a list of texts, got the text {texts[:60]!r}: put it in brackets")
+    return list(texts)
 
 
 def run_batches(

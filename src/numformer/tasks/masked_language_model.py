@@ -19,7 +19,7 @@ from numformer.models.heads import MaskedLM
 from numformer.random import generator
 from numformer.tasks.attention import Sequences, framed_sequence
 from numformer.tasks.encoding import pad_id, padded, special_id, special_row
-from numformer.tasks.inference import check_texts, run_batches, values
+from numformer.tasks.inference import as_texts, run_batches, values
 from numformer.tasks.language_model_objective import windows_of
 from numformer.tasks.objective import IGNORE, Batch, Objective
 from numformer.tasks.text_task import TextTask
@@ -123,7 +123,7 @@ class MaskedLanguageModel(TextTask):
 
         Raises InputError for a text without a mark, or longer than the context.
         """
-        check_texts(texts)
+        texts = as_texts(texts)
         if top_k < 1:
             raise InputError(f"top_k must be at least 1, got {top_k}")
         special_id(self.tokenizer, "mask_id")

@@ -104,6 +104,8 @@ class Objective:
 class ExamplesObjective(Objective):
     """Examples of unequal length, in batches of similar lengths; a subclass pads them."""
 
+    examples_are: ClassVar[str] = "examples"
+
     def __init__(
         self,
         model: Any,
@@ -149,9 +151,10 @@ class ExamplesObjective(Objective):
 
     def describe(self) -> str:
         """Count the parameters and the examples."""
+        held_out = f"{len(self.valid):,}" if self.valid else "none"
         return (
-            f"{self.model.num_parameters():,} parameters, {len(self.examples):,} examples to train on "
-            f"({len(self.batches):,} batches an epoch)"
+            f"{self.model.num_parameters():,} parameters, {len(self.examples):,} {self.examples_are} to train on "
+            f"(an epoch is {len(self.batches):,} steps), {held_out} held out"
         )
 
 

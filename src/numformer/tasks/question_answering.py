@@ -21,7 +21,7 @@ from numformer.tasks.attention import Sequences, token_labels, with_frame
 from numformer.tasks.context_windows import Window, best_span, make_windows
 from numformer.tasks.encoding import pad_id, padded
 from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
-from numformer.tasks.inference import check_list, run_batches, values
+from numformer.tasks.inference import as_list, run_batches, values
 from numformer.tasks.objective import Batch, ExamplesObjective
 from numformer.tensor import Tensor
 from numformer.training import OptimConfig, TrainConfig
@@ -51,6 +51,7 @@ class QAObjective(ExamplesObjective):
     """Windows, and the positions of the answer's first and last token."""
 
     unit = "targets"
+    examples_are = "windows"
 
     def lengths(self, example: Window) -> tuple[int, ...]:
         """Return the number of tokens."""
@@ -154,7 +155,7 @@ class QuestionAnswerer(ExampleTask):
         An answer comes with the characters of the context it stands at, and a score: the probability that it is the answer,
         and not that there is none. With `no_answer` in the config, an answer below one half is none: "".
         """
-        check_list(questions)
+        questions = as_list(questions)
         asked = [_as_question(number, question) for number, question in enumerate(questions)]
         windows = [window for each in self._windows(asked) for window in each]
         found = run_batches(self.model, [window.tokens for window in windows], self._spans_of(windows), progress)

@@ -17,7 +17,7 @@ from numformer.models import BertConfig, TokenClassifier
 from numformer.tasks.attention import Sequences, token_labels
 from numformer.tasks.encoding import encode_spans, pad_id, padded
 from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
-from numformer.tasks.inference import check_list, run_batches, values
+from numformer.tasks.inference import as_list, run_batches, values
 from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tokenizers import WordTokenizer
 from numformer.training import OptimConfig, TrainConfig
@@ -108,7 +108,7 @@ class Tagger(ExampleTask):
 
         Tags that name entities (BIO) are also put together: type, text, and the range of words.
         """
-        check_list(sentences)
+        sentences = as_list(sentences)
         split = [self._words(sentence) for sentence in sentences]
         found = self._probabilities(split, progress)
         results = []

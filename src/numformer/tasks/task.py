@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from numformer.errors import InputError
+from numformer.nn.layers import set_dropout
 from numformer.pretrained import load_model, save_model
 from numformer.tasks.attention import AttentionMap, Sequences, attention_maps
 from numformer.tokenizers import load_tokenizer, save_tokenizer
@@ -66,18 +68,28 @@ class Task:
         parts = {"model": self.model.config, "optim": optim, "train": train}
         run = {"task": self.name, **self.source, **{name: as_plain(part) for name, part in parts.items()}}
         trainer = Trainer(self.objective(train), train, optim, folder, progress)
+        with folder.locked() if folder else nullcontext():
+            self._prepare(trainer, run, before, resume, overwrite)
+            result = trainer.run()
+        if folder:
+            draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png")
+        return result
+
+    def _prepare(
+        self, trainer: Trainer, run: dict[str, Any], before: dict[str, Any], resume: bool, overwrite: bool
+    ) -> None:
+        """Make the folder of a new run, or take the state of the one to continue."""
+        folder, steps = trainer.folder, trainer.train.steps
         if folder and resume:
             check_same_run(before, run)
             folder.check_tokenizer(self.tokenizer)
             trainer.resume()
+            if trainer.progression.step > steps:
+                raise InputError(f"{folder.path} has {trainer.progression.step} steps already, got steps={steps}")
             folder.describe(run, self.tokenizer)
         elif folder:
             folder.check_free(overwrite)
             folder.start(run, self.tokenizer)
-        result = trainer.run()
-        if folder:
-            draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png")
-        return result
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return what the model is called with for a text, and the tokens of it."""
@@ -118,10 +130,16 @@ def load_model_of(folder: str | Path) -> Any:
     return load_model(folder)
 
 
-def check_shape_unchanged(given: Any, default: Any, pretrained: Any, folder: str | Path) -> None:
-    """Raise InputError when a model's config was chosen beside the pretrained model that brings its own."""
-    if given not in (default, pretrained):  # a run that is repeated says the shape once more
-        raise InputError(f"the shape of the model comes from {folder}: leave out the model's settings")
+def adapt(model: Any, config: Any, default: Any, folder: str | Path) -> None:
+    """Give a pretrained model the dropout of a config that does not leave it at the default.
+
+    Raises InputError when the config has another shape than the model, which brings its own.
+    """
+    dropout = model.config.dropout if config.dropout == default.dropout else config.dropout
+    shapes = [dataclasses.replace(each, dropout=dropout) for each in (config, default, model.config)]
+    if shapes[0] not in shapes[1:]:  # a run that is repeated says the shape once more
+        raise InputError(f"the shape of the model comes from {folder}: leave out the model's settings but dropout")
+    set_dropout(model, dropout)
 
 
 def settings_of(folder: str | Path) -> dict[str, Any]:

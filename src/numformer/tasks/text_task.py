@@ -15,7 +15,7 @@ from numformer.errors import InputError
 from numformer.models.config import ModelConfig
 from numformer.tasks.attention import Sequences, token_labels
 from numformer.tasks.encoding import vocabulary_size
-from numformer.tasks.task import Task, check_shape_unchanged, load_model_of
+from numformer.tasks.task import Task, adapt, load_model_of
 from numformer.tokenizers import KINDS, CharacterTokenizer, encode_text, make_tokenizer
 from numformer.training.run_folder import run_of
 
@@ -66,7 +66,7 @@ class TextTask(Task):
             model, chosen = load_model_of(pretrained), cls.load_tokenizer(pretrained)
             if tokenizer != "characters":
                 raise InputError(f"the tokenizer comes from {pretrained}: leave out tokenizer")
-            check_shape_unchanged(config, cls.model_config, model.config, pretrained)
+            adapt(model, config, cls.model_config, pretrained)
             if not isinstance(model, cls.model_class):
                 raise InputError(
                     f"{pretrained} holds a {type(model).__name__}; {cls.name} needs a {cls.model_class.__name__}"

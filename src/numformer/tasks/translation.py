@@ -22,7 +22,7 @@ from numformer.models import Transformer, TransformerConfig
 from numformer.tasks.attention import Sequences, token_labels
 from numformer.tasks.encoding import pad_id, padded, special_id, vocabulary_size
 from numformer.tasks.example_task import DataConfig, ExampleTask
-from numformer.tasks.inference import check_texts
+from numformer.tasks.inference import as_texts
 from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective, spread
 from numformer.tasks.seq2seq_search import search
 from numformer.tokenizers import KINDS, TokenizerPair, encode_all, make_tokenizer
@@ -181,7 +181,7 @@ class Translator(ExampleTask):
         `settings` are the fields of BeamConfig (num_beams, length_penalty, num_return). `max_new_tokens` is twice the
         source's length and ten more when not given. A source over the context length is cut.
         """
-        check_texts(texts)
+        texts = as_texts(texts)
         beam = beam or BeamConfig(**settings)
         found = search(self.model, self.tokenizer.target, self._sources(texts), beam, max_new_tokens, progress)
         results = []

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 PATIENCE = 2.0  # seconds before a bar appears
+WIDE = 110  # columns of a terminal that has room for the bar and the speed
 Item = TypeVar("Item")
 
 
@@ -34,15 +35,19 @@ class Progress(Silent):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
+
+        def fixed(width: int) -> Column:
+            return Column(min_width=width, no_wrap=True)  # where room is short, the figures in the middle give way
 
         self.console = Console(stderr=True, highlight=False)
         self.bar = Bar(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("step", table_column=fixed(4)),
+            MofNCompleteColumn(table_column=fixed(2 * len(str(steps)) + 1)),
+            *([BarColumn(bar_width=20)] if self.console.width >= WIDE else []),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=fixed(7)),
+            TextColumn("left", table_column=fixed(4)),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -66,7 +71,9 @@ class Progress(Silent):
                 if name.startswith("val_") and name != "val_loss"
             ]
             self.validation = f"  validation {line['val_loss']:.3f}{''.join(others)}"
-        figures = f"loss {line['loss']:.3f}{self.validation}  {line['tokens_per_s']:,.0f} {self.unit}/s"
+        figures = f"loss {line['loss']:.3f}{self.validation}"
+        if self.console.width >= WIDE or not self.console.is_terminal:
+            figures += f"  {line['tokens_per_s']:,.0f} {self.unit}/s"
         self.bar.update(self.task, completed=line["step"], description=figures)
         if "val_loss" in line and not self.console.is_terminal:
             print(f"step {line['step']}  {figures}", file=sys.stderr, flush=True)

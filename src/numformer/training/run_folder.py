@@ -8,9 +8,13 @@ one file, so that a run killed at any moment continues from a consistent state).
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +60,24 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.jsonl"
         self.checkpoint_file = self.path / "state" / "checkpoint.safetensors"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; raises InputError when one does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if sys.platform == "win32":  # nothing keeps two processes apart there
+            yield
+            return
+        import fcntl
+
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise InputError(f"another process is training in {self.path}") from None
+        finally:
+            os.close(descriptor)
+
     def check_free(self, overwrite: bool) -> None:
         """Raise InputError unless a new run may start here: nothing there, or a run that may be overwritten."""
         if self.path.exists() and not self.path.is_dir():
@@ -81,7 +103,7 @@ class RunFolder:
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise InputError when the run would be continued with other tokens than it began with."""
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=self.path) as folder:
             save_tokenizer(tokenizer, folder)
             for file in Path(folder).iterdir():
                 own = self.path / file.name
