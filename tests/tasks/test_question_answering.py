@@ -257,3 +257,12 @@ def test_a_file_in_another_encoding_is_read(tmp_path):
     (tmp_path / "latin.json").write_bytes(text.encode("latin-1"))
     config = QuestionAnswerer.data_config(encoding="latin-1")
     assert QuestionAnswerer.read(str(tmp_path / "latin.json"), config)[0].answers == (("Zoë", 0),)
+
+
+@pytest.mark.parametrize("answers", ["Ann", (("Bob", 0),), (("Ann",),), (("Ann", 3),)])
+def test_a_question_whose_answer_is_no_piece_of_its_context_is_named(answers):
+    wrong = Question("1", "Who?", "Ann came.", answers)
+    with pytest.raises(
+        InputError, match=r"example 1 is Question.*expected a Question whose answers stand in its context"
+    ):
+        QuestionAnswerer.from_data([*questions(1), wrong])

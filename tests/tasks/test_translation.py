@@ -332,3 +332,8 @@ def test_a_vocabulary_may_be_larger_than_the_tokenizer_and_not_smaller():
 def test_a_toy_needs_examples():
     with pytest.raises(InputError, match="toy_examples must be at least 1, got 0"):
         Translator.from_data("toy:reverse", toy_examples=0)
+
+
+def test_an_unknown_setting_of_the_search_is_refused(translator):
+    with pytest.raises(InputError, match="unknown setting beams; known are length_penalty, num_beams, num_return"):
+        translator.predict(["cat"], beams=3)

@@ -17,6 +17,7 @@ from numformer.tasks.objective import Objective
 from numformer.tasks.text_task import TextTask
 from numformer.tokenizers import encode_text
 from numformer.training import TrainConfig
+from numformer.training.settings import make_config
 from numformer.training.workers import Workers, num_cores
 
 
@@ -73,7 +74,7 @@ class LanguageModel(TextTask):
             self.model,
             [ids] * len(streams),
             max_new_tokens,
-            sampling=sampling or SamplingConfig(**settings),
+            sampling=sampling or make_config(SamplingConfig, settings),
             seed=seed,
             stop_ids=() if end is None else (end,),
             vocab_size=self.tokenizer.vocab_size,

@@ -83,14 +83,17 @@ class QuestionAnswerer(ExampleTask):
     model_class = SpanClassifier
     data_config = QAConfig
     model_config = BertConfig(max_seq_len=192)
-    example_form = "a Question"
+    example_form = "a Question whose answers stand in its context"
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=2000, eval_every=250)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
 
     @classmethod
     def is_example(cls, example: Any) -> bool:
-        """Tell whether an example is a Question."""
-        return isinstance(example, Question)
+        """Tell whether an example is a Question with answers that are pieces of its context."""
+        return isinstance(example, Question) and all(
+            isinstance(answer, tuple) and len(answer) == 2 and example.context.startswith(*answer)
+            for answer in example.answers
+        )
 
     @classmethod
     def read(cls, path: str, config: Any, labels: Sequence[str] | None = None) -> list[Question]:

@@ -28,6 +28,7 @@ from numformer.tasks.seq2seq_search import search
 from numformer.tokenizers import KINDS, TokenizerPair, encode_all, make_tokenizer
 from numformer.tokenizers.pair import SOURCE_FILE
 from numformer.training import OptimConfig, TrainConfig
+from numformer.training.settings import make_config
 from numformer.training.workers import Workers, num_cores
 
 TOY = "toy:"
@@ -182,7 +183,7 @@ class Translator(ExampleTask):
         source's length and ten more when not given. A source over the context length is cut.
         """
         texts = as_texts(texts)
-        beam = beam or BeamConfig(**settings)
+        beam = beam or make_config(BeamConfig, settings)
         found = search(self.model, self.tokenizer.target, self._sources(texts), beam, max_new_tokens, progress)
         results = []
         for text, hypotheses in zip(texts, found, strict=True):

@@ -32,6 +32,14 @@ def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, An
     )
 
 
+def make_config(config_class: type[Settings], settings: dict[str, Any]) -> Settings:
+    """Return a config with these fields; raises InputError for one that it does not have."""
+    known = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    if unknown := settings.keys() - known:
+        raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+    return config_class(**settings)
+
+
 def as_plain(config: Any) -> dict[str, Any]:
     """Return a config's fields as TOML has them: lists for tuples, nothing for None."""
     fields = dataclasses.asdict(config).items()
