@@ -17,8 +17,9 @@ from numformer.metrics import check_picture, classification_scores, draw_confusi
 from numformer.metrics import confusion_matrix as count_confusions
 from numformer.models import BertConfig, SequenceClassifier
 from numformer.tasks.attention import Sequences, framed_sequence
+from numformer.tasks.data_config import DataConfig
 from numformer.tasks.encoding import framed, pad_id, padded
-from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
+from numformer.tasks.example_task import ExampleTask, backbone_of
 from numformer.tasks.inference import as_texts, run_batches, values
 from numformer.tasks.objective import Batch, ExamplesObjective
 from numformer.training import OptimConfig, TrainConfig

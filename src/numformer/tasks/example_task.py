@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,34 +14,13 @@ from numformer.errors import InputError
 from numformer.files import write_atomically
 from numformer.models.build import build_backbone
 from numformer.models.config import ModelConfig
+from numformer.tasks.data_config import DataConfig, checksum, places
 from numformer.tasks.encoding import pad_id, vocabulary_size
 from numformer.tasks.task import Task, adapt, load_model_of, settings_of
-from numformer.tokenizers import KINDS, make_tokenizer
+from numformer.tokenizers import make_tokenizer
 from numformer.training import TrainConfig
 from numformer.training.run_folder import run_of
 from numformer.training.settings import as_plain, from_plain, table_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """What to train on, and what to start from."""
-
-    data: str = ""
-    """File to train on."""
-    valid: str | None = None
-    """File of held-out examples; a part of the data when not given."""
-    valid_fraction: float = 0.1
-    """Share of the data that is held out."""
-    tokenizer: str = "words"
-    """words, bpe, wordpiece, unigram, characters, bytes, or the folder of a saved tokenizer."""
-    vocab_size: int = 32_000
-    """Number of tokens of a tokenizer that is trained on the data."""
-    pretrained: str | None = None
-    """Folder of a trained model whose weights and tokenizer to start from; the head is new where the task is another."""
-    freeze: tuple[str, ...] = ()
-    """Names of parts of the model that are not trained, such as bert.embeddings or bert.encoder.layer.0."""
-    encoding: str = "utf-8"
-    """Encoding of text files."""
 
 
 class ExampleTask(Task):
@@ -125,7 +102,7 @@ class ExampleTask(Task):
         known = train_data if valid is not None or config.valid else train_data + valid_data  # all of a rare label, too
         task = cls._make(config, model, tokenizer, train_data, known, seed)
         task.config, task.seed, task.train_data, task.valid_data = config, seed, train_data, valid_data
-        task.source = as_plain(config) | _places(config) | {"crc32": _checksum(train_data, valid_data)}
+        task.source = as_plain(config) | places(config) | {"crc32": checksum(train_data, valid_data)}
         return task
 
     @classmethod
@@ -176,7 +153,7 @@ class ExampleTask(Task):
         self.use_settings(settings)
         seed = from_plain(TrainConfig, table_of(settings, "train"), "run.toml [train]").seed
         train_data, valid_data = self.read_parts(self.config, None, None, seed)
-        if settings.get("crc32") != _checksum(train_data, valid_data):
+        if settings.get("crc32") != checksum(train_data, valid_data):
             raise InputError(f"the data of {folder} has changed since the run began; name a file to evaluate on")
         self.valid_data = valid_data
 
@@ -259,14 +236,3 @@ def backbone_of(config: Any, model: Any, seed: int, base: Any) -> Any:
     if not hasattr(base, "backbone"):
         raise InputError(f"{config.pretrained} holds a {type(base).__name__}; this task starts from a Bert or a GPT")
     return base.backbone
-
-
-def _places(config: Any) -> dict[str, str]:
-    """Return where the files that a config names lie, for those who look from another folder."""
-    named = {name: getattr(config, name) for name in ("data", "valid", "pretrained", "tokenizer")}
-    named = {name: value for name, value in named.items() if value and value not in KINDS}
-    return {name: str(Path(value).resolve()) for name, value in named.items() if Path(value).exists()}
-
-
-def _checksum(*parts: list[Any]) -> int:
-    return zlib.crc32(repr(parts).encode("utf-8", "surrogatepass"))

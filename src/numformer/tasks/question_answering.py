@@ -19,8 +19,9 @@ from numformer.metrics import squad_scores
 from numformer.models import BertConfig, SpanClassifier
 from numformer.tasks.attention import Sequences, token_labels, with_frame
 from numformer.tasks.context_windows import Window, best_span, make_windows
+from numformer.tasks.data_config import DataConfig
 from numformer.tasks.encoding import pad_id, padded
-from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
+from numformer.tasks.example_task import ExampleTask, backbone_of
 from numformer.tasks.inference import as_list, run_batches, values
 from numformer.tasks.objective import Batch, ExamplesObjective
 from numformer.tensor import Tensor

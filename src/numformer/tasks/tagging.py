@@ -15,8 +15,9 @@ from numformer.errors import InputError
 from numformer.metrics import entities, entity_scores
 from numformer.models import BertConfig, TokenClassifier
 from numformer.tasks.attention import Sequences, token_labels
+from numformer.tasks.data_config import DataConfig
 from numformer.tasks.encoding import encode_spans, pad_id, padded
-from numformer.tasks.example_task import DataConfig, ExampleTask, backbone_of
+from numformer.tasks.example_task import ExampleTask, backbone_of
 from numformer.tasks.inference import as_list, run_batches, values
 from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tokenizers import WordTokenizer

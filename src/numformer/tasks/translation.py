@@ -20,10 +20,12 @@ from numformer.generation import BeamConfig
 from numformer.metrics import bleu
 from numformer.models import Transformer, TransformerConfig
 from numformer.tasks.attention import Sequences, token_labels
-from numformer.tasks.encoding import pad_id, padded, special_id, vocabulary_size
-from numformer.tasks.example_task import DataConfig, ExampleTask
+from numformer.tasks.data_config import DataConfig
+from numformer.tasks.encoding import special_id, vocabulary_size
+from numformer.tasks.example_task import ExampleTask
 from numformer.tasks.inference import as_texts
-from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective, spread
+from numformer.tasks.objective import spread
+from numformer.tasks.seq2seq_objective import Seq2SeqObjective
 from numformer.tasks.seq2seq_search import search
 from numformer.tokenizers import KINDS, TokenizerPair, encode_all, make_tokenizer
 from numformer.tokenizers.pair import SOURCE_FILE
@@ -55,27 +57,6 @@ class Seq2SeqConfig(DataConfig):
     """Train a tokenizer for the source and one for the target, instead of one for both."""
     toy_examples: int = 50_000
     """Number of training examples of a generated task."""
-
-
-class Seq2SeqObjective(ExamplesObjective):
-    """Source, target shifted right, target."""
-
-    criterion = "loss"
-    unit = "target tokens"
-
-    def __init__(self, model: Any, tokenizer: TokenizerPair, *others: Any) -> None:
-        self.bos, self.eos = ([special_id(tokenizer.target, name)] for name in ("bos_id", "eos_id"))
-        super().__init__(model, tokenizer, *others)
-
-    def lengths(self, example: tuple[np.ndarray, np.ndarray]) -> tuple[int, ...]:
-        """Return the lengths of source and target."""
-        return len(example[0]), len(example[1]) + 1
-
-    def collate(self, examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
-        """Return source [B S], what the decoder sees [B T] and what it is to say [B T]."""
-        src = padded([source for source, _ in examples], self.model.config.pad_id)[0]
-        seen = padded([np.concatenate([self.bos, target]) for _, target in examples], pad_id(self.tokenizer.target))[0]
-        return src, seen, padded([np.concatenate([target, self.eos]) for _, target in examples], IGNORE)[0]
 
 
 class Translator(ExampleTask):
