@@ -388,6 +388,24 @@ def test_two_do_not_train_in_one_folder(tmp_path):
     assert TASKS["classify"]().fit(out=tmp_path / "run", resume=True, **ONE | {"steps": 2}).step == 2
 
 
+@pytest.mark.parametrize("out", ["file", "file/run"])
+def test_a_run_in_the_place_of_a_file_is_refused(out, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"could not make the folder|is a file"):
+        TASKS["classify"]().fit(out=tmp_path / out, **ONE)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["mlm", "classify"])
+def test_one_part_to_freeze_may_be_a_text(name, tmp_path):
+    TASKS[name]().save(tmp_path)
+    start, data = (MaskedLanguageModel.from_text, TEXT) if name == "mlm" else (Classifier.from_data, TEXTS)
+    task = start(data, pretrained=str(tmp_path), freeze="bert.embeddings")
+    frozen = {key for key, p in task.model.named_parameters() if not p.requires_grad}
+    assert frozen
+    assert all(key.startswith("bert.embeddings.") for key in frozen)
+
+
 @pytest.mark.parametrize("name", ["classify", "tag", "qa", "seq2seq", "mlm"])
 def test_a_pretrained_model_may_be_given_another_dropout(name, tmp_path):
     make, data = type(TASKS[name]()), {"mlm": TEXT}.get(name) or TASKS[name]().train_data

@@ -20,7 +20,7 @@ from numformer.tasks.task import Task, adapt, load_model_of, settings_of
 from numformer.tokenizers import make_tokenizer
 from numformer.training import TrainConfig
 from numformer.training.run_folder import run_of
-from numformer.training.settings import as_plain, from_plain, table_of
+from numformer.training.settings import as_plain, check_settings, from_plain, table_of
 
 
 class ExampleTask(Task):
@@ -188,10 +188,7 @@ class ExampleTask(Task):
         of_model = {field.name for field in dataclasses.fields(model)} - of_data
         if isinstance(settings.get("freeze"), str):
             settings["freeze"] = (settings["freeze"],)
-        unknown = set(settings) - of_data - of_model
-        if unknown:
-            known = ", ".join(sorted(of_data | of_model))
-            raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {known}")
+        check_settings(settings, of_data | of_model)
         return (
             dataclasses.replace(config, **{k: v for k, v in settings.items() if k in of_data}),
             dataclasses.replace(model, **{k: v for k, v in settings.items() if k in of_model}),

@@ -18,6 +18,7 @@ from numformer.tasks.encoding import vocabulary_size
 from numformer.tasks.task import Task, adapt, load_model_of
 from numformer.tokenizers import KINDS, CharacterTokenizer, encode_text, make_tokenizer
 from numformer.training.run_folder import run_of
+from numformer.training.settings import make_config
 
 SUBWORDS = 4096  # tokens of a tokenizer that is trained on the text, when the model's config does not say
 
@@ -57,7 +58,8 @@ class TextTask(Task):
         """
         if config is not None and settings:
             raise InputError(f"give a config or its fields, not both; got a config and {', '.join(settings)}")
-        config = config or cls.model_config.__class__(**(dataclasses.asdict(cls.model_config) | settings))
+        config = config or make_config(type(cls.model_config), dataclasses.asdict(cls.model_config) | settings)
+        freeze = (freeze,) if isinstance(freeze, str) else freeze
         text = text if "\n" in str(text) else find_corpus(text)
         if pretrained is None:
             chosen = cls._choose_tokenizer(tokenizer, text, config)

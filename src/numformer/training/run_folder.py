@@ -62,8 +62,11 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training in this folder; raises InputError when one does."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Make the folder and keep other processes from training in it; raises InputError when one does."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"could not make the folder {self.path}: {error.strerror}") from None
         if sys.platform == "win32":  # nothing keeps two processes apart there
             yield
             return
@@ -71,10 +74,11 @@ class RunFolder:
 
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"another process is training in {self.path}") from None
             yield
-        except BlockingIOError:
-            raise InputError(f"another process is training in {self.path}") from None
         finally:
             os.close(descriptor)
 

@@ -22,21 +22,22 @@ def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, An
     """Put keyword settings into the two classes they are fields of; raises InputError for an unknown one."""
     of_train = {field.name for field in dataclasses.fields(TrainConfig)}
     of_optim = {field.name for field in dataclasses.fields(OptimConfig)}
-    unknown = set(settings) - of_train - of_optim
-    if unknown:
-        known = ", ".join(sorted(of_train | of_optim))
-        raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {known}")
+    check_settings(settings, of_train | of_optim)
     return (
         dataclasses.replace(train, **{k: v for k, v in settings.items() if k in of_train}),
         dataclasses.replace(optim, **{k: v for k, v in settings.items() if k in of_optim}),
     )
 
 
-def make_config(config_class: type[Settings], settings: dict[str, Any]) -> Settings:
-    """Return a config with these fields; raises InputError for one that it does not have."""
-    known = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+def check_settings(settings: dict[str, Any], known: set[str]) -> None:
+    """Raise InputError for a keyword that is not among the known ones."""
     if unknown := settings.keys() - known:
         raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+
+
+def make_config(config_class: type[Settings], settings: dict[str, Any]) -> Settings:
+    """Return a config with these fields; raises InputError for one that it does not have."""
+    check_settings(settings, {field.name for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
     return config_class(**settings)
 
 
