@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from numformer import GPT, CharacterTokenizer, random
+from numformer.autograd import gradients
+from numformer.autograd.storage import Precision, storage
 from numformer.data.corpora import find_corpus
 from numformer.nn import set_recompute
-from numformer.ops.storage import Precision, storage
-from numformer.tape import gradients
 from numformer.tasks.language_model_objective import LanguageModelObjective
 from numformer.training import OptimConfig, TrainConfig
 from numformer.training.step import TrainStep

@@ -3,7 +3,7 @@
 import numpy as np
 
 import numformer as nf
-from numformer.tape import op
+from numformer.autograd import op
 from numformer.testing import check_gradients
 
 rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_limits
 
-from numformer import tape
+from numformer import autograd as tape
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 TOPICS = {name: f"The {name} statement is executed once.\n>>> x = [{name!r}, 42]\n" * 60 for name in ("class", "with")}

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from numformer import InputError, Parameter, ops
-from numformer.shapes import check_shapes, parse_shape_lines
-from numformer.tape import Op
+from numformer.autograd import Op
+from numformer.autograd.shapes import check_shapes, parse_shape_lines
 from numformer.testing import SIZES, check_gradients, draw_arguments, expected_shapes, settings_of
 
 X = np.random.default_rng(0).standard_normal((3, 4))

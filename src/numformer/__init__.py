@@ -3,13 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from numformer import generation, models, nn, ops, optim, tokenizers, training
+from numformer.autograd import Parameter, Tensor, gradients, inference, no_grad, recompute
 from numformer.data import DataLoader, TensorDataset
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, SamplingConfig
 from numformer.models import GPT, BertConfig, GPTConfig, Transformer, TransformerConfig, build_model
 from numformer.nn import CrossEntropyLoss
-from numformer.tape import gradients, no_grad, recompute
-from numformer.tensor import Parameter, Tensor
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer
 from numformer.training import OptimConfig, TrainConfig
 
@@ -54,6 +53,7 @@ __all__ = [
     "build_model",
     "generation",
     "gradients",
+    "inference",
     "models",
     "nn",
     "no_grad",

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from numformer.autograd import Tensor, gradients
+from numformer.autograd.shapes import Argument, ShapeLine
 from numformer.errors import InputError
-from numformer.shapes import Argument, ShapeLine
-from numformer.tape import gradients
-from numformer.tensor import Tensor
 
 SIZES = {"B": 3, "T": 5, "S": 7, "D": 8, "H": 4, "G": 2, "K": 6, "F": 10, "V": 11, "N": 9, "C": 13}
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from numformer import GPT, InputError
+from numformer.autograd import no_grad
 from numformer.generation.beam import BeamConfig, Hypothesis, beam_search
 from numformer.generation.decoder import CachedDecoder, PlainDecoder
 from numformer.generation.seq2seq import Seq2SeqDecoder
 from numformer.models import Transformer, TransformerConfig
-from numformer.tape import no_grad
 
 PAD, BOS, EOS, VOCAB = 0, 1, 2, 5
 PENALTIES = [0.0, 0.6, 1.0, 2.0, -1.0]

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from numformer import GPT, InputError
+from numformer.autograd import no_grad
 from numformer.generation import generate
 from numformer.generation.decoder import CachedDecoder, PlainDecoder, window_start
-from numformer.tape import no_grad
 
 CONTEXT, VOCAB = 8, 13
 

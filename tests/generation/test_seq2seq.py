@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from numformer import GPT
+from numformer.autograd import no_grad
 from numformer.generation.decoder import CachedDecoder, PlainDecoder
 from numformer.generation.seq2seq import Seq2SeqDecoder
 from numformer.models import Transformer, TransformerConfig
-from numformer.tape import no_grad
 
 VOCAB, PAD, BOS, STEPS = 9, 0, 1, 6
 LENGTHS = [5, 2, 4, 3]

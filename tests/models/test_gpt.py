@@ -7,8 +7,8 @@ from safetensors import safe_open
 
 import numformer as nf
 from numformer import InputError, nn, random
+from numformer.autograd import OPS
 from numformer.models import GPT, GPTConfig
-from numformer.tape import OPS
 from numformer.testing import check_gradients
 
 SMALL = {"vocab_size": 11, "d_model": 8, "num_heads": 2, "num_layers": 2, "d_ff": 12, "max_seq_len": 7}

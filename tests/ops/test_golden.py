@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from numformer import Tensor, gradients
-from numformer.tape import OPS
+from numformer.autograd import OPS
 
 with safe_open(Path(__file__).parents[1] / "golden" / "ops.safetensors", "np") as file:
     SETTINGS = json.loads(file.metadata()["config"])

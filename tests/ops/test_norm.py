@@ -34,7 +34,7 @@ def test_blocks_of_rows_change_nothing(op, num_weights, monkeypatch):
         return [y.data, *gradients(y, leaves, dy)]
 
     whole = run()
-    monkeypatch.setattr("numformer.ops.blocks.BLOCK", 3 * D)
+    monkeypatch.setattr("numformer.autograd.blocks.BLOCK", 3 * D)
     for a, b in zip(whole, run(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-13)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numformer.tensor import Tensor
+from numformer.autograd import Tensor
 
 
 class KVCache:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from numformer import random
+from numformer.autograd import no_grad
 from numformer.errors import InputError
 from numformer.generation.decoder import CachedDecoder, Decoder, PlainDecoder
 from numformer.generation.sampling import SamplingConfig, sample
-from numformer.tape import no_grad
 
 OnToken = Callable[[int, int], bool | None]
 

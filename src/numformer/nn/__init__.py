@@ -1,5 +1,6 @@
 """Layers: modules that own parameters and call ops."""
 
+from numformer.autograd import Parameter
 from numformer.nn import init
 from numformer.nn.attention import MultiHeadAttention, record_attention
 from numformer.nn.feed_forward import FeedForward
@@ -19,7 +20,6 @@ from numformer.nn.layers import (
 from numformer.nn.module import Module, ModuleList, Sequential
 from numformer.nn.stack import Stack, set_recompute
 from numformer.nn.transformer import DecoderLayer, EncoderLayer
-from numformer.tensor import Parameter
 
 __all__ = [
     "GELU",

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from numformer import random
-from numformer.tensor import Parameter
+from numformer.autograd import Parameter
 
 
 def normal(*shape: int, std: float, generator: Any = None) -> Parameter:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from numformer import ops, random
+from numformer.autograd import is_evaluating
 from numformer.errors import InputError
 from numformer.nn import init
 from numformer.nn.module import Module
@@ -123,8 +124,8 @@ class Dropout(Module):
 
     @property
     def active(self) -> bool:
-        """Whether anything is dropped."""
-        return self.training and self.p > 0.0
+        """Whether anything is dropped: not in evaluation mode, and not inside `inference()`."""
+        return self.training and self.p > 0.0 and not is_evaluating()
 
     def next_key(self) -> tuple[int, ...]:
         """Return the key of the next mask."""

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
+from numformer.autograd import Parameter, Tensor, gradients, is_recording, placeholder
+from numformer.autograd.array import memory_of
 from numformer.errors import InputError
-from numformer.tape import gradients, is_recording, placeholder
-from numformer.tensor import Parameter, Tensor
 
 
 class _Thread(threading.local):
@@ -40,16 +40,20 @@ class Module:
         self._call = None
         args = tuple(self._as_input(value) for value in args)
         settings = {name: self._as_input(value) for name, value in settings.items()}
-        _thread.inside_a_call = True
-        try:
-            output = self.forward(*args, **settings)
-        finally:
-            _thread.inside_a_call = False
+        output = self.call_inside(*args, **settings)
         first = output[0] if isinstance(output, tuple) else output
         if is_recording() and isinstance(first, Tensor):
             inputs = [placeholder(value) for value in (*args, *settings.values()) if isinstance(value, Tensor)]
             self._call = (inputs, placeholder(first))
         return output
+
+    def call_inside(self, *args: Any, **settings: Any) -> Any:
+        """Run `forward` as part of a larger call: neither this module nor one inside it remembers it for `backward`."""
+        before, _thread.inside_a_call = _thread.inside_a_call, True
+        try:
+            return self.forward(*args, **settings)
+        finally:
+            _thread.inside_a_call = before
 
     def backward(self, grad: Any) -> Any:
         """Pull `grad`, the derivative of the loss by the output of the last call, back through that call.
@@ -63,11 +67,11 @@ class Module:
             raise InputError(f"{name}.backward needs a call of this {name} itself before it")
         (inputs, output), self._call = self._call, None
         wanted = [*inputs, *(p for p in self.parameters() if p.requires_grad)]
-        found = gradients(output, wanted, grad)
+        found = gradients(output, wanted, grad, stop=inputs)
         for tensor, value in zip(wanted[len(inputs) :], found[len(inputs) :], strict=True):
             if value is not None:
                 tensor.add_grad(value)
-        dinputs = tuple(found[: len(inputs)])
+        dinputs = tuple(_own(found[: len(inputs)], grad))
         return dinputs[0] if len(dinputs) == 1 else dinputs or None
 
     def _as_input(self, value: Any) -> Any:
@@ -235,6 +239,18 @@ class Sequential(ModuleList):
         for module in self:
             x = module(x)
         return x
+
+
+def _own(values: list[Any], grad: Any) -> list[Any]:
+    """Return gradients that share no memory with each other or with the one that the caller gave."""
+    grad = grad.data if isinstance(grad, Tensor) else grad
+    given, owned = [memory_of(grad)], []
+    for value in values:
+        if value is not None and any(memory_of(value) is each for each in given):
+            value = value.copy()
+        given.append(memory_of(value))
+        owned.append(value)
+    return owned
 
 
 def _copy_with(module: Any, replaced: dict[int, Any]) -> Any:

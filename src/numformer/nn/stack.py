@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from numformer.autograd import is_recording, recompute
 from numformer.nn.module import Module, ModuleList
-from numformer.tape import is_recording, recompute
 
 
 class Stack(ModuleList):
@@ -33,4 +33,6 @@ def set_recompute(model: Module, wanted: bool) -> None:
 
 
 def _recomputed(layer: Module, *tensors: Any, **settings: Any) -> Any:
-    return recompute(lambda *inputs: layer.forward(*inputs, **settings), *tensors, parameters=list(layer.parameters()))
+    return recompute(
+        lambda *inputs: layer.call_inside(*inputs, **settings), *tensors, parameters=list(layer.parameters())
+    )

@@ -8,7 +8,7 @@ V vocabulary         N tokens             C classes            ... any leading a
 """
 
 from numformer.ops.activation import gelu, log_softmax, relu, sigmoid, silu, softmax, tanh
-from numformer.ops.attention import as_mask, attention, causal_mask, key_mask, merge_heads, padding_mask, split_heads
+from numformer.ops.attention import attention, merge_heads, split_heads
 from numformer.ops.basic import (
     add,
     concat,
@@ -27,12 +27,13 @@ from numformer.ops.basic import (
     where,
 )
 from numformer.ops.dropout import dropout
-from numformer.ops.embedding import as_ids, embedding
+from numformer.ops.embedding import embedding
 from numformer.ops.embedding_bag import embedding_bag
+from numformer.ops.inputs import as_ids, as_mask, causal_mask, key_mask, padding_mask
 from numformer.ops.linear import linear
 from numformer.ops.loss import cross_entropy
 from numformer.ops.norm import layer_norm, rms_norm
-from numformer.ops.pooling import last_true, masked_mean
+from numformer.ops.pooling import last_true, masked_mean, take_position
 from numformer.ops.position import rope, sinusoidal_positions
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "split_heads",
     "sub",
     "sum",
+    "take_position",
     "tanh",
     "transpose",
     "where",

@@ -7,74 +7,76 @@ from typing import Any, Literal
 
 import numpy as np
 
+from numformer.autograd import Need, op
+from numformer.autograd.blocks import blocks
+from numformer.autograd.storage import load, save
 from numformer.errors import InputError
-from numformer.ops.blocks import blocks
-from numformer.ops.storage import load, save
-from numformer.tape import needs_gradient, op
+from numformer.ops.basic import as_float
 
 
 @op
-def relu(x: np.ndarray) -> Any:
+def relu(x: np.ndarray, *, need: Need) -> Any:
     """Replace negative elements by 0; the derivative at 0 is 0.
 
     x [...] -> [...]
     """
     y = np.maximum(x, 0.0)
-    kept = save(y)
-    return y, lambda dy: dy * (load(kept) > 0)
+    kept = save(y, need)
+    return y, lambda dy: dy * (load(kept) > 0)  # the slope is 1 where x > 0, which is where y > 0
 
 
 @op
-def tanh(x: np.ndarray) -> Any:
+def tanh(x: np.ndarray, *, need: Need) -> Any:
     """Hyperbolic tangent; its derivative is 1 - tanh².
 
     x [...] -> [...]
     """
-    y = np.tanh(x)
-    kept = save(y)
+    y = np.tanh(as_float(x))
+    kept = save(y, need)
 
     def vjp(dy: np.ndarray) -> np.ndarray:
         y = load(kept)
-        return dy * (1.0 - y * y)
+        return dy * (1.0 - y * y)  # the slope 1 - tanh², from the value
 
     return y, vjp
 
 
 @op
-def sigmoid(x: np.ndarray) -> Any:
+def sigmoid(x: np.ndarray, *, need: Need) -> Any:
     """Logistic function 1/(1 + e⁻ˣ); its derivative is σ(1 - σ).
 
     x [...] -> [...]
     """
-    y = _sigmoid(x)
-    kept = save(y)
+    y = _sigmoid(as_float(x))
+    kept = save(y, need)
 
     def vjp(dy: np.ndarray) -> np.ndarray:
         y = load(kept)
-        return dy * (y * (1.0 - y))
+        return dy * (y * (1.0 - y))  # the slope σ(1 - σ), from the value
 
     return y, vjp
 
 
 @op
-def silu(x: np.ndarray) -> Any:
+def silu(x: np.ndarray, *, need: Need) -> Any:
     """x σ(x), also called swish (Elfwing et al. 2018); its derivative is σ + x σ (1 - σ).
 
     x [...] -> [...]
     """
+    x = as_float(x)
     s = _sigmoid(x)
     y = x * s
-    kept_s, kept_y = save(s), save(y)
+    kept_s, kept_y = save(s, need), save(y, need)
 
     def vjp(dy: np.ndarray) -> np.ndarray:
         s, y = load(kept_s), load(kept_y)
-        return dy * (s + y * (1.0 - s))
+        return dy * (s + y * (1.0 - s))  # the slope σ + xσ(1 - σ), with y = xσ
 
     return y, vjp
 
 
 @op
-def gelu(x: np.ndarray, *, approximate: Literal["none", "tanh"] = "tanh") -> Any:
+def gelu(x: np.ndarray, *, need: Need, approximate: Literal["none", "tanh"] = "tanh") -> Any:
     """x Φ(x) with the normal distribution Φ, exact ("none") or by tanh (Hendrycks and Gimpel 2016, arXiv:1606.08415).
 
     x [...] -> [...]
@@ -84,21 +86,27 @@ def gelu(x: np.ndarray, *, approximate: Literal["none", "tanh"] = "tanh") -> Any
     """
     if approximate not in ("none", "tanh"):
         raise InputError(f"gelu: approximate must be none or tanh, got {approximate!r}")
+    x = as_float(x)
     body = _gelu_tanh if approximate == "tanh" else _gelu_exact
     y = np.empty(x.shape, x.dtype)
-    slope = np.empty(x.shape, x.dtype) if any(needs_gradient()) else None
+    slope = np.empty(x.shape, x.dtype) if any(need) else None
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     flat_slope = None if slope is None else slope.reshape(-1)
     for part in blocks(x.size):
         body(flat_x[part], flat_y[part], None if flat_slope is None else flat_slope[part])
-    kept = save(slope)
-    return y, lambda dy: dy * load(kept)
+    kept = save(slope, need)
+    return y, lambda dy: dy * load(kept)  # the slope, taken at x during the forward
 
 
 def _gelu_tanh(x: np.ndarray, y: np.ndarray, slope: np.ndarray | None) -> None:
-    """Write y = x h with h = (1 + tanh u)/2, u = c(x + a x³), and y' = h + 2y(1 - h)c(1 + 3a x²)."""
+    """Write y = x h with h = (1 + tanh u)/2, u = c(x + a x³), and y' = h + 2y(1 - h)c(1 + 3a x²).
+
+    Beyond |x| = 10 h is exactly 0 or 1 and the second term 0; x² is held at 100 there, so that it cannot overflow and
+    make a NaN of that 0.
+    """
     c, a = math.sqrt(2.0 / math.pi), 0.044715
     square = x * x
+    np.minimum(square, 100.0, out=square)
     h = square * (c * a)
     h += c
     h *= x
@@ -144,33 +152,34 @@ def _normal_cdf(x: np.ndarray, density: np.ndarray) -> np.ndarray:
 
 
 @op
-def softmax(x: np.ndarray) -> Any:
+def softmax(x: np.ndarray, *, need: Need) -> Any:
     """Exponentials of the last axis divided by their sum.
 
     x [... V] -> [... V]
 
     dx = y (dy - Σ y dy): the sum is the cross terms, since raising one logit lowers every other probability.
     """
-    y = _softmax(x)
-    kept = save(y)
+    y = _softmax(as_float(x))
+    kept = save(y, need)
 
     def vjp(dy: np.ndarray) -> np.ndarray:
         y = load(kept)
-        return y * (dy - np.vecdot(y, dy)[..., None])
+        return y * (dy - np.vecdot(y, dy)[..., None])  # y dy, less the cross terms y Σ y dy
 
     return y, vjp
 
 
 @op
-def log_softmax(x: np.ndarray) -> Any:
+def log_softmax(x: np.ndarray, *, need: Need) -> Any:
     """Logarithm of the softmax of the last axis.
 
     x [... V] -> [... V]
     """
+    x = as_float(x)
     shifted = x - x.max(axis=-1, keepdims=True)
     y = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    kept = save(y)
-    return y, lambda dy: dy - np.exp(load(kept)) * dy.sum(axis=-1, keepdims=True)
+    kept = save(y, need)
+    return y, lambda dy: dy - np.exp(load(kept)) * dy.sum(axis=-1, keepdims=True)  # dx = dy - softmax(x) Σ dy
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:

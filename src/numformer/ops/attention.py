@@ -6,6 +6,8 @@ applied to the small output [.. T K] rather than to the large e. The pullback, w
 
     dV = Aᵀ dO      dA = dO Vᵀ      dS = A (dA - Σ A dA) = A (dA - Σ O dO)      dQ = dS K/√K      dK = dSᵀ Q/√K
 
+where S are the scores with everything that was added to them, so dS is the gradient of an additive bias too.
+
 A short sequence keeps e for the pullback; a long one computes it again block by block (Dao et al. 2022, arXiv:2205.14135).
 """
 
@@ -18,11 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numformer.autograd import Need, op
+from numformer.autograd.blocks import BLOCK
+from numformer.autograd.storage import load, save
 from numformer.errors import InputError
-from numformer.ops.blocks import BLOCK
 from numformer.ops.dropout import keep_mask
-from numformer.ops.storage import load, save
-from numformer.tape import op
 
 QUERY_BLOCK = 128  # a sequence up to this length is one block
 Key = tuple[int, ...]
@@ -52,43 +54,56 @@ def attention(
     k: np.ndarray,
     v: np.ndarray,
     mask: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
     *,
+    need: Need,
     causal: bool = False,
+    window: int | None = None,
+    scale: float | None = None,
     dropout: float = 0.0,
     key: Key = (),
     return_weights: bool = False,
 ) -> Any:
-    """softmax(Q Kᵀ/√K) V for every head (Vaswani et al. 2017, §3.2.1).
+    """softmax(Q Kᵀ/√K + bias) V for every head (Vaswani et al. 2017, §3.2.1).
 
     q [B H T K], k [B G S K], v [B G S K], mask [B H T S] bool -> [B H T K]
+    q [B H T K], k [B G S K], v [B G S K], mask [B H T S] bool, bias [B H T S] or 1 -> [B H T K] with scale=0.7
+    q [B H T K], k [B G S K], v [B G S K] -> [B H T K] with causal=True, window=3
     q [B H T K], k [B G S K], v [B G S K] -> [B H T K]
     q [B H T K], k [B G S K], v [B G S K] -> [B H T K], [B H T S] with return_weights=True
     q [B H T K], k [B H S K], v [B H S K] -> [B H T K] with causal=True, dropout=0.3, key=(5,)
 
     True in the mask means attend; a query with nothing to attend to gets zeros. `causal` lines the last query up with the
-    last key: query t sees keys up to t + S - T. Each of the G key/value heads serves H/G query heads (Ainslie et al. 2023,
+    last key: query t sees keys up to t + S - T, and with `window` only the last so many of them (Beltagy et al. 2020,
+    arXiv:2004.05150). `bias` is added to the scores (Raffel et al. 2020, arXiv:1910.10683, §2.1), whose factor is 1/√K
+    unless `scale` is given. Each of the G key/value heads serves H/G query heads (Ainslie et al. 2023,
     arXiv:2305.13245). Dropout acts on the weights; the returned weights are those before it.
-    Raises InputError when G does not divide H.
+    Raises InputError when G does not divide H, and for a window without `causal` or below 1.
     """
     (B, H, T, K), (G, S), dtype = q.shape, k.shape[1:3], q.dtype
-    if H % G:
+    if not G or H % G:
         raise InputError(f"attention: {H} query heads cannot share {G} key/value heads evenly")
-    R, scaling = H // G, 1.0 / math.sqrt(K)
+    if window is not None and (window < 1 or not causal):
+        raise InputError(f"attention: a window must be at least 1 and needs causal=True, got {window}, causal={causal}")
+    R, scaling = H // G, 1.0 / math.sqrt(max(1, K)) if scale is None else scale
     qT = np.multiply(q.reshape(B, G, R, T, K).swapaxes(-1, -2), scaling, order="C")
     k5, v5 = _packed(k)[:, :, None], _packed(v)[:, :, None]
-    bias = None if mask is None else _mask_bias(mask, (B, G, R))
+    hidden = None if mask is None else _transposed(np.where(mask, np.float32(0.0), np.float32(-np.inf)), G, R)
+    added = None if bias is None else _transposed(bias.astype(dtype, copy=False), G, R)
     out = np.empty((B, T, G, R, K), dtype).transpose(0, 2, 3, 1, 4)
     all_weights = np.zeros((B, G, R, T, S), dtype) if return_weights else None
 
-    def weigh(block: _Block, qT: np.ndarray, k5: np.ndarray, bias: np.ndarray | None) -> _Weights:
+    def weigh(block: _Block, qT: np.ndarray, k5: np.ndarray, hidden: Any, added: Any) -> _Weights:
         batch, queries, seen = block.batch, block.queries, block.num_keys
         scores = np.matmul(k5[batch, :, :, :seen], qT[batch, ..., queries])
-        if causal:
-            first = max(0, queries.start + S - T)  # the block's first query sees no key beyond this one
-            scores[..., first:, :] += _causal_bias(queries.start, queries.stop, first, seen, S - T)
-        if bias is not None:
-            scores += bias[batch if len(bias) > 1 else slice(None), ..., :seen, _or_all(queries, bias.shape[-1])]
-        largest = np.maximum(scores.max(axis=-2, keepdims=True), np.finfo(dtype).min)  # -inf only where all is masked
+        if causal:  # without a window, the block's first query sees every key before `first`
+            first = max(0, queries.start + S - T) if window is None else 0
+            scores[..., first:, :] += _causal_bias(queries.start, queries.stop, first, seen, S - T, window)
+        for part in (hidden, added):
+            if part is not None:
+                scores += part[_of_block(part, block)]
+        largest = scores.max(axis=-2, keepdims=True, initial=-np.inf)
+        largest = np.maximum(largest, np.finfo(dtype).min)  # -inf only where all is masked
         scores -= largest
         e = np.exp(scores, out=scores)
         total = np.ones((1, seen), dtype) @ e  # at least e^0 = 1, except in a fully masked row: 0
@@ -98,87 +113,53 @@ def attention(
     kept_weights: dict[int, _Weights] = {}
     for block in _cut(B, H, T, S, causal):
         batch, queries, seen = block.batch, block.queries, block.num_keys
-        w = weigh(block, qT, k5, bias)
+        w = weigh(block, qT, k5, hidden, added)
         dropped = w.e if w.keep is None else w.e * w.keep
         part = np.matmul(dropped.swapaxes(-1, -2), v5[batch, :, :, :seen], out=out[batch, ..., queries, :])
         part *= (w.inv * w.scale).swapaxes(-1, -2)
         if all_weights is not None:
             all_weights[batch, ..., queries, :seen] = (w.e * w.inv).swapaxes(-1, -2)
         if T <= QUERY_BLOCK:
-            kept_weights[block.number] = w._replace(e=save(w.e))
-    kept = [save(array) for array in (qT, k5, v5, out, bias)]
+            kept_weights[block.number] = w._replace(e=save(w.e, need))
+    kept = [save(array, need) for array in (qT, k5, v5, out, hidden, added)]
 
     def vjp(dout: np.ndarray | None, dweights: np.ndarray | None = None) -> Any:
-        qT, k5, v5, out, bias = map(load, kept)
+        qT, k5, v5, out, hidden, added = map(load, kept)
         do = (np.zeros((B, H, T, K), dtype) if dout is None else dout).reshape(B, G, R, T, K)
         dw = None if dweights is None else dweights.reshape(B, G, R, T, S)
+        dadded = np.zeros(added.shape, dtype) if need[4] else None
         dq, dk, dv = (_head_major(B, G, length, K, dtype, r) for length, r in ((T, R), (S, None), (S, None)))
         for block in _cut(B, H, T, S, causal):
             batch, queries, seen = block.batch, block.queries, block.num_keys
-            w = kept_weights.get(block.number) or weigh(block, qT, k5, bias)
+            w = kept_weights.get(block.number) or weigh(block, qT, k5, hidden, added)
             e = load(w.e)
             kb, vb, qb = k5[batch, :, :, :seen], v5[batch, :, :, :seen], qT[batch, ..., queries].swapaxes(-1, -2)
             do_block = do[batch, ..., queries, :] * w.inv.swapaxes(-1, -2)
-            ds = np.matmul(vb, np.ascontiguousarray(do_block.swapaxes(-1, -2)))  # (dA)ᵀ · inv
+            ds = np.matmul(vb, np.ascontiguousarray(do_block.swapaxes(-1, -2)))  # dA = dO Vᵀ, transposed and times inv
             dropped = e
-            if w.keep is not None:
+            if w.keep is not None:  # through dropout: what was dropped passes nothing on, the rest `scale`
                 dropped = e * w.keep
                 dropped *= w.scale
                 ds *= w.keep
                 ds *= w.scale
             if dw is None:
-                ds -= np.vecdot(do_block, out[batch, ..., queries, :])[..., None, :]
+                ds -= np.vecdot(do_block, out[batch, ..., queries, :])[..., None, :]  # less Σ A dA = Σ O dO
             else:
-                ds += dw[batch, ..., queries, :seen].swapaxes(-1, -2) * w.inv
-                ds -= (e * ds).sum(axis=-2, keepdims=True) * w.inv
-            ds *= e
+                ds += dw[batch, ..., queries, :seen].swapaxes(-1, -2) * w.inv  # what the weights were used for besides
+                ds -= (e * ds).sum(axis=-2, keepdims=True) * w.inv  # less Σ A dA
+            ds *= e  # dS = A (dA - Σ A dA)
+            if dadded is not None:
+                at = _of_block(dadded, block)
+                dadded[at] += _sum_to(ds, dadded[at].shape)  # the bias was added to S: dbias = dS
             dq_block = np.matmul(ds.swapaxes(-1, -2), kb, out=dq[batch, ..., queries, :])
-            dq_block *= scaling
-            dk[batch, :, :seen] += _sum_groups(ds @ qb)
-            dv[batch, :, :seen] += _sum_groups(dropped @ do_block)
-        return dq.reshape(B, H, T, K), dk, dv, None
+            dq_block *= scaling  # dQ = dS K/√K
+            dk[batch, :, :seen] += _sum_groups(ds @ qb)  # dK = dSᵀ Q/√K; qb holds Q/√K
+            dv[batch, :, :seen] += _sum_groups(dropped @ do_block)  # dV = Aᵀ dO
+        dbias = None if dadded is None or bias is None else dadded.swapaxes(-1, -2).reshape(bias.shape)
+        return dq.reshape(B, H, T, K), dk, dv, None, dbias
 
     result = out.reshape(B, H, T, K)
-    if all_weights is None:
-        return result, (lambda dout: vjp(dout)[: 3 if mask is None else 4])
-    return (result, all_weights.reshape(B, H, T, S)), (lambda *dys: vjp(*dys)[: 3 if mask is None else 4])
-
-
-def as_mask(mask: Any) -> np.ndarray:
-    """Return a mask given as [T S], [B T S] or [B H T S], boolean or 0/1, as a boolean [B H T S]; True means attend.
-
-    Raises InputError for numbers other than 0 and 1 (an additive mask) and for other shapes.
-    """
-    array = np.asarray(mask)
-    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
-        raise InputError("an attention mask holds True (or 1) where a query may attend and False (or 0) elsewhere")
-    if not 2 <= array.ndim <= 4:
-        raise InputError(f"an attention mask has axes [T S], [B T S] or [B H T S], got shape {array.shape}")
-    array = array.astype(np.bool_, copy=False)
-    return array.reshape({2: (1, 1), 3: (len(array), 1)}.get(array.ndim, array.shape[:2]) + array.shape[-2:])
-
-
-def padding_mask(ids: Any, pad_id: int) -> np.ndarray:
-    """Return the mask [B 1 1 S] that keeps every query from attending to padding."""
-    return (np.asarray(ids) != pad_id)[:, None, None, :]
-
-
-def key_mask(real: Any) -> np.ndarray:
-    """Return the mask [B 1 1 S] that keeps every query from keys where `real` [B S] is False (or 0).
-
-    Raises InputError for another number of axes, or numbers other than 0 and 1.
-    """
-    array = np.asarray(real)
-    if array.ndim == 4:
-        return as_mask(array)
-    if array.ndim != 2:
-        raise InputError(f"a padding mask has axes [B S], got shape {array.shape}")
-    return as_mask(array[:, None, None, :])
-
-
-def causal_mask(length: int) -> np.ndarray:
-    """Return the mask [T T] that lets position t attend to positions up to t."""
-    return np.tri(length, dtype=np.bool_)
+    return (result if all_weights is None else (result, all_weights.reshape(B, H, T, S))), vjp
 
 
 @op
@@ -204,13 +185,13 @@ def merge_heads(x: np.ndarray) -> Any:
 
 def _cut(B: int, H: int, T: int, S: int, causal: bool) -> Iterator[_Block]:
     """Yield blocks whose scores stay near the cache: several short sequences, or some queries of a long one."""
-    num_queries = min(T, QUERY_BLOCK)
-    num_sequences = max(1, 2 * BLOCK // (H * S * num_queries))
+    num_queries = max(1, min(T, QUERY_BLOCK))
+    num_sequences = max(1, 2 * BLOCK // max(1, H * S * num_queries))
     number = 0
     for first in range(0, B, num_sequences):
         for start in range(0, T, num_queries):
             stop = min(start + num_queries, T)
-            num_keys = max(1, stop + S - T) if causal else S
+            num_keys = min(S, max(1, stop + S - T)) if causal else S
             yield _Block(number, slice(first, first + num_sequences), slice(start, stop), num_keys)
             number += 1
 
@@ -232,20 +213,30 @@ def _sum_groups(x: np.ndarray) -> np.ndarray:
     return x[:, :, 0] if x.shape[2] == 1 else x.sum(axis=2)
 
 
-def _mask_bias(mask: np.ndarray, groups: tuple[int, int, int]) -> np.ndarray:
-    """Turn a mask [B H T S], any axis of which may be 1, into what is added to transposed scores [B G R S T]."""
-    B, H, T, S = mask.shape
-    G, R = (1, 1) if H == 1 else groups[1:]
-    bias = np.where(mask, np.float32(0.0), np.float32(-np.inf)).reshape(B, G, R, T, S)
-    return np.ascontiguousarray(bias.swapaxes(-1, -2))
+def _transposed(x: np.ndarray, G: int, R: int) -> np.ndarray:
+    """Lay out [B H T S], any axis of which may be 1, as what is added to transposed scores, [B G R S T]."""
+    B, H, T, S = x.shape
+    groups = (1, 1) if H == 1 else (G, R)
+    return np.ascontiguousarray(x.reshape(B, *groups, T, S).swapaxes(-1, -2))
+
+
+def _of_block(part: np.ndarray, block: _Block) -> tuple[Any, ...]:
+    """Return the index of a block in [B G R S T], any axis of which may be 1."""
+    wanted = (block.batch, slice(None), slice(None), slice(0, block.num_keys), block.queries)
+    return tuple(slice(None) if length == 1 else at for at, length in zip(wanted, part.shape, strict=True))
+
+
+def _sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Sum over the axes along which an array of that shape was repeated."""
+    repeated = tuple(axis for axis, length in enumerate(shape) if length == 1 and x.shape[axis] != 1)
+    return x.sum(axis=repeated, keepdims=True) if repeated else x
 
 
 @functools.lru_cache(maxsize=64)
-def _causal_bias(first_query: int, stop_query: int, first_key: int, stop_key: int, offset: int) -> np.ndarray:
-    """Return [S T]: -inf where a key in first_key..stop_key lies after the last one that a query may see."""
+def _causal_bias(
+    first_query: int, stop_query: int, first_key: int, stop_key: int, offset: int, window: int | None
+) -> np.ndarray:
+    """Return [S T]: -inf where a key in first_key..stop_key lies after the last one that a query sees, or too far before."""
     keys, last_seen = np.arange(first_key, stop_key)[:, None], np.arange(first_query, stop_query) + offset
-    return np.where(keys > last_seen, np.float32(-np.inf), np.float32(0.0))
-
-
-def _or_all(wanted: slice, length: int) -> slice:
-    return slice(None) if length == 1 else wanted
+    hidden = keys > last_seen if window is None else (keys > last_seen) | (keys <= last_seen - window)
+    return np.where(hidden, np.float32(-np.inf), np.float32(0.0))

@@ -12,92 +12,98 @@ from typing import Any
 
 import numpy as np
 
+from numformer.autograd import Need, op
+from numformer.autograd.storage import load, save
 from numformer.errors import InputError
-from numformer.ops.storage import load, save
-from numformer.tape import needs_gradient, op
 
 Axis = int | tuple[int, ...] | None
 
 
 @op
-def add(x: Any, y: Any) -> Any:
+def add(x: Any, y: Any, *, need: Need) -> Any:
     """Add, with broadcasting.
 
     x [...], y [...] -> [...]
     """
     x, y = _operands(x, y)
     x_shape, y_shape = np.shape(x), np.shape(y)
-    need_x, need_y = needs_gradient()
+    need_x, need_y = need
 
     def vjp(dz: np.ndarray) -> Any:
-        return _unbroadcast(dz, x_shape) if need_x else None, _unbroadcast(dz, y_shape) if need_y else None
+        dx = _unbroadcast(dz, x_shape) if need_x else None  # dz · 1
+        dy = _unbroadcast(dz, y_shape) if need_y else None  # dz · 1
+        return dx, dy
 
     return x + y, vjp
 
 
 @op
-def sub(x: Any, y: Any) -> Any:
+def sub(x: Any, y: Any, *, need: Need) -> Any:
     """Subtract, with broadcasting.
 
     x [...], y [...] -> [...]
     """
     x, y = _operands(x, y)
     x_shape, y_shape = np.shape(x), np.shape(y)
-    need_x, need_y = needs_gradient()
+    need_x, need_y = need
 
     def vjp(dz: np.ndarray) -> Any:
-        return _unbroadcast(dz, x_shape) if need_x else None, _unbroadcast(-dz, y_shape) if need_y else None
+        dx = _unbroadcast(dz, x_shape) if need_x else None  # dz · 1
+        dy = _unbroadcast(-dz, y_shape) if need_y else None  # dz · (-1)
+        return dx, dy
 
     return x - y, vjp
 
 
 @op
-def mul(x: Any, y: Any) -> Any:
+def mul(x: Any, y: Any, *, need: Need) -> Any:
     """Multiply element by element, with broadcasting.
 
     x [...], y [...] -> [...]
     """
     x, y = _operands(x, y)
     x_shape, y_shape = np.shape(x), np.shape(y)
-    need_x, need_y = needs_gradient()
-    kept_x, kept_y = save(x) if need_y else None, save(y) if need_x else None
+    need_x, need_y = need
+    kept_x, kept_y = save(x, need) if need_y else None, save(y, need) if need_x else None
 
     def vjp(dz: np.ndarray) -> Any:
-        dx = _unbroadcast(dz * load(kept_y), x_shape) if need_x else None
-        return dx, _unbroadcast(dz * load(kept_x), y_shape) if need_y else None
+        dx = _unbroadcast(dz * load(kept_y), x_shape) if need_x else None  # dz · y
+        dy = _unbroadcast(dz * load(kept_x), y_shape) if need_y else None  # dz · x
+        return dx, dy
 
     return x * y, vjp
 
 
 @op
-def div(x: Any, y: Any) -> Any:
+def div(x: Any, y: Any, *, need: Need) -> Any:
     """Divide element by element, with broadcasting.
 
     x [...], y [...] -> [...]
     """
     x, y = _operands(x, y)
-    need_x, need_y = needs_gradient()
+    need_x, need_y = need
     z = x / y
     x_shape, y_shape = np.shape(x), np.shape(y)
-    kept_z = save(z) if need_y else None
+    kept_z = save(z, need) if need_y else None
 
     def vjp(dz: np.ndarray) -> Any:
-        dx = dz / y
-        dy = _unbroadcast(-dx * load(kept_z), y_shape) if need_y else None
-        return _unbroadcast(dx, x_shape) if need_x else None, dy
+        over_y = dz / y
+        dx = _unbroadcast(over_y, x_shape) if need_x else None  # dz · 1/y
+        dy = _unbroadcast(-over_y * load(kept_z), y_shape) if need_y else None  # dz · (-x/y²) = -(dz/y) z
+        return dx, dy
 
     return z, vjp
 
 
 @op
-def exp(x: np.ndarray) -> Any:
+def exp(x: np.ndarray, *, need: Need) -> Any:
     """Raise e to the power of every element.
 
     x [...] -> [...]
     """
-    y = np.exp(x)
-    kept = save(y)
-    return y, lambda dy: dy * load(kept)
+    y = np.exp(as_float(x))
+    kept = save(y, need)
+    return y, lambda dy: dy * load(kept)  # the derivative of eˣ is eˣ
 
 
 @op
@@ -106,22 +112,24 @@ def log(x: np.ndarray) -> Any:
 
     x [...] -> [...]
     """
-    return np.log(x), lambda dy: dy / x
+    x = as_float(x)
+    return np.log(x), lambda dy: dy / x  # the derivative of log x is 1/x
 
 
 @op
-def matmul(x: np.ndarray, y: np.ndarray) -> Any:
+def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Any:
     """Multiply matrices in the last two axes; the leading axes broadcast.
 
     x [... T K], y [... K S] -> [... T S]
     """
     x_shape, y_shape = x.shape, y.shape
-    need_x, need_y = needs_gradient()
-    kept_x, kept_y = save(x) if need_y else None, save(y) if need_x else None
+    need_x, need_y = need
+    kept_x, kept_y = save(x, need) if need_y else None, save(y, need) if need_x else None
 
     def vjp(dz: np.ndarray) -> Any:
-        dx = _unbroadcast(dz @ load(kept_y).swapaxes(-1, -2), x_shape) if need_x else None
-        return dx, _unbroadcast(load(kept_x).swapaxes(-1, -2) @ dz, y_shape) if need_y else None
+        dx = _unbroadcast(dz @ load(kept_y).swapaxes(-1, -2), x_shape) if need_x else None  # dZ Yᵀ
+        dy = _unbroadcast(load(kept_x).swapaxes(-1, -2) @ dz, y_shape) if need_y else None  # Xᵀ dZ
+        return dx, dy
 
     return x @ y, vjp
 
@@ -136,7 +144,7 @@ def sum(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
     shape = x.shape
 
     def vjp(dy: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(_restore_axes(dy, axis, keepdims), shape)
+        return np.broadcast_to(_restore_axes(dy, axis, keepdims), shape)  # every element counts once
 
     return x.sum(axis=axis, keepdims=keepdims), vjp
 
@@ -148,11 +156,11 @@ def mean(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
     x [B T D] -> [B D] with axis=1
     x [...] -> []
     """
-    y = x.mean(axis=axis, keepdims=keepdims)
+    y = as_float(x).mean(axis=axis, keepdims=keepdims)
     shape, count = x.shape, x.size / builtins.max(y.size, 1)
 
     def vjp(dy: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(_restore_axes(dy / count, axis, keepdims), shape)
+        return np.broadcast_to(_restore_axes(dy / count, axis, keepdims), shape)  # every element counts 1/count
 
     return y, vjp
 
@@ -169,7 +177,7 @@ def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Any:
         y = x.reshape(shape)
     except ValueError:
         raise InputError(f"reshape: {x.size} elements of shape {before} do not fit the shape {shape}") from None
-    return y, lambda dy: dy.reshape(before)
+    return y, lambda dy: dy.reshape(before)  # the same elements in their old places
 
 
 @op
@@ -177,9 +185,11 @@ def transpose(x: np.ndarray, *, axes: Sequence[int] | None = None) -> Any:
     """Reorder the axes; reverse them when `axes` is None.
 
     x [B T D] -> [D B T] with axes=(2, 0, 1)
+    x [B T D] -> [B D T] with axes=(0, -1, -2)
     x [...] -> [T B]
     """
-    return x.transpose(axes), lambda dy: dy.transpose(None if axes is None else np.argsort(axes))
+    back = None if axes is None else np.argsort([axis % x.ndim for axis in axes])  # argsort inverts a permutation
+    return x.transpose(axes), lambda dy: dy.transpose(back)
 
 
 @op
@@ -190,15 +200,15 @@ def index(x: np.ndarray, *, key: Any) -> Any:
     x [V D] -> [3 D] with key=[1, 4, 1]
     x [...] -> [T] with key=-1
     """
-    key = key.data if hasattr(key, "edge") else key
+    key = _copied(key)
     shape, dtype = x.shape, x.dtype
 
     def vjp(dy: np.ndarray) -> np.ndarray:
         dx = np.zeros(shape, dtype)
         if _is_basic(key):
-            dx[key] = dy
+            dx[key] = dy  # every element is taken once
         else:
-            np.add.at(dx, key, dy)
+            np.add.at(dx, key, dy)  # an element may be taken several times
         return dx
 
     return x[key], vjp
@@ -212,7 +222,7 @@ def concat(*xs: np.ndarray, axis: int = -1) -> Any:
     x [...], y [...] -> [B T+T]
     """
     borders = np.cumsum([x.shape[axis] for x in xs])[:-1]
-    return np.concatenate(xs, axis=axis), lambda dy: tuple(np.split(dy, borders, axis=axis))
+    return np.concatenate(xs, axis=axis), lambda dy: tuple(np.split(dy, borders, axis=axis))  # each its own part
 
 
 @op
@@ -225,27 +235,42 @@ def split(x: np.ndarray, *, sections: int) -> Any:
     shape, dtype = parts[0].shape, x.dtype
 
     def vjp(*dys: np.ndarray | None) -> np.ndarray:
+        # A part that was not used has no gradient, which is a gradient of zeros.
         return np.concatenate([np.zeros(shape, dtype) if dy is None else dy for dy in dys], axis=-1)
 
     return parts, vjp
 
 
 @op
-def where(condition: np.ndarray, x: Any, y: Any) -> Any:
+def where(condition: np.ndarray, x: Any, y: Any, *, need: Need) -> Any:
     """Take x where the condition holds and y elsewhere, with broadcasting.
 
     condition [...] bool, x [...], y [...] -> [...]
     """
     x, y = _operands(x, y)
     x_shape, y_shape = np.shape(x), np.shape(y)
-    _, need_x, need_y = needs_gradient()
+    _, need_x, need_y = need
 
     def vjp(dz: np.ndarray) -> Any:
         zero = np.zeros((), dz.dtype)
-        dx = _unbroadcast(np.where(condition, dz, zero), x_shape) if need_x else None
-        return None, dx, _unbroadcast(np.where(condition, zero, dz), y_shape) if need_y else None
+        dx = _unbroadcast(np.where(condition, dz, zero), x_shape) if need_x else None  # dz where x was taken
+        dy = _unbroadcast(np.where(condition, zero, dz), y_shape) if need_y else None  # dz where y was taken
+        return None, dx, dy
 
     return np.where(condition, x, y), vjp
+
+
+def as_float(x: np.ndarray) -> np.ndarray:
+    """Return whole numbers as float32, which NumPy would make float64; other arrays as they are."""
+    return x if x.dtype.kind == "f" else x.astype(np.float32)
+
+
+def _copied(key: Any) -> Any:
+    """Return an index whose arrays belong to it alone: the caller may fill its own anew before the backward pass."""
+    if isinstance(key, tuple):
+        return tuple(map(_copied, key))
+    key = getattr(key, "data", key) if hasattr(key, "edge") else key
+    return key.copy() if isinstance(key, np.ndarray) else list(key) if isinstance(key, list) else key
 
 
 def _operands(x: Any, y: Any) -> tuple[Any, Any]:

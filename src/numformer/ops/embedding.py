@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from numformer.autograd import Need, op
 from numformer.errors import InputError
-from numformer.tape import needs_gradient, op
-from numformer.tensor import Tensor
 
 ONE_HOT_LIMIT = 256  # up to this many rows a product with a one-hot matrix beats sorting the ids
 
 
 @op
-def embedding(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None = None) -> Any:
+def embedding(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id: int | None = None) -> Any:
     """Take the rows of `weight` that `ids` name; a repeated id gets the sum of its gradients.
 
     ids [B T] < V, weight [V D] -> [B T D]
@@ -23,14 +22,16 @@ def embedding(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None = N
     The row of `padding_id` gets no gradient. Raises InputError for an id outside 0..V-1.
     """
     check_ids(ids, len(weight))
-    _, need_weight = needs_gradient()
+    _, need_weight = need
+    num_rows, width = weight.shape
+    kept_ids = ids.copy() if need_weight else None  # the caller's buffer may hold other ids by then
 
     def vjp(dy: np.ndarray) -> Any:
-        if not need_weight:
+        if kept_ids is None:
             return None, None
-        dweight = scatter_rows(ids.ravel(), dy.reshape(-1, weight.shape[1]), len(weight))
+        dweight = scatter_rows(kept_ids.ravel(), dy.reshape(-1, width), num_rows)  # row v: the sum of dy where id = v
         if padding_id is not None:
-            dweight[padding_id] = 0.0
+            dweight[padding_id] = 0.0  # the row of padding is not learned
         return None, dweight
 
     return weight[ids], vjp
@@ -40,17 +41,6 @@ def check_ids(ids: np.ndarray, vocab_size: int) -> None:
     """Raise InputError for an id outside the vocabulary."""
     if ids.size and not (0 <= ids.min() and ids.max() < vocab_size):
         raise InputError(f"token ids run from {ids.min()} to {ids.max()}, but the vocabulary has {vocab_size} tokens")
-
-
-def as_ids(tokens: Any, features: bool = False) -> np.ndarray:
-    """Return token ids given as a list, array or Tensor as an integer array [B T], or [B T C] where features may be.
-
-    Raises InputError for another number of axes, no tokens at all, and numbers that are not whole.
-    """
-    ids = np.asarray(tokens.data if isinstance(tokens, Tensor) else tokens)
-    if ids.ndim not in ((2, 3) if features else (2,)) or ids.dtype.kind not in "iu" or not ids.size:
-        raise InputError(f"tokens must be integers with axes [B T], got {ids.dtype} of shape {ids.shape}")
-    return ids
 
 
 def scatter_rows(ids: np.ndarray, dy: np.ndarray, num_rows: int, repeats: int = 1) -> np.ndarray:

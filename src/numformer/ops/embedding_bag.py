@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from numformer.autograd import Need, op
 from numformer.ops.embedding import check_ids, scatter_rows
-from numformer.tape import needs_gradient, op
 
 
 @op
-def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None = None) -> Any:
+def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id: int | None = None) -> Any:
     """Sum the rows of `weight` that the ids of one position name (Bojanowski et al. 2017, arXiv:1607.04606).
 
     ids [B T C] < V, weight [V D] -> [B T D]
@@ -20,8 +20,9 @@ def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None
     """
     check_ids(ids, len(weight))
     B, T, C = ids.shape
-    _, need_weight = needs_gradient()
-    flat = ids.reshape(B * T, C)
+    _, need_weight = need
+    num_rows = len(weight)
+    flat = ids.reshape(B * T, C).copy()  # the caller's buffer may hold other ids by the backward pass
     y = np.zeros((B * T, weight.shape[1]), weight.dtype)
     for column in flat.T:
         rows = weight[column]
@@ -32,9 +33,10 @@ def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, padding_id: int | None
     def vjp(dy: np.ndarray) -> Any:
         if not need_weight:
             return None, None
-        dweight = scatter_rows(flat.ravel(), dy.reshape(B * T, -1), len(weight), repeats=C)
+        # Each of the C rows that were added up for a position gets that position's gradient.
+        dweight = scatter_rows(flat.ravel(), dy.reshape(B * T, weight.shape[1]), num_rows, repeats=C)
         if padding_id is not None:
-            dweight[padding_id] = 0.0
+            dweight[padding_id] = 0.0  # it stood for no row
         return None, dweight
 
     return y.reshape(B, T, -1), vjp

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from numformer.autograd import Need, op
+from numformer.autograd.storage import load, save
 from numformer.errors import InputError
-from numformer.ops.storage import load, save
-from numformer.tape import needs_gradient, op
+from numformer.ops.basic import as_float
 
 
 @op
@@ -20,6 +21,7 @@ def cross_entropy(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum"] = "mean",
+    need: Need,
 ) -> Any:
     """Negative log-likelihood of the targets under softmax(logits), over the tokens that count.
 
@@ -34,6 +36,7 @@ def cross_entropy(
         raise InputError(f"cross_entropy: reduction must be mean or sum, got {reduction!r}")
     if not 0.0 <= label_smoothing <= 1.0:
         raise InputError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
+    logits = as_float(logits)
     num_classes, dtype = logits.shape[1], logits.dtype
     real = targets != ignore_index
     count = int(np.count_nonzero(real))
@@ -47,7 +50,7 @@ def cross_entropy(
     target_logit = shifted[at]
     mean_logit = shifted.mean(axis=-1) if label_smoothing else 0.0
     exponentials = np.exp(shifted, out=shifted)
-    kept = save(exponentials)
+    kept = save(exponentials, need)
     total = exponentials.sum(axis=-1)
     losses = np.log(total) - (1.0 - label_smoothing) * target_logit - label_smoothing * mean_logit
     share_of = real.astype(dtype) if class_weights is None else real * class_weights[safe].astype(dtype)
@@ -56,11 +59,11 @@ def cross_entropy(
     loss = np.dot(losses, share_of) * scale if count else losses.dtype.type(0.0)
 
     def vjp(dloss: np.ndarray) -> Any:
-        share = (dloss * scale * share_of).astype(dtype)[:, None]
-        dlogits = load(kept) * (share / total[:, None])
+        share = (dloss * scale * share_of).astype(dtype)[:, None]  # what each token contributes to the loss
+        dlogits = load(kept) * (share / total[:, None])  # softmax(logits)
         if label_smoothing:
-            dlogits -= share * (label_smoothing / num_classes)
-        dlogits[at] -= share[:, 0] * (1.0 - label_smoothing)
+            dlogits -= share * (label_smoothing / num_classes)  # less ε/V, the target distribution everywhere
+        dlogits[at] -= share[:, 0] * (1.0 - label_smoothing)  # less 1 - ε at the target
         return dlogits, None
 
-    return loss, vjp if any(needs_gradient()) else None
+    return loss, vjp if any(need) else None

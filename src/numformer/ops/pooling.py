@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from numformer.tape import op
+from numformer.autograd import namespace_of, op
+from numformer.errors import InputError
 
 
 @op
@@ -17,10 +18,34 @@ def masked_mean(x: np.ndarray, mask: np.ndarray) -> Any:
     """
     weights = mask.astype(x.dtype)[:, None, :]
     weights /= np.maximum(weights.sum(axis=-1, keepdims=True), 1.0)
+    # The gradient of the mean goes to each of its positions, divided by their number, and to no other.
     return (weights @ x)[:, 0], lambda dy: (weights.swapaxes(1, 2) * dy[:, None, :], None)
 
 
-def last_true(mask: np.ndarray) -> np.ndarray:
-    """Return the last position [B] at which a mask [B T] is True."""
-    length = mask.shape[1]
-    return length - 1 - np.argmax(mask[:, ::-1], axis=1)
+def last_true(mask: Any) -> Any:
+    """Return the last position [B] at which a mask [B T] of any kind of array is True; T - 1 in a row without any.
+
+    Raises InputError when there are no positions.
+    """
+    xp, length = namespace_of(mask), mask.shape[1]
+    if not length:
+        raise InputError("last_true: the mask has no positions")
+    return length - 1 - xp.argmax(xp.astype(xp.flip(mask, axis=1), xp.int64), axis=1)
+
+
+@op
+def take_position(x: np.ndarray, position: np.ndarray) -> Any:
+    """Take one position of every sequence, such as its last real one.
+
+    x [B T D], position [B] < T -> [B D]
+
+    A negative position counts from the end, as in NumPy.
+    """
+    shape, dtype, at = x.shape, x.dtype, (np.arange(len(x)), position.copy())
+
+    def vjp(dy: np.ndarray) -> Any:
+        dx = np.zeros(shape, dtype)
+        dx[at] = dy  # each sequence has one position taken
+        return dx, None
+
+    return x[at], vjp

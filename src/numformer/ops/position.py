@@ -7,29 +7,31 @@ from typing import Any
 
 import numpy as np
 
+from numformer.autograd import Need, op
+from numformer.autograd.storage import load, save
 from numformer.errors import InputError
-from numformer.ops.storage import load, save
-from numformer.tape import op
 
 
 @op
-def rope(x: np.ndarray, positions: np.ndarray, *, theta: float = 10000.0) -> Any:
+def rope(x: np.ndarray, positions: np.ndarray, *, need: Need, theta: float = 10000.0) -> Any:
     """Rotate each pair (i, i + K/2) of a head by position · theta^(-2i/K) (Su et al. 2021, arXiv:2104.09864).
 
     x [B H T K], positions [B T] < 99 -> [B H T K]
     x [B H T K], positions [T] < 99 -> [B H T K]
 
     A rotation is orthogonal, so the pullback rotates back. The pairing is that of Llama.
-    Raises InputError when K is odd.
+    Raises InputError when K is odd, and for a negative position.
     """
     if x.shape[-1] % 2:
         raise InputError(f"rope: the head width must be even, got {x.shape[-1]}")
+    if positions.size and positions.min() < 0:
+        raise InputError(f"rope: a position must be at least 0, got {positions.min()}")
     cos, sin = _rotations(int(positions.max(initial=0)) + 1, x.shape[-1], theta, x.dtype.char)
     cos, sin = cos[positions], sin[positions]
     if positions.ndim == 2:
         cos, sin = cos[:, None], sin[:, None]
-    kept_cos, kept_sin = save(cos), save(sin)
-    return _rotate(x, cos, sin), lambda dy: (_rotate(dy, load(kept_cos), -load(kept_sin)), None)
+    kept_cos, kept_sin = save(cos, need), save(sin, need)
+    return _rotate(x, cos, sin), lambda dy: (_rotate(dy, load(kept_cos), -load(kept_sin)), None)  # by the angle back
 
 
 def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from numformer.autograd import Parameter
 from numformer.errors import InputError
 from numformer.optim.optimizer import Optimizer, check_range
-from numformer.tensor import Parameter
 
 
 class Adam(Optimizer):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from numformer.tensor import Parameter
+from numformer.autograd import Parameter
 
 
 def global_norm(gradient: np.ndarray) -> float:

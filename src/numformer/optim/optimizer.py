@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from numformer.autograd import Parameter
 from numformer.errors import InputError
 from numformer.shared import shared_zeros
-from numformer.tensor import Parameter
 
 SLICE = 1 << 16  # elements; five float32 slices (weight, gradient, two moments, scratch) fit a 2 MB cache
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from numformer.autograd import Parameter
 from numformer.optim.optimizer import Optimizer, check_range
-from numformer.tensor import Parameter
 
 
 class SGD(Optimizer):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numformer.autograd import no_grad
 from numformer.nn import record_attention
-from numformer.tape import no_grad
 from numformer.tasks.encoding import framed
 
 

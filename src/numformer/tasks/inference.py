@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from numformer.autograd import Tensor, no_grad
 from numformer.data.batches import LengthBatches
 from numformer.errors import InputError
-from numformer.tape import no_grad
 from numformer.tasks.objective import EVALUATION_TOKENS
-from numformer.tensor import Tensor
 from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores
 

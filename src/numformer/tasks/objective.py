@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numformer import ops
+from numformer.autograd import Tensor, no_grad
 from numformer.data.batches import LengthBatches
 from numformer.nn import set_recompute
-from numformer.tape import no_grad
-from numformer.tensor import Tensor
 from numformer.training import TrainConfig
 from numformer.training.workers import Workers
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numformer import ops
+from numformer.autograd import Tensor
 from numformer.data.squad import Question, read_squad
 from numformer.data.toy import make_key_value_questions
 from numformer.errors import InputError
@@ -24,7 +25,6 @@ from numformer.tasks.encoding import pad_id, padded
 from numformer.tasks.example_task import ExampleTask, backbone_of
 from numformer.tasks.inference import as_list, run_batches, values
 from numformer.tasks.objective import Batch, ExamplesObjective
-from numformer.tensor import Tensor
 from numformer.training import OptimConfig, TrainConfig
 
 TOY = "toy:key-value"

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from numformer.autograd import no_grad
 from numformer.data.batches import LengthBatches
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, Hypothesis, Seq2SeqDecoder, beam_search
-from numformer.tape import no_grad
 from numformer.tasks.encoding import padded, special_id
 from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores

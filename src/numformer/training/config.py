@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from numformer.autograd.storage import Precision
 from numformer.errors import InputError
-from numformer.ops.storage import Precision
 from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
 from numformer.optim.optimizer import check_range
 from numformer.training.workers import num_cores

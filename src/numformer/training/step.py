@@ -8,11 +8,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from numformer import random
-from numformer.ops.storage import Precision, storage
+from numformer.autograd import Tensor, gradients
+from numformer.autograd.storage import Precision, storage
 from numformer.optim import Optimizer, clip_factor, global_norm
 from numformer.shared import shared_zeros
-from numformer.tape import gradients
-from numformer.tensor import Tensor
 from numformer.training.workers import Workers
 
 Batch = tuple[np.ndarray, ...]

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from numformer import random
+from numformer.autograd import no_grad
 from numformer.errors import InputError
 from numformer.optim import learning_rate
-from numformer.tape import no_grad
 from numformer.training.config import OptimConfig, TrainConfig
 from numformer.training.metrics import append_metrics, cut_metrics
 from numformer.training.progress import Progress, Silent

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from numformer import GPT, InputError, Tensor, gradients, no_grad, ops, recompute, testing
-from numformer.ops.storage import load, precision, save, storage
-from numformer.tape import OPS, Op
+from numformer.autograd import OPS, Op
+from numformer.autograd.storage import load, precision, save, storage
 
 CASES = [(op, line) for op in OPS.values() for line in op.shape_lines]
 every_case = pytest.mark.parametrize(("op", "line"), CASES, ids=[f"{op.name}: {line.text}" for op, line in CASES])
@@ -37,9 +37,19 @@ def run(op, line, arguments, chosen):
     return as_tuple(value), as_tuple(vjp(*(rng.standard_normal(np.shape(v)).astype(v.dtype) for v in as_tuple(value))))
 
 
+def keeping(kept):
+    """Return a pullback that shows what it keeps."""
+
+    def vjp(dy):
+        return None
+
+    vjp.kept = kept
+    return vjp
+
+
 def kept_of(*arrays):
     """Return what a pullback keeps of arrays that other ops computed."""
-    return Op(lambda *xs: (np.zeros(()), [save(x) for x in xs])).value_and_vjp(*arrays)[1]
+    return Op(lambda *xs, need: (np.zeros(()), keeping([save(x, need) for x in xs]))).value_and_vjp(*arrays)[1].kept
 
 
 def normal(*shape, seed=0):
@@ -258,10 +268,10 @@ def test_a_new_context_stores_an_array_anew():
 
 
 def test_parameters_and_other_given_arrays_are_never_converted():
-    keep_all = Op(lambda *xs: (xs[0] + 0.0, [save(x) for x in xs]))
+    keep_all = Op(lambda *xs, need: (xs[0] + 0.0, keeping([save(x, need) for x in xs])))
     parameter, given, h = Tensor(normal(4), requires_grad=True), normal(3, 4), computed(3, 4)
     with storage(in_float16):
-        kept = keep_all(h, parameter, given, parameter.detach()).edge[0].vjp
+        kept = keep_all(h, parameter, given, parameter.detach()).edge[0].vjp.kept
     assert [isinstance(each, np.ndarray) for each in kept] == [False, True, True, True]
     assert kept[1] is parameter.data
     assert kept[2] is given
@@ -270,7 +280,7 @@ def test_parameters_and_other_given_arrays_are_never_converted():
 def test_a_view_of_a_parameter_is_never_converted():
     weight = Tensor(normal(6, 4), requires_grad=True)
     with storage(in_float16):
-        kept = Op(lambda w: (w + 0.0, save(w.reshape(-1))))(weight).edge[0].vjp
+        kept = Op(lambda w, *, need: (w + 0.0, keeping(save(w.reshape(-1), need))))(weight).edge[0].vjp.kept
     assert np.shares_memory(kept, weight.data)
 
 
@@ -316,7 +326,7 @@ def test_without_the_context_an_array_is_kept_as_it_is():
 
 def test_nothing_is_stored_where_nothing_is_recorded():
     kept = []
-    keep = Op(lambda x: (x, kept.extend([x, save(x), save(x + 1.0)])))
+    keep = Op(lambda x, *, need: (x, kept.extend([x, save(x, need), save(x + 1.0, need)])))
     with storage(in_float16), no_grad():
         keep(computed(3, 4))
     assert kept[1] is kept[0]

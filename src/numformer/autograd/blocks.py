@@ -11,7 +11,7 @@ BLOCK = 1 << 17  # elements; four float32 blocks fill a 2 MB second-level cache
 
 def blocks(count: int, width: int = 1) -> Iterator[slice]:
     """Yield slices of 0..count such that a slice of rows of `width` elements is about one block."""
-    step = max(1, BLOCK // width)
+    step = max(1, BLOCK // max(1, width))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
 

@@ -1,8 +1,8 @@
 """What pullbacks keep for the backward pass, in float32 or in half the memory (Chakrabarti and Moseley 2019,
 arXiv:1901.07988).
 
-What an op's `vjp` mentions goes through `kept = save(x)` and comes back as `load(kept)`. Both return what they are given,
-except while the forward runs under
+What an op's `vjp` mentions goes through `kept = save(x, need)` and comes back as `load(kept)`. Both return what they are
+given, except while the forward runs under
 
     with storage("float16-storage"):
         loss = ...
@@ -26,9 +26,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from numformer.autograd.array import memory_of
+from numformer.autograd.blocks import blocks
+from numformer.autograd.decorator import Need
 from numformer.errors import InputError
-from numformer.ops.blocks import blocks
-from numformer.tape import given_arrays, needs_gradient
 
 Precision = Literal["float32", "float16-storage"]
 LARGEST = 65504.0  # of float16
@@ -84,18 +85,18 @@ def precision() -> Precision:
     return "float32" if _state.copies is None else "float16-storage"
 
 
-def save(x: Any) -> Any:
+def save(x: Any, need: Need) -> Any:
     """Return what a running op's pullback keeps of x, for `load`; x itself where nothing is gained."""
-    if _state.copies is None or not isinstance(x, np.ndarray) or not any(needs_gradient()):
+    if _state.copies is None or not isinstance(x, np.ndarray) or not any(need):
         return x
-    owner = _owner(x)
-    given = any(isinstance(array, np.ndarray) and _owner(array) is owner for array in given_arrays())
+    owner = memory_of(x)
+    given = any(isinstance(array, np.ndarray) and memory_of(array) is owner for array in need.given)
     return x if given else store(x)
 
 
 def store(x: np.ndarray) -> Any:
     """Return x as this thread chose to keep it, for `load`."""
-    owner = _owner(x)
+    owner = memory_of(x)
     if (
         _state.copies is None or x.dtype.char not in "fd" or x.ndim == 0 or x.nbytes > owner.nbytes
     ):  # more: x repeats memory
@@ -119,13 +120,6 @@ def load(kept: Any) -> Any:
     return (
         x if kept.axes == sorted(kept.axes) else x.transpose(kept.axes)
     )  # NumPy works in place on x, but not on a view
-
-
-def _owner(x: np.ndarray) -> np.ndarray:
-    """Return the array whose memory x shows."""
-    while isinstance(x.base, np.ndarray):
-        x = x.base
-    return x
 
 
 def _to_float16(x: np.ndarray) -> np.ndarray:

@@ -1,18 +1,21 @@
-"""Tensor: an array together with its place in the graph of a computation."""
+"""Tensor: an array together with its place in the graph of a computation; and the gradients that follow from the graph."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeVar, overload
 
 import numpy as np
 
+from numformer.autograd.graph import Edge, Node, pull_back
 from numformer.errors import InputError
 
-if TYPE_CHECKING:
-    from numformer.tape import Node
-
-Edge: TypeAlias = "tuple[Node, int]"  # an op that ran, and which of its results
+# Every op by its name. The decorator `op` fills the table; the operators of Tensor look their op up in it, so that this
+# file imports none of them.
+OPS: dict[str, Callable[..., Any]] = {}
+_adding = threading.Lock()  # several threads may differentiate one model at once
+Key = TypeVar("Key")
 
 
 class Tensor:
@@ -48,7 +51,7 @@ class Tensor:
         if not wanted:
             self.edge = None
         elif self.edge is None:
-            self.edge = (tape.Node.of_leaf(self), 0)
+            self.edge = (Node.of_leaf(self), 0)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,65 +96,68 @@ class Tensor:
         `grad` is dL/d(this) with this tensor's shape; it may be left out for a scalar, which is then the loss L itself.
         Raises InputError when there is nothing to differentiate, or `grad` has another shape.
         """
-        for leaf, leaf_grad in tape.leaf_gradients(self, grad):
-            leaf.add_grad(leaf_grad)
+        for (node, _), leaf_grad in pull_back(*_start(self, grad)).items():
+            leaf = node.leaf() if node.leaf else None
+            if leaf is not None:  # it may have been deleted meanwhile
+                leaf.add_grad(leaf_grad)
 
     def add_grad(self, grad: np.ndarray) -> None:
-        """Add to `.grad`, which is an array of this tensor alone."""
-        self.grad = np.array(grad) if self.grad is None else self.grad + grad
+        """Add to `.grad`, which is an array of this tensor alone; several threads may do so at once."""
+        with _adding:
+            self.grad = np.array(grad) if self.grad is None else self.grad + grad
 
     # Operators: each is one op of numformer.ops.basic.
     def __add__(self, other: Any) -> Tensor:
-        return ops.add(self, other)
+        return OPS["add"](self, other)
 
     def __sub__(self, other: Any) -> Tensor:
-        return ops.sub(self, other)
+        return OPS["sub"](self, other)
 
     def __mul__(self, other: Any) -> Tensor:
-        return ops.mul(self, other)
+        return OPS["mul"](self, other)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return ops.div(self, other)
+        return OPS["div"](self, other)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
+        return OPS["matmul"](self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return ops.add(other, self)
+        return OPS["add"](other, self)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return ops.sub(other, self)
+        return OPS["sub"](other, self)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return ops.mul(other, self)
+        return OPS["mul"](other, self)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.div(other, self)
+        return OPS["div"](other, self)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
+        return OPS["matmul"](other, self)
 
     def __neg__(self) -> Tensor:
-        return ops.mul(self, -1.0)
+        return OPS["mul"](self, -1.0)
 
     def __getitem__(self, key: Any) -> Tensor:
-        return ops.index(self, key=key)
+        return OPS["index"](self, key=key)
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
         """Sum over `axis` (all axes by default)."""
-        return ops.sum(self, axis=axis, keepdims=keepdims)
+        return OPS["sum"](self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
         """Average over `axis` (all axes by default)."""
-        return ops.mean(self, axis=axis, keepdims=keepdims)
+        return OPS["mean"](self, axis=axis, keepdims=keepdims)
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         """Return the elements in another shape; one length may be -1."""
-        return ops.reshape(self, shape=shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+        return OPS["reshape"](self, shape=shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
 
     def transpose(self, *axes: int) -> Tensor:
         """Reorder the axes (reverse them when none are given)."""
-        return ops.transpose(self, axes=axes or None)
+        return OPS["transpose"](self, axes=axes or None)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.data, dtype, copy=copy)
@@ -173,12 +179,21 @@ class Tensor:
 
 
 class Parameter(Tensor):
-    """A Tensor that a Module owns and an optimizer updates; setting `requires_grad = False` freezes it."""
+    """A Tensor that a Module owns and an optimizer updates; setting `requires_grad = False` freezes it.
 
-    __slots__ = ()
+    `version` counts the changes of the values in place. An op that reads a parameter notes it, and a backward pass after
+    a change is refused: its gradients would be those of other weights. Whoever writes into `data` calls `mark_changed`.
+    """
+
+    __slots__ = ("version",)
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
+        self.version = 0
+
+    def mark_changed(self) -> None:
+        """Say that the values were changed in place."""
+        self.version += 1
 
     @classmethod
     def full(cls, shape: tuple[int, ...], value: float) -> Parameter:
@@ -186,4 +201,46 @@ class Parameter(Tensor):
         return cls(np.full(shape, value, np.float32))
 
 
-from numformer import ops, tape  # noqa: E402  (the ops need the class above)
+def placeholder(tensor: Tensor) -> Tensor:
+    """Return a tensor at the same place in the graph, of the same shape, that does not keep the values alive."""
+    return Tensor(np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape), edge=tensor.edge)
+
+
+@overload
+def gradients(output: Tensor, wanted: Mapping[Key, Tensor], grad: Any = None) -> dict[Key, np.ndarray | None]: ...
+@overload
+def gradients(
+    output: Tensor, wanted: Sequence[Tensor], grad: Any = None, stop: Sequence[Tensor] = ()
+) -> list[np.ndarray | None]: ...
+def gradients(
+    output: Tensor,
+    wanted: Sequence[Tensor] | Mapping[Key, Tensor],
+    grad: Any = None,
+    stop: Sequence[Tensor] = (),
+) -> list[np.ndarray | None] | dict[Key, np.ndarray | None]:
+    """Return the derivative of `output` with respect to each wanted tensor, None where it does not depend on it.
+
+    A wanted tensor may have been computed from another one: each gets its whole derivative. A mapping of names to tensors
+    gives a dict of names to gradients. `grad` is dL/d(output), which may be left out for a scalar. The graph behind
+    tensors in `stop` is left alone. What lies between is used up. Nothing is written to any tensor; the results may share
+    memory. Raises InputError when there is nothing to differentiate or `grad` has another shape.
+    """
+    if isinstance(wanted, Mapping):
+        return dict(zip(wanted, gradients(output, list(wanted.values()), grad, stop), strict=True))
+    edges = {tensor.edge for tensor in wanted if tensor.edge}
+    found = pull_back(*_start(output, grad), edges, {tensor.edge for tensor in stop if tensor.edge})
+    return [found.get(tensor.edge) if tensor.edge else None for tensor in wanted]
+
+
+def _start(output: Tensor, grad: Any) -> tuple[Edge, np.ndarray]:
+    """Return where a walk begins, and the gradient that it begins with."""
+    if output.edge is None:
+        raise InputError("there is nothing to differentiate: no input of this tensor requires a gradient")
+    if grad is None:
+        if output.size != 1:
+            raise InputError(f"backward without a gradient needs a scalar, got a tensor of shape {output.shape}")
+        return output.edge, np.ones_like(output.data)
+    array = np.asarray(grad.data if isinstance(grad, Tensor) else grad, dtype=output.dtype)
+    if array.shape != output.shape:
+        raise InputError(f"the gradient has shape {array.shape}, but the tensor it belongs to has shape {output.shape}")
+    return output.edge, array

@@ -1,0 +1,38 @@
+"""Automatic differentiation: the graph of a computation, tensors, ops with hand-derived pullbacks, and what they keep.
+
+From the ground up: `mode` and `array` know nothing of the others; `graph` holds nodes and the walk; `tensor` stands on it,
+the decorator `op` on both, and `storage` and `recompute` on all.
+"""
+
+from numformer.autograd.array import Array, ArrayLike, kind_of, namespace_of
+from numformer.autograd.decorator import Need, Op, op
+from numformer.autograd.mode import evaluating, inference, is_evaluating, is_recording, no_grad
+from numformer.autograd.recompute import recompute
+from numformer.autograd.storage import Precision, load, precision, save, storage
+from numformer.autograd.tensor import OPS, Parameter, Tensor, gradients, placeholder
+
+__all__ = [
+    "OPS",
+    "Array",
+    "ArrayLike",
+    "Need",
+    "Op",
+    "Parameter",
+    "Precision",
+    "Tensor",
+    "evaluating",
+    "gradients",
+    "inference",
+    "is_evaluating",
+    "is_recording",
+    "kind_of",
+    "load",
+    "namespace_of",
+    "no_grad",
+    "op",
+    "placeholder",
+    "precision",
+    "recompute",
+    "save",
+    "storage",
+]

@@ -1,0 +1,63 @@
+"""What a block of code asks of the calls inside it: whether ops are recorded, and whether dropout acts.
+
+Both belong to the thread that runs the block and to nothing else, so one thread can measure a model while another trains
+it, and no block leaves a trace in a model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class _Mode(threading.local):
+    recording = True
+    evaluating = False
+
+
+_mode = _Mode()
+
+
+def is_recording() -> bool:
+    """Tell whether this thread records ops at the moment."""
+    return _mode.recording
+
+
+def is_evaluating() -> bool:
+    """Tell whether this thread is inside `inference()`, where no module drops anything, whatever its own mode."""
+    return _mode.evaluating
+
+
+@contextmanager
+def recording(wanted: bool) -> Iterator[None]:
+    """Record the ops of this thread in the block, or do not."""
+    before, _mode.recording = _mode.recording, wanted
+    try:
+        yield
+    finally:
+        _mode.recording = before
+
+
+@contextmanager
+def evaluating(wanted: bool = True) -> Iterator[None]:
+    """Run the modules that this thread calls in the block without dropout; their own mode stays as it is."""
+    before, _mode.evaluating = _mode.evaluating, wanted
+    try:
+        yield
+    finally:
+        _mode.evaluating = before
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing that this thread computes in the block, which saves the memory of a backward pass."""
+    with recording(False):
+        yield
+
+
+@contextmanager
+def inference() -> Iterator[None]:
+    """Use models in the block as for prediction: without dropout and without a record for the backward pass."""
+    with recording(False), evaluating():
+        yield

@@ -1,0 +1,70 @@
+"""Activation checkpointing: forget what a function computed, and compute it again for the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from numformer import random
+from numformer.autograd import mode
+from numformer.autograd.graph import Node, Source, is_given
+from numformer.autograd.storage import load, precision, storage, store
+from numformer.autograd.tensor import Parameter, Tensor, gradients
+from numformer.errors import InputError
+
+
+def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Sequence[Tensor] = ()) -> Tensor:
+    """Run `function(*inputs)` keeping only its inputs, and run it again when the gradient is asked for.
+
+    `parameters` are the tensors that `function` reads besides its inputs. Activation checkpointing, Chen et al. 2016
+    (arXiv:1604.06174): memory for one more forward pass. Dropout draws the same numbers both times, which are those it
+    would draw without recomputation. Raises InputError, at the backward pass, when the function reads a tensor that
+    requires a gradient and is not listed.
+    """
+    sources = (*inputs, *parameters)
+    if not mode.is_recording() or not any(source.requires_grad for source in sources):
+        return function(*inputs)
+    with mode.recording(False), random.record() as keys:
+        value = function(*inputs).data
+    kept_precision, needs = precision(), [x.requires_grad for x in inputs]
+    evaluating = mode.is_evaluating()
+    kept = [x.data if is_given(x.edge) else store(x.data) for x in inputs]
+
+    def vjp(dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
+        leaves = [Tensor(load(x), requires_grad=need) for x, need in zip(kept, needs, strict=True)]
+        with (
+            mode.recording(True),
+            mode.evaluating(evaluating),
+            random.use(random.Replay(keys)),
+            storage(kept_precision),
+        ):
+            output = function(*leaves)
+        _check_listed(output, [*leaves, *parameters])
+        return tuple(gradients(output, [*leaves, *parameters], dy, stop=parameters))
+
+    node = Node(
+        "recompute",
+        [None if s.edge is None else Source(s.edge, s.shape, s.dtype) for s in sources],
+        vjp,
+        versions=[(s, s.version) for s in sources if isinstance(s, Parameter)],
+    )
+    return Tensor(value, edge=(node, 0))
+
+
+def _check_listed(output: Tensor, listed: Sequence[Tensor]) -> None:
+    """Raise InputError when the graph behind the output ends in a leaf that is not listed: it would get no gradient."""
+    known = {tensor.edge[0] for tensor in listed if tensor.edge}
+    seen, waiting = set(known), [output.edge[0]] if output.edge else []
+    while waiting:
+        node = waiting.pop()
+        leaf = node.leaf() if node.leaf else None
+        if leaf is not None and node not in known:  # one that is gone could not be given a gradient anyway
+            raise InputError(
+                f"recompute: the function reads a tensor of shape {list(leaf.shape)} that requires a gradient: "
+                "list it in parameters"
+            )
+        for source in node.sources:
+            if source is not None and source.edge[0] not in seen:
+                seen.add(source.edge[0])
+                waiting.append(source.edge[0])
