@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from numformer import ops, random
 from numformer.errors import InputError
 from numformer.models.config import GPTConfig
 from numformer.nn.attention import attend
+from numformer.nn.cache import KVCache
 from numformer.nn.layers import Dropout, Embedding, LayerNorm, Linear, make_activation, reseed_dropout
 from numformer.nn.module import Module
 from numformer.nn.stack import Stack
+
+if TYPE_CHECKING:
+    from numformer.generation.generate import GenerateSettings, Generation, Prompts
 
 
 class GPT(Module):
@@ -49,11 +53,17 @@ class GPT(Module):
             x = ops.index(x, key=(range(len(x)), last))[:, None]
         return ops.linear(x, self.transformer.wte.weight)
 
-    def generate(self, prompts: Any, max_new_tokens: int = 100, **settings: Any) -> list[Any]:
+    def generate(
+        self, start_tokens: Prompts, max_new_tokens: int = 100, **settings: Unpack[GenerateSettings]
+    ) -> Generation:
         """Continue token prompts; see `numformer.generation.generate` for the settings and what is returned."""
         from numformer.generation import generate
 
-        return generate(self, prompts, max_new_tokens, **settings)
+        return generate(self, start_tokens, max_new_tokens, **settings)
+
+    def make_cache(self, num_rows: int) -> KVCache:
+        """Return an empty cache for so many sequences."""
+        return KVCache(self.config.num_layers, num_rows, self.config.max_seq_len)
 
 
 class GPTBackbone(Module):
@@ -76,9 +86,13 @@ class GPTBackbone(Module):
         length, longest = tokens.shape[1], len(self.wpe.weight)
         if length > longest:
             raise InputError(f"a sequence of {length} tokens does not fit max_seq_len={longest}")
-        positions = self.wpe.weight[:length] if cache is None else self.wpe(cache.positions(length))
+        if cache is None:
+            positions, mask = self.wpe.weight[:length], None if mask is None else ops.key_mask(mask)
+        else:
+            numbers, mask = cache.positions_and_mask(length)
+            positions = self.wpe(numbers)
         x = self.drop(self.wte(tokens) + positions)
-        x = self.h(x, cache=cache, mask=None if mask is None else ops.key_mask(mask))
+        x = self.h(x, cache=cache, mask=mask)
         if cache is not None:
             cache.advance(length)
         return self.ln_f(x)
@@ -112,11 +126,9 @@ class CausalSelfAttention(Module):
     def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
         """Attend, x [B T D] -> [B T D]."""
         q, k, v = (ops.split_heads(part, num_heads=self.num_heads) for part in ops.split(self.c_attn(x), sections=3))
-        causal = True
         if cache is not None:
-            k, v, mask = cache.extend(k, v)
-            causal = mask is None
-        y = attend(q, k, v, mask, dropout=self.attn_dropout, causal=causal)
+            k, v = cache.update(k, v)
+        y = attend(q, k, v, mask, dropout=self.attn_dropout, causal=True)
         return self.resid_dropout(self.c_proj(ops.merge_heads(y)))
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from numformer import ops, random
 from numformer.errors import InputError
 from numformer.models.config import TransformerConfig
+from numformer.nn.cache import EncoderDecoderCache
 from numformer.nn.layers import Embedding, LayerNorm, LearnedPositions, Linear, PositionalEncoding, reseed_dropout
 from numformer.nn.module import Module
 from numformer.nn.stack import Stack
@@ -84,17 +85,26 @@ class Transformer(Module):
         return self.encoder(self.src_positions(self._scaled(self.src_embedding(ops.as_ids(src)))), mask)
 
     def decode(self, tgt: Any, memory: Any, src_mask: Any = None, tgt_mask: Any = None, cache: Any = None) -> Any:
-        """Return logits [B T V] given the encoder's output [B S D]; with a `Seq2SeqCache` tgt continues what it holds."""
+        """Return logits [B T V] given the encoder's output [B S D]; with a cache tgt continues what its rows hold.
+
+        A cache keeps what it needs of the encoder's output, which may be None after the first tokens.
+        """
         memory_mask = None if src_mask is None else ops.key_mask(src_mask)
         mask = None if tgt_mask is None else ops.key_mask(tgt_mask)  # real tokens come first and see no later padding
-        offset = 0 if cache is None else cache.length
-        x = self.tgt_positions(self._scaled(self.tgt_embedding(ops.as_ids(tgt))), offset)
+        x, positions = self._scaled(self.tgt_embedding(ops.as_ids(tgt))), None
+        if cache is not None:
+            positions, mask = cache.positions_and_mask(x.shape[1])
+        x = self.tgt_positions(x, positions)
         x = self.decoder(x, memory, memory_mask, mask, cache)
         return ops.linear(x, self.tgt_embedding.weight) if self.output is None else self.output(x)
 
     def padding_mask(self, tokens: Any) -> Any:
         """Return the mask [B 1 1 S] that is False where a token is `pad_id`."""
         return ops.padding_mask(ops.as_ids(tokens), self.config.pad_id)
+
+    def make_cache(self, num_rows: int) -> EncoderDecoderCache:
+        """Return an empty cache for so many targets."""
+        return EncoderDecoderCache(self.config.num_decoder_layers, num_rows, self.config.max_seq_len)
 
     def to_disk(self) -> dict[str, Any]:
         """Return the keys of config.json."""

@@ -58,15 +58,13 @@ class MultiHeadAttention(Module):
         key = query if key is None else key
         value = key if value is None else value
 
-        def project() -> tuple[Any, Any]:
-            k = ops.split_heads(self.k_proj(key), num_heads=self.num_kv_heads)
-            return k, ops.split_heads(self.v_proj(value), num_heads=self.num_kv_heads)
-
         q = ops.split_heads(self.q_proj(query), num_heads=self.num_heads)
-        if cache is None:
-            k, v = project()
-        else:
-            k, v = cache.keys_and_values(project)
+        k = v = None
+        if cache is None or not cache.is_filled:
+            k = ops.split_heads(self.k_proj(key), num_heads=self.num_kv_heads)
+            v = ops.split_heads(self.v_proj(value), num_heads=self.num_kv_heads)
+        if cache is not None:
+            k, v = cache.update(k, v)
         result = attend(q, k, v, mask, dropout=self.dropout, causal=causal, return_weights=return_weights)
         output, weights = result if return_weights else (result, None)
         output = self.out_proj(ops.merge_heads(output))

@@ -161,11 +161,11 @@ class PositionalEncoding(Module):
         self.table = ops.sinusoidal_positions(max_seq_len, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Any, offset: int = 0) -> Any:
-        """Add positions offset..offset+T-1."""
-        end = offset + x.shape[1]
-        _check_length(end, len(self.table))
-        return self.dropout(x + self.table[offset:end].astype(x.dtype))
+    def forward(self, x: Any, positions: Any = None) -> Any:
+        """Add the rows of positions 0..T-1, or of these [B T]."""
+        _check_length(x.shape[1], len(self.table))
+        table = self.table[: x.shape[1]] if positions is None else self.table[positions]
+        return self.dropout(x + table.astype(x.dtype))
 
 
 class LearnedPositions(Module):
@@ -177,11 +177,11 @@ class LearnedPositions(Module):
         self.weight = init.normal(max_seq_len, d_model, std=std, generator=generator)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Any, offset: int = 0) -> Any:
-        """Add positions offset..offset+T-1."""
-        end = offset + x.shape[1]
-        _check_length(end, len(self.weight))
-        return self.dropout(x + self.weight[offset:end])
+    def forward(self, x: Any, positions: Any = None) -> Any:
+        """Add the vectors of positions 0..T-1, or of these [B T]."""
+        _check_length(x.shape[1], len(self.weight))
+        added = self.weight[: x.shape[1]] if positions is None else ops.embedding(positions, self.weight)
+        return self.dropout(x + added)
 
 
 class CrossEntropyLoss(Module):

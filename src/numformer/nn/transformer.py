@@ -76,7 +76,7 @@ class DecoderLayer(Module):
     def forward(self, x: Any, memory: Any, memory_mask: Any = None, mask: Any = None, cache: Any = None) -> Any:
         """Decode x given memory [B S D]; `memory_mask` hides its padding, `mask` that of x.
 
-        With `cache`, this layer's part of a `Seq2SeqCache`, x continues the tokens that it holds.
+        With `cache`, this layer's part of an `EncoderDecoderCache`, x continues the tokens that it holds.
         """
         itself, cross = (None, None) if cache is None else (cache.itself, cache.cross)
         x = self.residual1(x, lambda y: self.self_attn(y, mask=mask, causal=True, cache=itself))
