@@ -67,20 +67,21 @@ ANNOTATIONS = ("annotation", "returns", "decorator_list")
 
 
 class Mutation(NamedTuple):
-    """One change: bytes start..stop of a file become `text`."""
+    """One change: bytes start..stop of a file that held `before` become `text`."""
 
     path: Path
+    before: bytes
     start: int
     stop: int
     text: str
 
     def line(self) -> int:
         """Return the number of the line that changes."""
-        return self.path.read_bytes()[: self.start].count(b"\n") + 1
+        return self.before[: self.start].count(b"\n") + 1
 
     def lines(self) -> str:
         """Return the changed lines before and after."""
-        before, after = self.path.read_bytes(), self.applied()
+        before, after = self.before, self.applied()
         first = before.rfind(b"\n", 0, self.start) + 1
         last = before.find(b"\n", self.stop)
         moved = last + len(after) - len(before)
@@ -92,8 +93,7 @@ class Mutation(NamedTuple):
 
     def applied(self) -> bytes:
         """Return the content of the file with the change."""
-        before = self.path.read_bytes()
-        return before[: self.start] + self.text.encode() + before[self.stop :]
+        return self.before[: self.start] + self.text.encode() + self.before[self.stop :]
 
 
 class Places:
@@ -117,14 +117,14 @@ class Places:
 
     def replaced(self, node: Any, text: str) -> Mutation:
         """Return the mutation that puts a text in the place of a node."""
-        return Mutation(self.path, self.start(node), self.stop(node), text)
+        return Mutation(self.path, self.source, self.start(node), self.stop(node), text)
 
     def between(self, left: Any, right: Any, words: tuple[str, str]) -> Iterator[Mutation]:
         """Yield the mutation of an operator that stands between two nodes."""
         start, stop = self.stop(left), self.start(right)
         at = self.source[start:stop].find(words[0].encode())
         if at >= 0:
-            yield Mutation(self.path, start + at, start + at + len(words[0].encode()), words[1])
+            yield Mutation(self.path, self.source, start + at, start + at + len(words[0].encode()), words[1])
 
 
 def mutations_of(path: Path) -> list[Mutation]:
@@ -192,7 +192,7 @@ def fewer_arguments(node: ast.Call, places: Places) -> Iterator[Mutation]:
         if keyword.arg is not None:
             start, stop = places.start(keyword), places.stop(keyword)
             rest = re.match(rb"\s*,\s*", places.source[stop:])
-            yield Mutation(places.path, start, stop + (rest.end() if rest else 0), "")
+            yield Mutation(places.path, places.source, start, stop + (rest.end() if rest else 0), "")
 
 
 def is_droppable(node: ast.AST) -> bool:
@@ -245,7 +245,7 @@ def chosen(name: str, count: int, seed: int) -> list[Mutation]:
 def is_python(mutation: Mutation) -> bool:
     """Tell whether the changed file can be compiled and is not the same program."""
     try:
-        return ast.dump(ast.parse(mutation.applied())) != ast.dump(ast.parse(mutation.path.read_bytes()))
+        return ast.dump(ast.parse(mutation.applied())) != ast.dump(ast.parse(mutation.before))
     except SyntaxError:
         return False
 
@@ -258,7 +258,7 @@ def judge(mutation: Mutation, tests: list[str], limit: float, folders: SimpleQue
         target.write_bytes(mutation.applied())
         return run_tests(folder, tests, limit)
     finally:
-        target.write_bytes(mutation.path.read_bytes())
+        target.write_bytes(mutation.before)
         folders.put(folder)
 
 

@@ -123,6 +123,8 @@ class Op:
         return args
 
     def _call_foreign(self, kind: str, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        if any(isinstance(value, Tensor) for value in args):
+            raise InputError(f"{self.name} was given an array of {kind} beside a Tensor, which holds one of {NUMPY}")
         if kind not in self.bodies:
             raise InputError(f"{self.name} has no body for arrays of {kind}; it has one for {', '.join(self._kinds())}")
         self._check(args)
@@ -143,7 +145,7 @@ class Op:
             result = self.body(*arrays, **settings)
         except InputError:
             raise
-        except ValueError as error:  # NumPy's words for arrays that do not fit together
+        except (ValueError, ZeroDivisionError) as error:  # NumPy's words for arrays that do not fit together
             shapes = ", ".join(str(list(np.shape(a))) for a in arrays if a is not None)
             raise InputError(f"{self.name}: {error} (arguments of shapes {shapes})") from error
         if not isinstance(result, tuple) or len(result) != 2 or not (callable(result[1]) or result[1] is None):
@@ -153,7 +155,8 @@ class Op:
         return result
 
     def _check(self, arrays: Sequence[Any]) -> None:
-        key = tuple([(a.shape, a.dtype) if hasattr(a, "shape") else None for a in arrays])
+        # The type stands before the dtype, so that dtypes of two libraries are never compared.
+        key = tuple([(a.shape, type(a), a.dtype) if hasattr(a, "shape") else None for a in arrays])
         if key not in self._seen:
             check_shapes(self.name, self.shape_lines, arrays)
             if len(self._seen) >= SEEN_LIMIT:

@@ -9,6 +9,7 @@ import numpy as np
 from numformer.autograd import Need, op
 from numformer.autograd.blocks import column_sum, rows
 from numformer.autograd.storage import load, save
+from numformer.ops.basic import as_float
 
 
 @op
@@ -18,7 +19,7 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, *,
     x [... D], weight [F D], bias [F] -> [... F]
     """
     need_x, need_weight, need_bias = need
-    flat, shape = rows(x), x.shape
+    flat, shape = rows(as_float(x)), x.shape
     y = flat @ weight.T
     kept_x, kept_weight = save(flat, need) if need_weight else None, weight if need_x else None
     if bias is not None:
