@@ -29,7 +29,9 @@ def embedding(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id: in
     def vjp(dy: np.ndarray) -> Any:
         if kept_ids is None:
             return None, None
-        dweight = scatter_rows(kept_ids.ravel(), dy.reshape(kept_ids.size, width), num_rows)  # row v: the sum of dy where id = v
+        dweight = scatter_rows(
+            kept_ids.ravel(), dy.reshape(kept_ids.size, width), num_rows
+        )  # row v: the sum of dy where id = v
         if padding_id is not None:
             dweight[padding_id] = 0.0  # the row of padding is not learned
         return None, dweight
