@@ -7,6 +7,7 @@ from typing import Literal, TypedDict, get_args
 
 from numformer.autograd.storage import Precision
 from numformer.errors import InputError
+from numformer.names import takes_synonyms
 from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
 from numformer.optim.optimizer import check_range
 from numformer.optim.schedules import Schedule
@@ -16,6 +17,7 @@ OPTIMIZERS = Literal["adamw", "adam", "sgd"]
 DEFAULT_BATCH_SIZE = 32
 
 
+@takes_synonyms
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig(ScheduleConfig):
     """The update rule and its learning rate."""
@@ -49,6 +51,7 @@ class OptimConfig(ScheduleConfig):
         return adam(parameters, self.lr, self.betas, self.eps, self.weight_decay)
 
 
+@takes_synonyms
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How long and on what to train."""

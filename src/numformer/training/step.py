@@ -62,16 +62,19 @@ class TrainStep:
         self.seed, self.shards, self.accumulation, self.clip_norm = seed, shards, accumulation, clip_norm
         self.precision: Precision = precision
         self.gradients = shared_zeros((shards, optimizer.weights.size), optimizer.weights.dtype)
+        workers.hold(optimizer.in_shared_memory())
         self.team = workers.team(self._differentiate, shards)
 
     def __call__(self, step: int) -> StepResult:
         """Take one step; when the loss or the gradient is not a number, nothing is changed."""
+        self.optimizer.take_assigned()  # the other processes see the optimizer's weights only
         answers = self.team.run(step)
         total = answers[0].num_tokens
         gradient = self.optimizer.gradient
         gradient[...] = self.gradients[0]
-        for other in self.gradients[1:]:
-            gradient += other
+        with np.errstate(over="ignore", invalid="ignore"):  # the norm tells
+            for other in self.gradients[1:]:
+                gradient += other
         norm, loss = global_norm(gradient), sum(answer.loss_sum for answer in answers) / total
         if np.isfinite(loss) and np.isfinite(norm):
             if self.clip_norm and norm > self.clip_norm:

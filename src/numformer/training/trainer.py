@@ -124,7 +124,7 @@ class Trainer:
                 progress.update(line)
                 stopped = self._why_end() or ("interrupted" if keep else None)
         if stopped == "no improvement" and self.best_weights is not None:
-            self.optimizer.weights[...] = self.best_weights
+            self.optimizer.set_weights(self.best_weights)
         return FitResult(at.step, loss, val_loss, at.best.get("loss"), at.best_step, self.seconds, stopped, at.best)
 
     def _why_end(self) -> str | None:
