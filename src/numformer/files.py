@@ -49,8 +49,12 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
 
 
 def remove_temporaries(folder: Path, names: tuple[str, ...]) -> None:
-    """Delete what processes that were killed left of writing files of these names, in `folder` and the folders in it."""
-    for path in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+    """Delete what processes that were killed left of writing files of these names, in `folder` and in its folders among them.
+
+    A folder that is a link to another place is left alone: another process may be writing there.
+    """
+    own = [folder, *(folder / name for name in names if not (folder / name).is_symlink())]
+    for path in (path for each in own for path in each.glob(".*.tmp")):
         match = TEMPORARY.fullmatch(path.name)
         if match and match[1] in names:
             path.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ class OwnArguments(Exception):  # noqa: N818
         super().__init__(f"{name} counted {count}")
 
 
-class Rephrased(InputError):
+class Rephrased(InputError):  # noqa: N818
     """Unpickled, it would wrap its sentence once more."""
 
     def __init__(self, text):

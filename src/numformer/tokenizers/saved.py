@@ -10,7 +10,7 @@ from numformer.tokenizers.bytes import ByteTokenizer
 from numformer.tokenizers.characters import CharacterTokenizer
 from numformer.tokenizers.subwords import SubwordTokenizer
 from numformer.tokenizers.tokenizer_json import read_tokenizer_json, tokenizer_file, tokenizers_library
-from numformer.tokenizers.words import WordTokenizer
+from numformer.tokenizers.words import OLD_PATTERN, WordTokenizer
 
 SavedTokenizer: TypeAlias = CharacterTokenizer | ByteTokenizer | WordTokenizer | SubwordTokenizer
 
@@ -49,8 +49,11 @@ def load_tokenizer(path: str | Path) -> SavedTokenizer:
             "model": {"type": "BPE", "vocab": ByteTokenizer.VOCAB, "merges": []},
         }:
             return ByteTokenizer()
-        case {"model": {"type": "WordLevel", "vocab": dict(vocab), "num_buckets": int(num_buckets)}}:
-            return _words(vocab, num_buckets, file)
+        case {
+            "pre_tokenizer": {"pattern": {"Regex": str(pattern)}},
+            "model": {"type": "WordLevel", "vocab": dict(vocab), "num_buckets": int(num_buckets)},
+        }:
+            return _words(vocab, num_buckets, pattern, file)
     tokenizers_library()
     try:
         return SubwordTokenizer(json.dumps(content))
@@ -75,14 +78,14 @@ def _characters(vocab: dict[str, Any], special: tuple[str, ...], file: Path) -> 
     return CharacterTokenizer("".join(characters), special_tokens=bool(special))
 
 
-def _words(vocab: dict[str, Any], num_buckets: int, file: Path) -> WordTokenizer:
+def _words(vocab: dict[str, Any], num_buckets: int, pattern: str, file: Path) -> WordTokenizer:
     tokens, special = _numbered(vocab), WordTokenizer.SPECIAL_TOKENS
     if tuple(tokens[: len(special)]) != special or num_buckets < 1:
         raise InputError(
             f"the vocabulary of the tokenizer {file} is damaged: it does not number {', '.join(special)} "
             "and words 0, 1, 2, ... before one bucket or more"
         )
-    return WordTokenizer(tokens[len(special) :], num_buckets)
+    return WordTokenizer(tokens[len(special) :], num_buckets, None if pattern == OLD_PATTERN else pattern)
 
 
 def _numbered(vocab: dict[str, Any]) -> list[str]:

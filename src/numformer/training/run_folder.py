@@ -94,12 +94,15 @@ class RunFolder:
             raise InputError(f"the run {self.path} exists: continue it with --resume or replace it with --overwrite")
 
     def start(self, settings: dict[str, Any], tokenizer: Any) -> None:
-        """Make the folder of a new run, removing the files of an older one."""
+        """Make the folder of a new run, removing the files of an older one.
+
+        A link among them, such as a best/ kept on another disk, is removed itself; what it points to is left alone.
+        """
         check_savable(tokenizer, self.path)
         _as_toml(settings)
         for name in OWN_FILES:
             target = self.path / name
-            if target.is_dir():
+            if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
             else:
                 target.unlink(missing_ok=True)
