@@ -8,7 +8,7 @@ from pathlib import Path
 
 from numformer.errors import InputError
 
-TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # .NAME.PID.tmp
+TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # It is .NAME.PID.tmp.
 
 
 @contextmanager
@@ -18,10 +18,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     A crash or a full disk at any moment leaves an existing file as it was. Raises InputError when the file cannot be
     written.
     """
-    target = Path(os.path.realpath(path))  # a link stays one
-    if target.exists() and not target.is_file() and not target.is_dir():  # root could replace even a device
+    target = Path(os.path.realpath(path))  # A link stays one.
+    if target.exists() and not target.is_file() and not target.is_dir():  # Root could replace even a device.
         raise InputError(f"could not write {path}: it is not an ordinary file")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")  # the same folder, so that renaming is one step
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")  # In the same folder, renaming is one step.
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

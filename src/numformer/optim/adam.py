@@ -35,7 +35,7 @@ class Adam(Optimizer):
         super().__init__(parameters, lr, weight_decay)
         for beta in betas:
             check_range("each of betas", beta, low=0.0, below=1.0)
-        if not eps > 0.0:  # an element that never had a gradient would become 0/0
+        if not eps > 0.0:  # An element that never had a gradient would become 0/0.
             raise InputError(f"eps must be above 0, got {eps}")
         self.betas, self.eps = betas, eps
 

@@ -13,7 +13,7 @@ from numformer.autograd import Parameter
 from numformer.errors import InputError
 from numformer.shared import shared_zeros
 
-SLICE = 1 << 16  # elements; five float32 slices (weight, gradient, two moments, scratch) fit a 2 MB cache
+SLICE = 1 << 16  # Five slices of so many float32 (weight, gradient, two moments, scratch) fit a 2 MB cache.
 
 
 class Optimizer:
@@ -24,7 +24,7 @@ class Optimizer:
     Raises InputError when nothing is trainable, or a setting is out of range.
     """
 
-    slots: ClassVar[tuple[str, ...]] = ()  # the names of the running averages that the rule keeps
+    slots: ClassVar[tuple[str, ...]] = ()  # The names of the running averages that the rule keeps.
 
     def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float = 0.0) -> None:
         check_range("lr", lr, low=0.0)
@@ -148,13 +148,13 @@ class Optimizer:
         memory[...] = self.weights
         before, self.weights, self._views = self._views, memory, self._views_of(memory)
         for parameter, old, new in zip(self.parameters, before, self._views, strict=True):
-            if parameter.data is old:  # otherwise it was assigned, or belongs to another optimizer
+            if parameter.data is old:  # Otherwise it was assigned, or belongs to another optimizer.
                 parameter.data = new
 
     def _update_slice(self, part: slice, count: int) -> None:
         decay = self.weight_decay if part.start < self.num_decayed else 0.0
         state = {slot: average[part] for slot, average in self.state.items()}
-        with np.errstate(over="ignore", invalid="ignore"):  # the next loss will tell
+        with np.errstate(over="ignore", invalid="ignore"):  # The next loss tells of it.
             self.rule(self.weights[part], self.gradient[part], decay, count, **state)
 
     def _slices(self, included: Sequence[bool]) -> Iterator[tuple[slice, int]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from numformer.errors import InputError
-from numformer.tokenizers.base import Tokenizer
+from numformer.tokenizers.base import Savable, Tokenizer
 from numformer.tokenizers.bytes import ByteTokenizer
 from numformer.tokenizers.characters import CharacterTokenizer
 from numformer.tokenizers.subwords import SubwordTokenizer
@@ -15,16 +15,16 @@ from numformer.tokenizers.words import OLD_PATTERN, WordTokenizer
 SavedTokenizer: TypeAlias = CharacterTokenizer | ByteTokenizer | WordTokenizer | SubwordTokenizer
 
 
-def save_tokenizer(tokenizer: Tokenizer, path: str | Path) -> None:
-    """Write a tokenizer into the folder `path`; raises InputError when it has no `save` method."""
-    check_savable(tokenizer, path)
-    tokenizer.save(path)  # type: ignore[attr-defined]
+def save_tokenizer(tokenizer: Tokenizer | Savable, path: str | Path) -> None:
+    """Write a tokenizer, or a pair of them, into the folder `path`; raises InputError when it has no `save` method."""
+    check_savable(tokenizer, path).save(path)
 
 
-def check_savable(tokenizer: Tokenizer, path: str | Path) -> None:
-    """Raise InputError when a tokenizer has no `save` method."""
-    if not hasattr(tokenizer, "save"):
+def check_savable(tokenizer: Tokenizer | Savable, path: str | Path) -> Savable:
+    """Return the tokenizer; raises InputError, naming where it would be saved, when it has no `save` method."""
+    if not isinstance(tokenizer, Savable):
         raise InputError(f"a {type(tokenizer).__name__} cannot be saved in {path}: it has no save(path) method")
+    return tokenizer
 
 
 def load_tokenizer(path: str | Path) -> SavedTokenizer:

@@ -18,14 +18,11 @@ from numformer.errors import InputError
 from numformer.tokenizers.base import SPECIAL_TOKENS, TokenIds, check_ids, token_dtype
 from numformer.tokenizers.tokenizer_json import layout, special_token, write_tokenizer_json
 
-OLD_PATTERN = (
-    r"\w+(?:['’]\w+)*|[^\w\s]"  # in files of an earlier version, though other libraries' \w differs from Python's
-)
+# Files of an earlier version have this pattern, though \w is not the same in Python and in the `tokenizers` library.
+OLD_PATTERN = r"\w+(?:['’]\w+)*|[^\w\s]"
+# Unicode has marks in these places; to ask of every character takes longer.
+_PLACES_OF_MARKS = [*range(0x300, 0x1F000), *range(0xE0000, 0xE0200)]
 _CACHED_WORDS = 1 << 17
-_PLACES_OF_MARKS = [
-    *range(0x300, 0x1F000),
-    *range(0xE0000, 0xE0200),
-]  # where Unicode has marks: to ask of all takes longer
 
 
 class WordTokenizer:

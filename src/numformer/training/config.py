@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
+from numformer.autograd import Parameter
 from numformer.autograd.storage import Precision
 from numformer.errors import InputError
 from numformer.names import takes_synonyms
@@ -23,7 +25,7 @@ class OptimConfig(ScheduleConfig):
     """The update rule and its learning rate."""
 
     optimizer: OPTIMIZERS = "adamw"
-    """The update rule."""
+    """Which rule makes an update of a gradient."""
     lr: float = 1e-3
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.99)
@@ -42,8 +44,8 @@ class OptimConfig(ScheduleConfig):
         if self.optimizer not in get_args(OPTIMIZERS):
             raise InputError(f"unknown optimizer {self.optimizer!r}: choose {', '.join(get_args(OPTIMIZERS))}")
 
-    def build(self, parameters: list) -> Optimizer:
-        """Return the optimizer; raises InputError for a value out of range."""
+    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
+        """Return the optimizer of these settings for some parameters; raises InputError for a value out of range."""
         check_range("clip_norm", self.clip_norm, low=0.0)
         if self.optimizer == "sgd":
             return SGD(parameters, self.lr, self.momentum, self.weight_decay)

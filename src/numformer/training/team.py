@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from numformer.errors import InputError
 
-Work = Callable[[int, int], Any]  # of a step and the number of a shard
+Work = Callable[[int, int], Any]  # It is called with a step and the number of a shard.
 
 # This process's ends of the pipes of all its teams. A forked process closes those that it inherits: a pipe ends, and with it
 # the process that listens, only when nobody else holds the other end open.
@@ -41,7 +41,7 @@ class Team:
 
     def __init__(self, work: Work, count: int, num_workers: int, map_on_threads: Callable[..., Iterator[Any]]) -> None:
         self.work, self.count, self.map_on_threads = work, count, map_on_threads
-        size = min(num_workers, count) if sys.platform == "linux" else 1  # elsewhere fork is not safe
+        size = min(num_workers, count) if sys.platform == "linux" else 1  # Elsewhere fork is not safe.
         self.shares = [range(first, count, size) for first in range(size)]
         self.pids: list[int] = []
         self.is_closed = False
@@ -74,8 +74,8 @@ class Team:
         for connection in self._connections:
             _own_ends.discard(connection)
             connection.close()
-        for pid in self.pids if os.getpid() == self._owner else []:  # a fork of this process must leave them alone
-            with contextlib.suppress(OSError):  # a program that reaps all its children has reaped these too
+        for pid in self.pids if os.getpid() == self._owner else []:  # A fork of this process leaves them alone.
+            with contextlib.suppress(OSError):  # A program that reaps all its children may have reaped these too.
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         self.pids = []
@@ -85,23 +85,23 @@ class Team:
         self._connections.append(here)
         _own_ends.add(here)
         with there, warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # BLAS has threads, but they end before a fork
-            pid = os.fork()  # multiprocessing would refuse to in a process of a multiprocessing.Pool
+            warnings.simplefilter("ignore", DeprecationWarning)  # BLAS has threads, but they end before a fork.
+            pid = os.fork()  # multiprocessing.Process is refused inside a multiprocessing.Pool.
             if pid == 0:
                 try:
                     _serve(there, self.work, share)
                 finally:
-                    os._exit(0)  # without the clean-up that belongs to the process forked from
+                    os._exit(0)  # The clean-up of a usual exit belongs to the process forked from.
         self.pids.append(pid)
 
     def _ask_processes(self, step: int) -> list[Any]:
         try:
             for connection in self._connections:
-                with contextlib.suppress(OSError):  # a dead process is reported when its answer is missing
+                with contextlib.suppress(OSError):  # A dead process is reported when its answer is missing.
                     connection.send(step)
             own = _attempt(self.work, step, self.shares[0], (Exception, SystemExit))
             return [own, *map(_receive, self._connections)]
-        except BaseException:  # what the others go on to answer belongs to no step
+        except BaseException:  # What the others go on to answer belongs to no step.
             self.close()
             raise
 
@@ -123,7 +123,7 @@ def _attempt(
 
 def _serve(connection: Connection, work: Work, share: range) -> None:
     """Answer steps until the other end is closed, or its process has died."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that a person started
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that a person started.
     for inherited in _own_ends:
         inherited.close()
     with contextlib.suppress(EOFError, OSError):
@@ -147,7 +147,7 @@ def _packed(answer: list[Any] | Raised) -> Any:
         except Exception as unfit:
             answer = Raised(unfit)
     error = answer.error if _arrives(answer.error) else _substitute(answer.error)
-    if not isinstance(error, InputError):  # which says all there is to say in its sentence
+    if not isinstance(error, InputError):  # Its sentence says all there is to say.
         error.add_note(f"in a worker process:\n{''.join(traceback.format_exception(answer.error))}")
     return ForkingPickler.dumps(Raised(error))
 

@@ -21,7 +21,7 @@ from numformer.training.team import Team, Work
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use, which a container or taskset can make fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -60,7 +60,7 @@ class Workers:
 
 _lock = threading.Lock()
 _limit = ExitStack()
-_num_inside = 0  # contexts that are open, in all threads
+_num_inside = 0  # The contexts that are open now, in all threads.
 
 
 @contextmanager
