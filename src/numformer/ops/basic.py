@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
 
@@ -20,7 +20,7 @@ Axis = int | tuple[int, ...] | None
 
 
 @op
-def add(x: Any, y: Any, *, need: Need) -> Any:
+def add(x: Any, y: Any, *, need: Need) -> Result:
     """Add, with broadcasting.
 
     x [...], y [...] -> [...]
@@ -29,7 +29,7 @@ def add(x: Any, y: Any, *, need: Need) -> Any:
     x_shape, y_shape = np.shape(x), np.shape(y)
     need_x, need_y = need
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         dx = _unbroadcast(dz, x_shape) if need_x else None  # dz · 1
         dy = _unbroadcast(dz, y_shape) if need_y else None  # dz · 1
         return dx, dy
@@ -38,7 +38,7 @@ def add(x: Any, y: Any, *, need: Need) -> Any:
 
 
 @op
-def sub(x: Any, y: Any, *, need: Need) -> Any:
+def sub(x: Any, y: Any, *, need: Need) -> Result:
     """Subtract, with broadcasting.
 
     x [...], y [...] -> [...]
@@ -47,7 +47,7 @@ def sub(x: Any, y: Any, *, need: Need) -> Any:
     x_shape, y_shape = np.shape(x), np.shape(y)
     need_x, need_y = need
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         dx = _unbroadcast(dz, x_shape) if need_x else None  # dz · 1
         dy = _unbroadcast(-dz, y_shape) if need_y else None  # dz · (-1)
         return dx, dy
@@ -56,7 +56,7 @@ def sub(x: Any, y: Any, *, need: Need) -> Any:
 
 
 @op
-def mul(x: Any, y: Any, *, need: Need) -> Any:
+def mul(x: Any, y: Any, *, need: Need) -> Result:
     """Multiply element by element, with broadcasting.
 
     x [...], y [...] -> [...]
@@ -66,7 +66,7 @@ def mul(x: Any, y: Any, *, need: Need) -> Any:
     need_x, need_y = need
     kept_x, kept_y = save(x, need) if need_y else None, save(y, need) if need_x else None
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         dx = _unbroadcast(dz * load(kept_y), x_shape) if need_x else None  # dz · y
         dy = _unbroadcast(dz * load(kept_x), y_shape) if need_y else None  # dz · x
         return dx, dy
@@ -75,7 +75,7 @@ def mul(x: Any, y: Any, *, need: Need) -> Any:
 
 
 @op
-def div(x: Any, y: Any, *, need: Need) -> Any:
+def div(x: Any, y: Any, *, need: Need) -> Result:
     """Divide element by element, with broadcasting.
 
     x [...], y [...] -> [...]
@@ -86,7 +86,7 @@ def div(x: Any, y: Any, *, need: Need) -> Any:
     x_shape, y_shape = np.shape(x), np.shape(y)
     kept_z = save(z, need) if need_y else None
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         over_y = dz / y
         dx = _unbroadcast(over_y, x_shape) if need_x else None  # dz · 1/y
         dy = _unbroadcast(-over_y * load(kept_z), y_shape) if need_y else None  # dz · (-x/y²) = -(dz/y) z
@@ -96,7 +96,7 @@ def div(x: Any, y: Any, *, need: Need) -> Any:
 
 
 @op
-def exp(x: np.ndarray, *, need: Need) -> Any:
+def exp(x: np.ndarray, *, need: Need) -> Result:
     """Raise e to the power of every element.
 
     x [...] -> [...]
@@ -107,7 +107,7 @@ def exp(x: np.ndarray, *, need: Need) -> Any:
 
 
 @op
-def log(x: np.ndarray) -> Any:
+def log(x: np.ndarray) -> Result:
     """Take the natural logarithm of every element, which must be positive.
 
     x [...] -> [...]
@@ -117,7 +117,7 @@ def log(x: np.ndarray) -> Any:
 
 
 @op
-def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Any:
+def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Result:
     """Multiply matrices in the last two axes; the leading axes broadcast.
 
     x [... T K], y [... K S] -> [... T S]
@@ -126,7 +126,7 @@ def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Any:
     need_x, need_y = need
     kept_x, kept_y = save(x, need) if need_y else None, save(y, need) if need_x else None
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         dx = _unbroadcast(dz @ load(kept_y).swapaxes(-1, -2), x_shape) if need_x else None  # dZ Yᵀ
         dy = _unbroadcast(load(kept_x).swapaxes(-1, -2) @ dz, y_shape) if need_y else None  # Xᵀ dZ
         return dx, dy
@@ -135,7 +135,7 @@ def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Any:
 
 
 @op
-def sum(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def sum(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Result:
     """Sum over `axis`, or over everything.
 
     x [B T D] -> [B D] with axis=1
@@ -150,7 +150,7 @@ def sum(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 @op
-def mean(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def mean(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Result:
     """Average over `axis`, or over everything.
 
     x [B T D] -> [B D] with axis=1
@@ -166,7 +166,7 @@ def mean(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 @op
-def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Any:
+def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Result:
     """Give the elements another shape; one length may be -1.
 
     x [B T D] -> [B*T D] with shape=(B*T, -1)
@@ -181,7 +181,7 @@ def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Any:
 
 
 @op
-def transpose(x: np.ndarray, *, axes: Sequence[int] | None = None) -> Any:
+def transpose(x: np.ndarray, *, axes: Sequence[int] | None = None) -> Result:
     """Reorder the axes; reverse them when `axes` is None.
 
     x [B T D] -> [D B T] with axes=(2, 0, 1)
@@ -193,7 +193,7 @@ def transpose(x: np.ndarray, *, axes: Sequence[int] | None = None) -> Any:
 
 
 @op
-def index(x: np.ndarray, *, key: Any) -> Any:
+def index(x: np.ndarray, *, key: Any) -> Result:
     """Take `x[key]` for any NumPy key; an element taken twice gets both gradients.
 
     x [B T D] -> [B D] with key=(slice(None), 2)
@@ -215,7 +215,7 @@ def index(x: np.ndarray, *, key: Any) -> Any:
 
 
 @op
-def concat(*xs: np.ndarray, axis: int = -1) -> Any:
+def concat(*xs: np.ndarray, axis: int = -1) -> Result:
     """Join arrays along an axis.
 
     x [B T D], y [B S D] -> [B T+S D] with axis=1
@@ -226,7 +226,7 @@ def concat(*xs: np.ndarray, axis: int = -1) -> Any:
 
 
 @op
-def split(x: np.ndarray, *, sections: int) -> Any:
+def split(x: np.ndarray, *, sections: int) -> Result:
     """Cut the last axis into equal parts.
 
     x [... D] -> [... D//2], [... D//2] with sections=2
@@ -242,7 +242,7 @@ def split(x: np.ndarray, *, sections: int) -> Any:
 
 
 @op
-def where(condition: np.ndarray, x: Any, y: Any, *, need: Need) -> Any:
+def where(condition: np.ndarray, x: Any, y: Any, *, need: Need) -> Result:
     """Take x where the condition holds and y elsewhere, with broadcasting.
 
     condition [...] bool, x [...], y [...] -> [...]
@@ -251,7 +251,7 @@ def where(condition: np.ndarray, x: Any, y: Any, *, need: Need) -> Any:
     x_shape, y_shape = np.shape(x), np.shape(y)
     _, need_x, need_y = need
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         zero = np.zeros((), dz.dtype)
         dx = _unbroadcast(np.where(condition, dz, zero), x_shape) if need_x else None  # dz where x was taken
         dy = _unbroadcast(np.where(condition, zero, dz), y_shape) if need_y else None  # dz where y was taken

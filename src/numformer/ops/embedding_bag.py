@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.ops.embedding import check_ids, scatter_rows
 
 
 @op
-def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id: int | None = None) -> Any:
+def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id: int | None = None) -> Result:
     """Sum the rows of `weight` that the ids of one position name (Bojanowski et al. 2017, arXiv:1607.04606).
 
     ids [B T C] < V, weight [V D] -> [B T D]
@@ -30,7 +28,7 @@ def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id
             rows[column == padding_id] = 0.0
         y += rows
 
-    def vjp(dy: np.ndarray) -> Any:
+    def vjp(dy: np.ndarray) -> Gradients:
         if not need_weight:
             return None, None
         # Each of the C rows that were added up for a position gets that position's gradient.

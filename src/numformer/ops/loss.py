@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
 from numformer.ops.activation import sigmoid
@@ -23,7 +23,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum"] = "mean",
     need: Need,
-) -> Any:
+) -> Result:
     """Negative log-likelihood of the targets under softmax(logits), over the tokens that count.
 
     logits [N V], targets [N] < V -> []
@@ -58,7 +58,7 @@ def cross_entropy(
     scale = 1.0 / (total_weight or 1.0) if reduction == "mean" else 1.0
     loss = np.dot(losses, share_of) * scale if count else losses.dtype.type(0.0)
 
-    def vjp(dloss: np.ndarray) -> Any:
+    def vjp(dloss: np.ndarray) -> Gradients:
         share = (dloss * scale * share_of).astype(dtype)[:, None]  # what each token contributes to the loss
         dlogits = load(kept) * (share / total[:, None])  # softmax(logits)
         if label_smoothing:
@@ -70,7 +70,9 @@ def cross_entropy(
 
 
 @op
-def mse(predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean", "sum"] = "mean", need: Need) -> Any:
+def mse(
+    predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean", "sum"] = "mean", need: Need
+) -> Result:
     """Squared error Σ (y - t)² over all elements, or its mean (Gauss 1809).
 
     predictions [...], targets [...] -> []
@@ -83,7 +85,7 @@ def mse(predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mea
     scale = _scale("mse", reduction, y.size)
     kept = save(difference, need)
 
-    def vjp(dloss: np.ndarray) -> Any:
+    def vjp(dloss: np.ndarray) -> Gradients:
         dpredictions = load(kept) * (dloss * (2.0 * scale))  # the slope of a square, 2 (y - t)
         return dpredictions, -dpredictions if need[1] else None  # t stands beside y with the other sign
 
@@ -91,7 +93,9 @@ def mse(predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mea
 
 
 @op
-def l1(predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean", "sum"] = "mean", need: Need) -> Any:
+def l1(
+    predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean", "sum"] = "mean", need: Need
+) -> Result:
     """Absolute error Σ |y - t| over all elements, or its mean (Laplace 1774); the derivative at y = t is 0.
 
     predictions [...], targets [...] -> []
@@ -104,7 +108,7 @@ def l1(predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean
     scale = _scale("l1", reduction, y.size)
     kept = save(difference, need)
 
-    def vjp(dloss: np.ndarray) -> Any:
+    def vjp(dloss: np.ndarray) -> Gradients:
         dpredictions = np.sign(load(kept)) * (dloss * scale)  # the slope of |y - t|, 1 above t and -1 below
         return dpredictions, -dpredictions if need[1] else None  # t stands beside y with the other sign
 
@@ -114,7 +118,7 @@ def l1(predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean
 @op
 def bce_with_logits(
     logits: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean", "sum"] = "mean", need: Need
-) -> Any:
+) -> Result:
     """Negative log-likelihood of yes-or-no answers t from 0 to 1 under the probabilities σ(x), summed or averaged.
 
     logits [...], targets [...] -> []
@@ -130,7 +134,7 @@ def bce_with_logits(
     kept = save(sigmoid(x) - t, need) if any(need) else None
     kept_x = save(x, need) if need[1] else None
 
-    def vjp(dloss: np.ndarray) -> Any:
+    def vjp(dloss: np.ndarray) -> Gradients:
         share = dloss * scale
         dlogits = load(kept) * share  # σ(x), the slope of log(1 + eˣ), less t
         return dlogits, load(kept_x) * -share if need[1] else None  # -x: the targets enter through -x t alone

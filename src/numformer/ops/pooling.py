@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from numformer.autograd import namespace_of, op
+from numformer.autograd import Gradients, Result, namespace_of, op
 from numformer.errors import InputError
 
 
 @op
-def masked_mean(x: np.ndarray, mask: np.ndarray) -> Any:
+def masked_mean(x: np.ndarray, mask: np.ndarray) -> Result:
     """Average the positions where the mask is True; a row without any gets zeros.
 
     x [B T D], mask [B T] bool -> [B D]
@@ -34,7 +34,7 @@ def last_true(mask: Any) -> Any:
 
 
 @op
-def take_position(x: np.ndarray, position: np.ndarray) -> Any:
+def take_position(x: np.ndarray, position: np.ndarray) -> Result:
     """Take one position of every sequence, such as its last real one.
 
     x [B T D], position [B] < T -> [B D]
@@ -43,7 +43,7 @@ def take_position(x: np.ndarray, position: np.ndarray) -> Any:
     """
     shape, dtype, at = x.shape, x.dtype, (np.arange(len(x)), position.copy())
 
-    def vjp(dy: np.ndarray) -> Any:
+    def vjp(dy: np.ndarray) -> Gradients:
         dx = np.zeros(shape, dtype)
         dx[at] = dy  # each sequence has one position taken
         return dx, None
