@@ -26,7 +26,7 @@ for layer in (
     nn.EncoderLayer(16, num_heads=4, d_ff=32),
 ):
     layer.train()  # dropout drops
-    y = layer(x)
+    y = layer.forward(x)  # the same as layer(x)
     dx = layer.backward(np.ones(y.shape))  # dL/dy -> dL/dx, and dL/dweights in every .grad
     layer.eval()  # dropout does nothing
     weights = layer.get_parameters()  # arrays by name
