@@ -256,11 +256,11 @@ class Sequential(ModuleList):
 
 
 def _own(values: list[Any], grad: Any) -> list[Any]:
-    """Return gradients that share no memory with each other or with the one that the caller gave."""
+    """Return gradients that can be written to and share no memory with each other or with the one that the caller gave."""
     grad = grad.data if isinstance(grad, Tensor) else grad
     given, owned = [memory_of(grad)], []
     for value in values:
-        if value is not None and any(memory_of(value) is each for each in given):
+        if value is not None and (not value.flags.writeable or any(memory_of(value) is each for each in given)):
             value = value.copy()
         given.append(memory_of(value))
         owned.append(value)
