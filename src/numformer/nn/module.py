@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from numformer.autograd import Parameter, Tensor, gradients, is_recording, placeholder
@@ -19,6 +20,14 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
+def _as_call(forward: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(forward)
+    def call(self: Module, *args: Any, **settings: Any) -> Any:
+        return forward(self, *args, **settings) if _thread.inside_a_call else self(*args, **settings)
+
+    return call
+
+
 class Module:
     """The base of every layer and model: subclasses assign Parameters and Modules to attributes and write `forward`.
 
@@ -28,6 +37,11 @@ class Module:
 
     training = True
     _call: tuple[list[Tensor], Tensor] | None = None
+
+    def __init_subclass__(cls) -> None:
+        """Make `layer.forward(x)`, written from outside any module, the same as `layer(x)`: `backward` knows of it."""
+        if "forward" in vars(cls):
+            cls.forward = _as_call(cls.forward)  # type: ignore[method-assign]
 
     def forward(self, *args: Any, **settings: Any) -> Any:
         """Compute the output; every subclass writes its own."""
