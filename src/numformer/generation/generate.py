@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias, TypedDict, Unpack, overload
+from typing import TypeAlias, TypedDict, Unpack, get_type_hints, overload
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from numformer.errors import InputError
 from numformer.generation.protocols import CausalLM
 from numformer.generation.sampling import SamplingConfig
 from numformer.generation.session import Ended, Prompt, Session
-from numformer.training.settings import make_config
+from numformer.names import check_settings
 
 Prompts: TypeAlias = Sequence[Prompt] | np.ndarray | Tensor
 """Token ids to continue: an array or a Tensor [B T], or B lists of any lengths."""
@@ -102,7 +102,8 @@ def generate(
     """
     if sampling is not None and settings:
         raise InputError(f"give sampling or its fields, not both; got sampling and {', '.join(sorted(settings))}")
-    sampling = sampling or make_config(SamplingConfig, dict(settings))
+    check_settings(settings, get_type_hints(SamplingSettings))
+    sampling = sampling or SamplingConfig(**settings)
     prompts = list(start_tokens.data if isinstance(start_tokens, Tensor) else start_tokens)
     if not prompts or not all(np.size(prompt) for prompt in prompts):
         raise InputError("generation needs at least one prompt, and at least one token in every prompt")
