@@ -144,6 +144,8 @@ class Op:
         return args
 
     def _call_foreign(self, kind: str, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        if any(isinstance(value, Tensor) for value in args):
+            raise InputError(f"{self.name} was given an array of {kind} beside a Tensor, which holds one of {NUMPY}")
         if kind not in self.bodies:
             raise InputError(f"{self.name} has no body for arrays of {kind}; it has one for {', '.join(self._kinds())}")
         check_shapes(self.name, self.shape_lines, args)
@@ -162,7 +164,7 @@ class Op:
             result = self.body(*arrays, **settings)
         except InputError:
             raise
-        except ValueError as error:  # NumPy's words for arrays that do not fit together
+        except (ValueError, ZeroDivisionError) as error:  # NumPy's words for arrays that do not fit together
             shapes = ", ".join(str(list(np.shape(a))) for a in arrays if a is not None)
             raise InputError(f"{self.name}: {error} (arguments of shapes {shapes})") from error
         if not isinstance(result, tuple) or len(result) != 2 or not (callable(result[1]) or result[1] is None):

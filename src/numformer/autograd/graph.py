@@ -71,27 +71,25 @@ def pull_back(
 ) -> dict[Edge, np.ndarray]:
     """Pull the gradient of one result back and return the gradients of the wanted edges, or of every leaf (None).
 
-    The walk goes on through a wanted edge, so its own ancestors can be wanted too, but not through those in `stop`, and not
-    to nodes older than all wanted ones. The nodes that it passes are used up. No gradient is written to after it was
-    returned or handed to a pullback.
+    The walk goes on through a wanted edge, so its own ancestors can be wanted too, but not through those in `stop`, and
+    only along ways that lead to a wanted edge. The nodes that it passes are used up. No gradient is written to after it
+    was returned or handed to a pullback.
     Raises InputError for a node used up before, weights that changed since the forward, and a faulty pullback.
     """
-    oldest = -1 if wanted is None else min((node.order for node, _ in wanted), default=output[0].order + 1)
+    leading = None if wanted is None else _leading_to(output, {node for node, _ in wanted}, stop)
     grads: dict[Edge, np.ndarray] = {output: grad}
     summed: set[Edge] = set()  # arrays made here; all other gradients may be shared and are never written to
     found: dict[Edge, np.ndarray] = {}
     queue, queued = [(-output[0].order, output[0])], {output[0]}
     while queue:
         _, node = heapq.heappop(queue)
-        if node.order < oldest:
-            break
         dys = [grads.pop((node, index), None) for index in range(node.num_outputs)]
         for index, dy in enumerate(dys):
             if dy is not None and (node.leaf is not None if wanted is None else (node, index) in wanted):
-                found[node, index] = dy
+                found[node, index] = np.asarray(dy)  # NumPy's sum of two arrays without axes is no array
             if stop and (node, index) in stop:
                 dys[index] = None
-        if node.leaf is not None or all(dy is None for dy in dys):
+        if node.leaf is not None or all(dy is None for dy in dys) or (leading is not None and node not in leading):
             continue
         sources = node.sources
         for source, value in zip(sources, _pulled(node, dys), strict=True):
@@ -109,6 +107,31 @@ def pull_back(
                 queued.add(edge[0])
                 heapq.heappush(queue, (-edge[0].order, edge[0]))
     return found
+
+
+def _leading_to(output: Edge, targets: set[Node], stop: Collection[Edge]) -> set[Node]:
+    """Return the nodes on a way from the output to a target, and those that were used up and may have been on one."""
+    oldest = min([node.order for node in targets], default=0)
+    reached, waiting = {output[0]}, [] if output in stop else [output[0]]
+    while waiting:
+        for source in waiting.pop().sources:
+            if source is not None and (node := source[0][0]) not in reached and node.order >= oldest:
+                reached.add(node)
+                if source[0] not in stop:
+                    waiting.append(node)
+    leading: set[Node] = set()
+    for node in sorted(reached, key=_order_of):  # the oldest first, so that what a node came from is known before it
+        if node.vjp is None and node.leaf is None:
+            leading.add(node)
+        for source in node.sources:
+            if source is not None and (source[0][0] in leading or source[0][0] in targets):
+                leading.add(node)
+                break
+    return leading
+
+
+def _order_of(node: Node) -> int:
+    return node.order
 
 
 def _pulled(node: Node, dys: list[np.ndarray | None]) -> Sequence[np.ndarray | None]:

@@ -40,6 +40,8 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Sequ
             storage(kept_precision),
         ):
             output = function(*leaves)
+        if not output.requires_grad:  # the function cuts its inputs off
+            return (None,) * (len(kept) + len(parameters))
         _check_listed(output, [*leaves, *parameters])
         return tuple(gradients(output, [*leaves, *parameters], dy, stop=parameters))
 

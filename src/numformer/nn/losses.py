@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from numformer import ops
 from numformer.autograd import Array, ArrayLike, Tensor
@@ -18,7 +18,7 @@ class Loss(Module):
     def __init__(self, reduction: Reduction = "mean") -> None:
         self.reduction: Reduction = reduction
 
-    def backward(self, grad: ArrayLike = 1.0) -> Any:
+    def backward(self, grad: ArrayLike = 1.0) -> Array:
         """Return dL/d(first argument of the last call), an array of its shape, for a loss L times `grad`.
 
         Raises InputError as `Module.backward` does.

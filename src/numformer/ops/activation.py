@@ -20,7 +20,7 @@ def relu(x: np.ndarray, *, need: Need) -> Result:
 
     x [...] -> [...]
     """
-    y = np.maximum(x, 0.0)
+    y = np.maximum(as_float(x), 0.0)
     kept = save(y, need)
     return y, lambda dy: dy * (load(kept) > 0)  # the slope is 1 where x > 0, which is where y > 0
 

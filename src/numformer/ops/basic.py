@@ -7,6 +7,7 @@ as they are and do not go through `save`: one that rounds to 0 would make the gr
 from __future__ import annotations
 
 import builtins
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ def div(x: Any, y: Any, *, need: Need) -> Result:
 
     x [...], y [...] -> [...]
     """
-    x, y = _operands(x, y)
+    x, y = (as_float(a) if isinstance(a, np.ndarray) else a for a in _operands(x, y))
     need_x, need_y = need
     z = x / y
     x_shape, y_shape = np.shape(x), np.shape(y)
@@ -122,6 +123,7 @@ def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Result:
 
     x [... T K], y [... K S] -> [... T S]
     """
+    x, y = _operands(x, y)
     x_shape, y_shape = x.shape, y.shape
     need_x, need_y = need
     kept_x, kept_y = save(x, need) if need_y else None, save(y, need) if need_x else None
@@ -221,8 +223,9 @@ def concat(*xs: np.ndarray, axis: int = -1) -> Result:
     x [B T D], y [B S D] -> [B T+S D] with axis=1
     x [...], y [...] -> [B T+T]
     """
+    joined = np.concatenate(xs, axis=axis)
     borders = np.cumsum([x.shape[axis] for x in xs])[:-1]
-    return np.concatenate(xs, axis=axis), lambda dy: tuple(np.split(dy, borders, axis=axis))  # each its own part
+    return joined, lambda dy: tuple(np.split(dy, borders, axis=axis))  # each its own part
 
 
 @op
@@ -270,7 +273,7 @@ def _copied(key: Any) -> Any:
     if isinstance(key, tuple):
         return tuple(map(_copied, key))
     key = getattr(key, "data", key) if hasattr(key, "edge") else key
-    return key.copy() if isinstance(key, np.ndarray) else list(key) if isinstance(key, list) else key
+    return copy.deepcopy(key) if isinstance(key, (np.ndarray, list)) else key
 
 
 def _operands(x: Any, y: Any) -> tuple[Any, Any]:
@@ -280,6 +283,8 @@ def _operands(x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def _like(x: Any, other: Any) -> Any:
+    if isinstance(x, np.ndarray) and isinstance(other, float):
+        return as_float(x)
     if not isinstance(x, np.ndarray) or not isinstance(other, np.ndarray) or other.dtype.kind != "f":
         return x
     return x.astype(other.dtype) if x.dtype.kind in "iub" or (x.ndim == 0 and other.ndim > 0) else x

@@ -8,6 +8,7 @@ from numformer import random
 from numformer.autograd import Result, op
 from numformer.autograd.blocks import blocks
 from numformer.errors import InputError
+from numformer.ops.basic import as_float
 
 LEVELS = 1 << 16  # a probability is rounded to a multiple of 1/65536: one 16-bit word decides each element
 
@@ -20,6 +21,7 @@ def dropout(x: np.ndarray, *, p: float, key: tuple[int, ...]) -> Result:
 
     The same key drops the same elements.
     """
+    x = as_float(x)
     keep, scale = keep_mask(x.shape, p, key)
     return _masked(x, keep, scale), lambda dy: _masked(dy, keep, scale)  # what was dropped gets none, the rest `scale`
 

@@ -27,7 +27,8 @@ def embedding(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id: in
     def vjp(dy: np.ndarray) -> Gradients:
         if kept_ids is None:
             return None, None
-        dweight = scatter_rows(kept_ids.ravel(), dy.reshape(-1, width), num_rows)  # row v: the sum of dy where id = v
+        # Row v gets the sum of dy over the positions whose id is v.
+        dweight = scatter_rows(kept_ids.ravel(), dy.reshape(kept_ids.size, width), num_rows)
         if padding_id is not None:
             dweight[padding_id] = 0.0  # the row of padding is not learned
         return None, dweight

@@ -19,9 +19,9 @@ def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id
     check_ids(ids, len(weight))
     B, T, C = ids.shape
     _, need_weight = need
-    num_rows = len(weight)
+    num_rows, width = weight.shape
     flat = ids.reshape(B * T, C).copy()  # the caller's buffer may hold other ids by the backward pass
-    y = np.zeros((B * T, weight.shape[1]), weight.dtype)
+    y = np.zeros((B * T, width), weight.dtype)
     for column in flat.T:
         rows = weight[column]
         if padding_id is not None:
@@ -32,9 +32,9 @@ def embedding_bag(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id
         if not need_weight:
             return None, None
         # Each of the C rows that were added up for a position gets that position's gradient.
-        dweight = scatter_rows(flat.ravel(), dy.reshape(B * T, weight.shape[1]), num_rows, repeats=C)
+        dweight = scatter_rows(flat.ravel(), dy.reshape(B * T, width), num_rows, repeats=C)
         if padding_id is not None:
             dweight[padding_id] = 0.0  # it stood for no row
         return None, dweight
 
-    return y.reshape(B, T, -1), vjp
+    return y.reshape(B, T, width), vjp

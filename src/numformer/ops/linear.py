@@ -7,6 +7,7 @@ import numpy as np
 from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.blocks import column_sum, rows
 from numformer.autograd.storage import load, save
+from numformer.ops.basic import as_float
 
 
 @op
@@ -16,7 +17,7 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, *,
     x [... D], weight [F D], bias [F] -> [... F]
     """
     need_x, need_weight, need_bias = need
-    flat, shape = rows(x), x.shape
+    flat, shape = rows(as_float(x)), x.shape
     y = flat @ weight.T
     kept_x, kept_weight = save(flat, need) if need_weight else None, weight if need_x else None
     if bias is not None:

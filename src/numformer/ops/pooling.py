@@ -8,6 +8,7 @@ import numpy as np
 
 from numformer.autograd import Gradients, Result, namespace_of, op
 from numformer.errors import InputError
+from numformer.ops.basic import as_float
 
 
 @op
@@ -16,6 +17,7 @@ def masked_mean(x: np.ndarray, mask: np.ndarray) -> Result:
 
     x [B T D], mask [B T] bool -> [B D]
     """
+    x = as_float(x)
     weights = mask.astype(x.dtype)[:, None, :]
     weights /= np.maximum(weights.sum(axis=-1, keepdims=True), 1.0)
     # The gradient of the mean goes to each of its positions, divided by their number, and to no other.
@@ -39,8 +41,13 @@ def take_position(x: np.ndarray, position: np.ndarray) -> Result:
 
     x [B T D], position [B] < T -> [B D]
 
-    A negative position counts from the end, as in NumPy.
+    A negative position counts from the end, as in NumPy. Raises InputError for a position outside the sequence.
     """
+    if position.size and not (-x.shape[1] <= position.min() and position.max() < x.shape[1]):
+        raise InputError(
+            f"take_position: positions run from {position.min()} to {position.max()}, "
+            f"but there are {x.shape[1]} positions"
+        )
     shape, dtype, at = x.shape, x.dtype, (np.arange(len(x)), position.copy())
 
     def vjp(dy: np.ndarray) -> Gradients:
