@@ -138,7 +138,7 @@ def test_settings_come_one_by_one_or_together(model):
 
 def test_parts_in_different_modes_stay_in_them(model):
     model.train()
-    model.transformer.h[0].eval()
+    model.layers[0].eval()
     before = {name: module.training for name, module in model.named_modules()}
     generate(model, prompts(3), 3)
     assert {name: module.training for name, module in model.named_modules()} == before

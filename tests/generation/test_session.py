@@ -410,7 +410,7 @@ def test_a_fork_costs_no_pass_of_its_own_and_draws_the_same(model, when):
 
 def test_the_mode_of_the_model_stays_and_nothing_is_dropped_or_recorded(model):
     model.train()
-    model.transformer.h[1].eval()
+    model.layers[1].eval()
     before = {name: module.training for name, module in model.named_modules()}
     session, plain = Session(model, 1), Session(model, 1, use_cache=False)
     for each in (session, plain):

@@ -55,8 +55,8 @@ def test_a_stop_string_ends_the_work_too(lm, calls):
 
 def test_the_end_token_ends_the_work_too():
     lm = LanguageModel.from_text(TEXT, tokenizer="bytes", d_model=16, num_heads=2, num_layers=1, max_seq_len=16)
-    lm.model.transformer.ln_f.weight.data[...] = 0.0
-    lm.model.transformer.ln_f.bias.data[...] = lm.model.transformer.wte.weight.data[lm.tokenizer.eos_id]
+    lm.model.norm.weight.data[...] = 0.0
+    lm.model.norm.bias.data[...] = lm.model.token_embedding.weight.data[lm.tokenizer.eos_id]
     calls, forward = [], lm.model.forward
     lm.model.forward = lambda *a, **s: (calls.append(1), forward(*a, **s))[1]
     assert lm.generate("the", max_new_tokens=20, temperature=0.0) == ""

@@ -6,6 +6,7 @@ from numformer.generation.protocols import CausalLM, EncoderDecoder
 from numformer.generation.sampling import SamplingConfig
 from numformer.generation.session import Session, Step
 from numformer.generation.streaming import TextDecoder, TextStream
+from numformer.models.backbone import writes_with
 
 __all__ = [
     "BeamConfig",
@@ -21,3 +22,5 @@ __all__ = [
     "beam_search",
     "generate",
 ]
+
+writes_with(generate)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from numformer import ops
-from numformer.autograd import Array, Tensor
+from numformer.autograd import Tensor
 from numformer.errors import InputError
 from numformer.names import takes_synonyms
 from numformer.nn import init
@@ -23,11 +25,11 @@ class PositionalEncoding(Module):
         self.table = ops.sinusoidal_positions(max_seq_len, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, positions: Array | None = None) -> Tensor:
-        """Add the rows of the table for positions 0..T-1, or for these [B T], x [B T D] -> [B T D]."""
+    def forward(self, x: Tensor, positions: Any = None) -> Tensor:
+        """Add the table's rows 0..T-1, or those of positions [B T], to x [B T D]."""
         _check_length(x.shape[1], len(self.table))
-        table = self.table[: x.shape[1]] if positions is None else self.table[positions]
-        return self.dropout(x + table.astype(x.dtype))
+        rows = self.table[: x.shape[1]] if positions is None else self.table[positions]
+        return self.dropout(x + rows.astype(x.dtype))
 
 
 @takes_synonyms
@@ -46,11 +48,12 @@ class LearnedPositions(Module):
         self.weight = init.normal(max_seq_len, d_model, std=std, generator=generator)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, positions: Array | None = None) -> Tensor:
-        """Add the vectors of positions 0..T-1, or of these [B T], x [B T D] -> [B T D]."""
+    def forward(self, x: Tensor, positions: Any = None) -> Tensor:
+        """Add the vectors of positions 0..T-1, or of these [B T], to x [B T D]."""
         _check_length(x.shape[1], len(self.weight))
-        vectors = self.weight[: x.shape[1]] if positions is None else ops.embedding(positions, self.weight)
-        return self.dropout(x + vectors)
+        return self.dropout(
+            x + (self.weight[: x.shape[1]] if positions is None else ops.embedding(positions, self.weight))
+        )
 
 
 def _check_length(length: int, longest: int) -> None:
