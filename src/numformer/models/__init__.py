@@ -6,6 +6,7 @@ from numformer.models.build import build_model
 from numformer.models.config import ModelConfig
 from numformer.models.gpt import GPT, GPTConfig
 from numformer.models.heads import MaskedLM, SequenceClassifier, SpanClassifier, TokenClassifier
+from numformer.models.llama import Llama, LlamaConfig
 from numformer.models.transformer import Transformer, TransformerConfig
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "BertConfig",
     "CausalLM",
     "GPTConfig",
+    "Llama",
+    "LlamaConfig",
     "MaskedLM",
     "ModelConfig",
     "SequenceClassifier",
