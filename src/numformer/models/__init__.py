@@ -1,6 +1,5 @@
 """Models: one readable file per architecture."""
 
-from numformer.models.backbone import CausalLM
 from numformer.models.bert import Bert, BertConfig
 from numformer.models.build import build_model
 from numformer.models.config import ModelConfig
@@ -13,7 +12,6 @@ __all__ = [
     "GPT",
     "Bert",
     "BertConfig",
-    "CausalLM",
     "GPTConfig",
     "Llama",
     "LlamaConfig",
