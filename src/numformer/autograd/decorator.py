@@ -98,10 +98,10 @@ class Op:
                 len(value) if isinstance(value, tuple) else 1,
                 [(a, a.version) for a in args if isinstance(a, Parameter)],
             )
-            return _attach(value, node)
-        if any(isinstance(a, Tensor) for a in args):
-            return tuple(map(Tensor, value)) if isinstance(value, tuple) else Tensor(value)
-        return value
+            value = _attach(value, node)
+        elif any(isinstance(a, Tensor) for a in args):
+            value = tuple(map(Tensor, value)) if isinstance(value, tuple) else Tensor(value)
+        return value if (watcher := mode.watcher()) is None else watcher.see_op(self.name, value)
 
     def value_and_vjp(self, *args: Any, **settings: Any) -> Any:
         """Run the body as if every argument needed its gradient."""

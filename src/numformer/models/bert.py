@@ -102,6 +102,9 @@ class BertAttention(Module):
 class BertSelfAttention(Module):
     """Every position looks at every other."""
 
+    points: ClassVar[tuple[str, ...]] = ("heads",)
+    points_on_request: ClassVar[tuple[str, ...]] = ("weights",)
+
     def __init__(self, config: BertConfig, generator: Any) -> None:
         self.num_heads = config.num_heads
         self.query, self.key, self.value = (
@@ -112,7 +115,7 @@ class BertSelfAttention(Module):
     def forward(self, x: Any, mask: Any = None) -> Any:
         """Attend, x [B T D] -> [B T D]."""
         q, k, v = (ops.split_heads(part(x), num_heads=self.num_heads) for part in (self.query, self.key, self.value))
-        return ops.merge_heads(attend(q, k, v, mask, dropout=self.dropout, causal=False))
+        return ops.merge_heads(attend(self, q, k, v, mask, dropout=self.dropout, causal=False)[0])
 
 
 class BertIntermediate(Module):

@@ -102,6 +102,9 @@ class Block(Module):
 class CausalSelfAttention(Module):
     """Queries, keys and values from one product; each position sees itself and what came before."""
 
+    points: ClassVar[tuple[str, ...]] = ("heads",)
+    points_on_request: ClassVar[tuple[str, ...]] = ("weights",)
+
     def __init__(self, config: GPTConfig, generator: Any) -> None:
         self.num_heads = config.num_heads
         self.c_attn = Linear(config.d_model, 3 * config.d_model, std=0.02, generator=generator)
@@ -116,7 +119,7 @@ class CausalSelfAttention(Module):
         if cache is not None:
             k, v, mask = cache.extend(k, v)
             causal = mask is None
-        y = attend(q, k, v, mask, dropout=self.attn_dropout, causal=causal)
+        y, _ = attend(self, q, k, v, mask, dropout=self.attn_dropout, causal=causal)
         return self.resid_dropout(self.c_proj(ops.merge_heads(y)))
 
 

@@ -2,7 +2,8 @@
 
 from numformer.autograd import Parameter
 from numformer.nn import init
-from numformer.nn.attention import MultiHeadAttention, record_attention
+from numformer.nn.attention import MultiHeadAttention
+from numformer.nn.capture import Capture, capture, intervene, record_attention
 from numformer.nn.feed_forward import FeedForward
 from numformer.nn.layers import (
     GELU,
@@ -23,6 +24,7 @@ from numformer.nn.transformer import DecoderLayer, EncoderLayer
 
 __all__ = [
     "GELU",
+    "Capture",
     "CrossEntropyLoss",
     "DecoderLayer",
     "Dropout",
@@ -42,7 +44,9 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Stack",
+    "capture",
     "init",
+    "intervene",
     "record_attention",
     "set_recompute",
 ]

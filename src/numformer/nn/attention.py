@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from numformer import ops
 from numformer.errors import InputError
@@ -19,6 +16,9 @@ class MultiHeadAttention(Module):
     With `num_kv_heads` below `num_heads` the heads share keys and values in groups.
     Raises InputError when the heads do not divide the width, or the groups the heads.
     """
+
+    points: ClassVar[tuple[str, ...]] = ("heads",)
+    points_on_request: ClassVar[tuple[str, ...]] = ("weights",)
 
     def __init__(
         self,
@@ -67,47 +67,42 @@ class MultiHeadAttention(Module):
             k, v = project()
         else:
             k, v = cache.keys_and_values(project)
-        result = attend(q, k, v, mask, dropout=self.dropout, causal=causal, return_weights=return_weights)
-        output, weights = result if return_weights else (result, None)
-        output = self.out_proj(ops.merge_heads(output))
+        heads, weights = attend(self, q, k, v, mask, dropout=self.dropout, causal=causal, need_weights=return_weights)
+        output = self.out_proj(ops.merge_heads(heads))
         return (output, weights) if return_weights else output
 
 
-def attend(q: Any, k: Any, v: Any, mask: Any, *, dropout: Dropout, causal: bool, return_weights: bool = False) -> Any:
-    """Call the attention op with a layer's dropout, and the mask only where there is one."""
-    recording = _recorder.maps
-    settings: dict[str, Any] = {"causal": causal, "return_weights": return_weights or recording is not None}
-    if dropout.active:
-        settings |= {"dropout": dropout.p, "key": dropout.next_key()}
-    result = ops.attention(q, k, v, *([] if mask is None else [ops.as_mask(mask)]), **settings)
-    if recording is None:
-        return result
-    recording[id(dropout)] = result[1]
-    return result if return_weights else result[0]
+def attend(
+    layer: Module,
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any,
+    bias: Any = None,
+    *,
+    dropout: Dropout,
+    causal: bool,
+    need_weights: bool = False,
+    **settings: Any,
+) -> tuple[Any, Any]:
+    """Attend with a layer's dropout, showing weights and heads to those who look inside the layer.
 
-
-class _Recorder(threading.local):
-    maps: dict[int, Any] | None = None
-
-
-_recorder = _Recorder()
-
-
-@contextmanager
-def record_attention(model: Module) -> Iterator[dict[str, Any]]:
-    """Collect the weights [B H T S] of every attention of a model that runs inside the block, by the layer's name."""
-    found: dict[str, Any] = {}
-    maps: dict[int, Any] = {}
-    before, _recorder.maps = _recorder.maps, maps
-    try:
-        yield found
-        for name, module in model.named_modules():
-            if id(module) in maps:
-                found[name.rpartition(".")[0]] = maps[id(module)].data
-    finally:
-        if before is not None:
-            before |= maps
-        _recorder.maps = before
+    q [B H T K], k and v [B G S K] -> heads [B H T K], and the weights [B H T S] if they are needed.
+    """
+    observed = layer.is_observed("weights")
+    drop = {"dropout": dropout.p, "key": dropout.next_key()} if dropout.active else {}
+    mask = None if mask is None else ops.as_mask(mask)
+    result = ops.attention(
+        q, k, v, mask, bias, causal=causal, return_weights=need_weights or observed, **drop, **settings
+    )
+    heads, weights = result if need_weights or observed else (result, None)
+    if observed:  # they are put on the way to the heads, so that they have a gradient and can be replaced
+        computed, weights = result, layer.observe("weights", weights)
+        heads = ops.attention_values(weights, v, causal=causal, computed=computed, **drop)
+    if layer.is_observed("heads"):
+        shown = layer.observe("heads", ops.transpose(heads, axes=(0, 2, 1, 3)))
+        heads = ops.transpose(shown, axes=(0, 2, 1, 3))
+    return heads, weights
 
 
 def check_heads(d_model: int, num_heads: int, num_kv_heads: int) -> None:

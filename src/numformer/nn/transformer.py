@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from numformer.nn.attention import MultiHeadAttention
 from numformer.nn.feed_forward import FeedForward
@@ -13,6 +13,8 @@ from numformer.nn.module import Module
 class Residual(Module):
     """x + part(norm(x)) pre-norm (Xiong et al. 2020, arXiv:2002.04745), or norm(x + part(x)) post-norm."""
 
+    points: ClassVar[tuple[str, ...]] = ("before",)
+
     def __init__(self, d_model: int, dropout: float, pre_norm: bool, eps: float = 1e-5) -> None:
         self.norm = LayerNorm(d_model, eps)
         self.dropout = Dropout(dropout)
@@ -20,6 +22,7 @@ class Residual(Module):
 
     def forward(self, x: Any, part: Any) -> Any:
         """Wrap a function of x [B T D]."""
+        x = self.observe("before", x)
         if self.pre_norm:
             return x + self.dropout(part(self.norm(x)))
         return self.norm(x + self.dropout(part(x)))

@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
+from numformer.autograd import is_watched
 from numformer.errors import InputError
 
 Work = Callable[[int, int], Any]  # of a step and the number of a shard
@@ -36,7 +37,7 @@ class Workers:
     """A context for work on `num_workers` cores, with BLAS held to one thread in each."""
 
     def __init__(self, num_workers: int) -> None:
-        self.num_workers = num_workers
+        self.num_workers = 1 if is_watched() else num_workers  # `capture` and `intervene` see this thread alone
         self._stack = ExitStack()
         self._pool: ThreadPoolExecutor | None = None
 
