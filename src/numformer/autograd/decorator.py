@@ -83,7 +83,7 @@ class Op:
             if (kind := kind_of(value)) != NUMPY:
                 return self._call_foreign(kind, args, settings)
         arrays = [_as_array(a) for a in args]
-        recording = mode.is_recording()
+        recording = mode.state.recording
         edges = [a.edge if recording and isinstance(a, Tensor) else None for a in args]
         self._check(arrays)
         value, vjp = self._run(arrays, edges, settings)
@@ -101,7 +101,7 @@ class Op:
             value = _attach(value, node)
         elif any(isinstance(a, Tensor) for a in args):
             value = tuple(map(Tensor, value)) if isinstance(value, tuple) else Tensor(value)
-        return value if (watcher := mode.watcher()) is None else watcher.see_op(self.name, value)
+        return value if mode.state.watcher is None else mode.state.watcher.see_op(self.name, value)
 
     def value_and_vjp(self, *args: Any, **settings: Any) -> Any:
         """Run the body as if every argument needed its gradient."""

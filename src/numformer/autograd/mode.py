@@ -25,57 +25,52 @@ class _Mode(threading.local):
     watcher: Any = None
 
 
-_mode = _Mode()
+state = _Mode()  # read directly where a function call would be felt
 
 
 def is_recording() -> bool:
     """Tell whether this thread records ops at the moment."""
-    return _mode.recording
+    return state.recording
 
 
 def is_evaluating() -> bool:
     """Tell whether this thread is inside `inference()`, where no module drops anything, whatever its own mode."""
-    return _mode.evaluating
-
-
-def watcher() -> Any:
-    """Return the Watcher of this thread, None where nobody looks on."""
-    return _mode.watcher
+    return state.evaluating
 
 
 def is_watched() -> bool:
     """Tell whether somebody looks on, who sees what this thread computes and nothing of what others do."""
-    return _mode.watcher is not None
+    return state.watcher is not None
 
 
 @contextmanager
 def watched_by(watcher: Watcher | None) -> Iterator[None]:
     """Show `watcher` what this thread computes in the block, in place of whoever looked on before."""
-    before, _mode.watcher = _mode.watcher, watcher
+    before, state.watcher = state.watcher, watcher
     try:
         yield
     finally:
-        _mode.watcher = before
+        state.watcher = before
 
 
 @contextmanager
 def recording(wanted: bool) -> Iterator[None]:
     """Record the ops of this thread in the block, or do not."""
-    before, _mode.recording = _mode.recording, wanted
+    before, state.recording = state.recording, wanted
     try:
         yield
     finally:
-        _mode.recording = before
+        state.recording = before
 
 
 @contextmanager
 def evaluating(wanted: bool = True) -> Iterator[None]:
     """Run the modules that this thread calls in the block without dropout; their own mode stays as it is."""
-    before, _mode.evaluating = _mode.evaluating, wanted
+    before, state.evaluating = state.evaluating, wanted
     try:
         yield
     finally:
-        _mode.evaluating = before
+        state.evaluating = before
 
 
 @contextmanager
