@@ -23,54 +23,55 @@ class _Mode(threading.local):
     recording = True
     evaluating = False
     watcher: Any = None
+    storing = False  # whether pullbacks keep arrays in another form than their own: see storage.py
 
 
-state = _Mode()  # read directly where a function call would be felt
+current = _Mode()
 
 
 def is_recording() -> bool:
     """Tell whether this thread records ops at the moment."""
-    return state.recording
+    return current.recording
 
 
 def is_evaluating() -> bool:
     """Tell whether this thread is inside `inference()`, where no module drops anything, whatever its own mode."""
-    return state.evaluating
+    return current.evaluating
 
 
 def is_watched() -> bool:
     """Tell whether somebody looks on, who sees what this thread computes and nothing of what others do."""
-    return state.watcher is not None
+    return current.watcher is not None
 
 
 @contextmanager
 def watched_by(watcher: Watcher | None) -> Iterator[None]:
     """Show `watcher` what this thread computes in the block, in place of whoever looked on before."""
-    before, state.watcher = state.watcher, watcher
+    before, current.watcher = current.watcher, watcher
     try:
         yield
     finally:
-        state.watcher = before
+        current.watcher = before
 
 
 @contextmanager
 def recording(wanted: bool) -> Iterator[None]:
     """Record the ops of this thread in the block, or do not."""
-    before, state.recording = state.recording, wanted
+    before, current.recording = current.recording, wanted
     try:
         yield
     finally:
-        state.recording = before
+        current.recording = before
 
 
 @contextmanager
 def evaluating(wanted: bool = True) -> Iterator[None]:
     """Run the modules that this thread calls in the block without dropout; their own mode stays as it is."""
-    before, state.evaluating = state.evaluating, wanted
+    before, current.evaluating = current.evaluating, wanted
     try:
         yield
     finally:
-        state.evaluating = before
+        current.evaluating = before
 
 
 @contextmanager

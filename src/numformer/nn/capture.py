@@ -196,7 +196,7 @@ def record_attention(model: Module) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _watching(interventions: tuple[_Intervention, ...] = (), captures: tuple[Capture, ...] = ()) -> Iterator[None]:
     """Look on in the block, together with those who do so already."""
-    before = mode.state.watcher or _Watch()
+    before = mode.current.watcher or _Watch()
     with mode.watched_by(
         before._replace(
             interventions=before.interventions + interventions,

@@ -41,7 +41,7 @@ class Module:
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """Run `forward`; a call from outside any module is remembered for `backward`."""
         if _thread.inside_a_call:
-            watcher = mode.state.watcher
+            watcher = mode.current.watcher
             return self.forward(*args, **settings) if watcher is None else watcher.call(self, args, settings)
         self._call = None
         args = tuple(self._as_input(value) for value in args)
@@ -63,12 +63,12 @@ class Module:
 
     def observe(self, point: str, value: Any) -> Any:
         """Show a value on the way through `forward` to those who look inside; returns it, or what they put in its place."""
-        watcher = mode.state.watcher
+        watcher = mode.current.watcher
         return value if watcher is None else watcher.see(self, point, value)
 
     def is_observed(self, point: str) -> bool:
         """Tell whether anybody looks at a point, for values that cost something to compute."""
-        watcher = mode.state.watcher
+        watcher = mode.current.watcher
         return watcher is not None and watcher.wants(self, point)
 
     @property
@@ -286,11 +286,11 @@ class Sequential(ModuleList):
 
 
 def _own(values: list[Any], grad: Any) -> list[Any]:
-    """Return gradients that share no memory with each other or with the one that the caller gave."""
+    """Return gradients that can be written to and share no memory with each other or with the one that the caller gave."""
     grad = grad.data if isinstance(grad, Tensor) else grad
     given, owned = [memory_of(grad)], []
     for value in values:
-        if value is not None and any(memory_of(value) is each for each in given):
+        if value is not None and (not value.flags.writeable or any(memory_of(value) is each for each in given)):
             value = value.copy()
         given.append(memory_of(value))
         owned.append(value)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.storage import load, save
 from numformer.autograd.tensor import Tensor
 from numformer.errors import InputError
@@ -24,7 +24,7 @@ def attention_values(
     dropout: float = 0.0,
     key: Key = (),
     computed: tuple[Any, Any] | None = None,
-) -> Any:
+) -> Result:
     """Average values by attention weights, O = A V (Vaswani et al. 2017, §3.2.1).
 
     weights [B H T S], v [B G S K] -> [B H T K]
@@ -45,7 +45,7 @@ def attention_values(
     out = known if known_weights is weights else np.matmul(a, v[:, :, None]).reshape(B, H, T, K)
     kept_a, kept_v = save(a, need), save(v, need)
 
-    def vjp(dout: np.ndarray) -> Any:
+    def vjp(dout: np.ndarray) -> Gradients:
         do, a, v = dout.reshape(B, G, R, T, K), load(kept_a), load(kept_v)
         da = np.matmul(do, v[:, :, None].swapaxes(-1, -2))  # dA = dO Vᵀ
         if factor is not None:

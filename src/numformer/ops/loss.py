@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
 from numformer.ops.basic import as_float
@@ -22,7 +22,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum"] = "mean",
     need: Need,
-) -> Any:
+) -> Result:
     """Negative log-likelihood of the targets under softmax(logits), over the tokens that count.
 
     logits [N V], targets [N] < V -> []
@@ -58,7 +58,7 @@ def cross_entropy(
     scale = 1.0 / (total_weight or 1.0) if reduction == "mean" else 1.0
     loss = np.dot(losses, share_of) * scale if count else losses.dtype.type(0.0)
 
-    def vjp(dloss: np.ndarray) -> Any:
+    def vjp(dloss: np.ndarray) -> Gradients:
         share = (dloss * scale * share_of).astype(dtype)[:, None]  # what each token contributes to the loss
         dlogits = load(kept) * (share / total[:, None])  # softmax(logits)
         if label_smoothing:
