@@ -33,6 +33,14 @@ def test_far_tails_are_flat_or_the_identity(name, dtype, size):
     np.testing.assert_allclose(slope, (0.0 if name in LIMITS else 1.0, 0.0), atol=1e-6)
 
 
+@pytest.mark.parametrize("slope", [0.01, 0.0, 0.5, -1.0])
+def test_the_slope_of_leaky_relu_below_0_is_the_given_one(slope):
+    y, derivative = pull(lambda x: ops.leaky_relu(x, negative_slope=slope), np.array([-2.0, 0.0, 3.0]))
+    np.testing.assert_array_equal(y, [-2.0 * slope, 0.0, 3.0])
+    np.testing.assert_array_equal(derivative, [slope, slope, 1.0])
+    assert ops.leaky_relu(np.array([-2, 3])).dtype == np.float32
+
+
 @pytest.mark.parametrize("name", ["gelu_tanh", "gelu_exact"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_slope_of_gelu_is_0_or_1_however_far_out(name, dtype):

@@ -2,28 +2,21 @@
 
 from numformer.autograd import Parameter
 from numformer.nn import init
-from numformer.nn.attention import MultiHeadAttention
+from numformer.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh, make_activation
+from numformer.nn.attention import FusedAttention, MultiHeadAttention
 from numformer.nn.capture import Capture, capture, intervene, record_attention
+from numformer.nn.dropout import Dropout
 from numformer.nn.feed_forward import FeedForward
-from numformer.nn.layers import (
-    GELU,
-    CrossEntropyLoss,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    LearnedPositions,
-    Linear,
-    PositionalEncoding,
-    ReLU,
-    RMSNorm,
-    SiLU,
-)
+from numformer.nn.layers import Embedding, LayerNorm, Linear, RMSNorm
+from numformer.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss
 from numformer.nn.module import Module, ModuleList, Sequential
+from numformer.nn.positions import LearnedPositions, PositionalEncoding
 from numformer.nn.stack import Stack, set_recompute
-from numformer.nn.transformer import DecoderLayer, EncoderLayer
+from numformer.nn.transformer import DecoderLayer, EncoderLayer, Layer, Residual
 
 __all__ = [
     "GELU",
+    "BCEWithLogitsLoss",
     "Capture",
     "CrossEntropyLoss",
     "DecoderLayer",
@@ -31,9 +24,14 @@ __all__ = [
     "Embedding",
     "EncoderLayer",
     "FeedForward",
+    "FusedAttention",
+    "L1Loss",
+    "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "LearnedPositions",
     "Linear",
+    "MSELoss",
     "Module",
     "ModuleList",
     "MultiHeadAttention",
@@ -41,12 +39,17 @@ __all__ = [
     "PositionalEncoding",
     "RMSNorm",
     "ReLU",
+    "Residual",
     "Sequential",
     "SiLU",
+    "Sigmoid",
+    "Softmax",
     "Stack",
+    "Tanh",
     "capture",
     "init",
     "intervene",
+    "make_activation",
     "record_attention",
     "set_recompute",
 ]

@@ -127,6 +127,10 @@ class _Watch(NamedTuple):
             output = module.forward(*args, **settings)
         return self._show((id(module.unbound), ""), output)
 
+    def is_running(self, module: Module) -> bool:
+        """Tell whether it is the `forward` of this very module that runs."""
+        return bool(self.running) and self.running[0] is module
+
     def see(self, module: Module, point: str, value: Any) -> Any:
         """Show a value at a point; raises InputError when the module's class does not list it."""
         if point not in (*module.points, *module.points_on_request):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, overload
 
 from numformer.autograd import Array, ArrayLike, Parameter, Tensor, gradients, is_recording, mode, placeholder
@@ -17,6 +18,17 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+
+
+def _as_call(forward: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(forward)
+    def call(self: Module, *args: Any, **settings: Any) -> Any:
+        watcher = mode.current.watcher
+        if _thread.inside_a_call and (watcher is None or watcher.is_running(self)):
+            return forward(self, *args, **settings)
+        return self(*args, **settings)
+
+    return call
 
 
 class Module:
@@ -33,6 +45,11 @@ class Module:
     training = True
     _call: tuple[list[Tensor], Tensor] | None = None
     _bound_from: tuple[Module] | None = None  # in a tuple, for a Module in an attribute would be a part of this one
+
+    def __init_subclass__(cls) -> None:
+        """Make `layer.forward(x)` the same as `layer(x)`: `backward` and those who look inside know of it."""
+        if "forward" in vars(cls):
+            cls.forward = _as_call(cls.forward)  # type: ignore[method-assign]
 
     def forward(self, *args: Any, **settings: Any) -> Any:
         """Compute the output; every subclass writes its own."""

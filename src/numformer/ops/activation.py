@@ -26,6 +26,22 @@ def relu(x: np.ndarray, *, need: Need) -> Result:
 
 
 @op
+def leaky_relu(x: np.ndarray, *, need: Need, negative_slope: float = 0.01) -> Result:
+    """Multiply negative elements by a small slope (Maas et al. 2013); the derivative at 0 is that slope.
+
+    x [...] -> [...]
+    x [...] -> [...] with negative_slope=0.3
+    """
+    x = as_float(x)
+    positive = x > 0
+
+    def vjp(dy: np.ndarray) -> np.ndarray:
+        return np.where(positive, dy, dy * negative_slope)  # the slope is 1 where x > 0, negative_slope elsewhere
+
+    return np.where(positive, x, x * negative_slope), vjp
+
+
+@op
 def tanh(x: np.ndarray, *, need: Need) -> Result:
     """Hyperbolic tangent; its derivative is 1 - tanh².
 

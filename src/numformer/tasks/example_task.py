@@ -13,7 +13,7 @@ from numformer.data.split import split_by_group
 from numformer.errors import InputError
 from numformer.files import write_atomically
 from numformer.models.build import build_backbone
-from numformer.models.config import ModelConfig
+from numformer.models.config import ArchitectureConfig
 from numformer.tasks.data_config import DataConfig, checksum, places
 from numformer.tasks.encoding import pad_id, vocabulary_size
 from numformer.tasks.task import Task, adapt, load_model_of, settings_of
@@ -27,7 +27,7 @@ class ExampleTask(Task):
     """A task on a list of examples; a subclass reads and encodes them and builds its model."""
 
     data_config: ClassVar[type[DataConfig]] = DataConfig
-    model_config: ClassVar[ModelConfig]
+    model_config: ClassVar[ArchitectureConfig]
     example_form: ClassVar[str] = "a pair of texts"
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
