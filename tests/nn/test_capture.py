@@ -13,8 +13,7 @@ from numformer.training.workers import Workers
 SIZES = {"d_model": 8, "num_heads": 2, "d_ff": 12, "max_seq_len": 7, "dropout": 0.0}
 TOKENS = np.random.default_rng(0).integers(1, 11, (3, 6))
 MASK = np.arange(6) < np.array([[6], [3], [4]])
-LAYERS, ATTENTION = "transformer.h", "attn"
-LAST = f"{LAYERS}.1"
+LAST = "layers.1"
 X = np.random.default_rng(1).standard_normal((2, 5, 8)).astype(np.float32)
 
 
@@ -65,8 +64,8 @@ def test_the_output_of_every_module_that_runs_is_recorded_under_its_name(kind, m
     with capture(model) as seen:
         output = run(model)
     names = [name for name, module in model.named_modules() if type(module).forward is not nn.Module.forward]
-    missing = {name.rpartition(".")[2] for name in set(names) - set(seen.tensors)}  # those that only lend their weights
-    assert missing <= {"dropout", "attn_dropout", "wpe", "position_embeddings", "token_type_embeddings"}
+    missing = {name.rpartition(".")[2] for name in set(names) - set(seen.tensors)}  # not called: others use their parts
+    assert missing <= {"dropout", "position_embedding", "segment_embedding", "backbone"}
     assert seen.tensors[""] is output
     assert list(seen.tensors)[-1] == ""
     assert all(isinstance(tensor, Tensor) for tensor in seen.tensors.values())
@@ -116,25 +115,25 @@ def test_weights_are_recorded_only_where_a_name_asks_for_them(monkeypatch):
         nn.attention.ops, "attention", lambda *a, **s: (asked.append(s["return_weights"]), attention(*a, **s))[1]
     )
     model = gpt()
-    for names in (None, f"{LAYERS}.*.{ATTENTION}", f"{LAYERS}.1.*"):
+    for names in (None, "layers.*.self_attn", "layers.1.*"):
         with capture(model, names) as seen:
             model(TOKENS)
     assert asked == [False, False, False, False, False, True]
-    assert seen.tensors[f"{LAST}.{ATTENTION}.weights"].shape == (3, 2, 6, 6)
-    np.testing.assert_allclose(seen.tensors[f"{LAST}.{ATTENTION}.weights"].data.sum(-1), 1.0, rtol=1e-5)
+    assert seen.tensors[f"{LAST}.self_attn.weights"].shape == (3, 2, 6, 6)
+    np.testing.assert_allclose(seen.tensors[f"{LAST}.self_attn.weights"].data.sum(-1), 1.0, rtol=1e-5)
 
 
 def test_names_may_be_patterns():
     model = gpt()
-    with capture(model, f"{LAYERS}.*.{ATTENTION}") as one, capture(model, ["", f"{LAYERS}.?"]) as two:
+    with capture(model, "layers.*.self_attn") as one, capture(model, ["", "layers.?"]) as two:
         model(TOKENS)
-    assert list(one.tensors) == [f"{LAYERS}.0.{ATTENTION}", f"{LAYERS}.1.{ATTENTION}"]
-    assert list(two.tensors) == [f"{LAYERS}.0", f"{LAYERS}.1", ""]
+    assert list(one.tensors) == ["layers.0.self_attn", "layers.1.self_attn"]
+    assert list(two.tensors) == ["layers.0", "layers.1", ""]
 
 
 @pytest.mark.parametrize(
     ("name", "close"),
-    [(f"{LAYERS}.1.atn", f"did you mean .*{LAYERS}.1.{ATTENTION}"), ("xyz123", "`named_modules` lists its modules")],
+    [("layers.1.atn", "did you mean .*layers.1.self_attn"), ("xyz123", "`named_modules` lists its modules")],
 )
 def test_a_name_that_fits_nothing_is_an_error_that_knows_close_ones(name, close):
     model = gpt()
@@ -181,6 +180,25 @@ def test_all_values_of_a_tuple_are_recorded():
     assert output[2:] == ("no array", None)
 
 
+def test_forward_written_out_inside_a_module_is_a_call_like_any_other():
+    class Outer(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return self.inner.forward(x)
+
+    class Inherited(Outer):
+        def forward(self, x):
+            return super().forward(x) * 2.0
+
+    model = Inherited()
+    with capture(model) as seen:
+        output = model.forward(X)
+    assert list(seen.tensors) == ["inner", ""]
+    np.testing.assert_array_equal(seen.tensors["inner"].data * 2.0, output.data)
+
+
 class Point(nn.Module):
     def forward(self, x):
         return self.observe("middle", x)
@@ -199,9 +217,9 @@ def test_a_point_that_the_class_does_not_list_is_an_error_only_where_somebody_lo
 def test_ops_are_recorded_on_request_under_the_module_that_they_run_in():
     layer = nn.MultiHeadAttention(8, 2)
     with capture(layer, ops=True) as seen:
-        layer(X).sum()
+        layer(X)[0].sum()
     ops_seen = [name for name in seen.tensors if ":" in name]
-    assert ops_seen[:3] == ["q_proj:linear", ":split_heads", "k_proj:linear"]
+    assert ops_seen[:4] == ["q_proj:linear", "k_proj:linear", "v_proj:linear", ":split_heads"]
     assert {":split_heads#2", ":split_heads#3", ":attention", ":merge_heads", "out_proj:linear"} < set(ops_seen)
     assert "sum" not in " ".join(ops_seen)
     assert seen.tensors["q_proj"] is seen.tensors["q_proj:linear"]
@@ -268,13 +286,9 @@ def test_capturing_weights_changes_no_bit_under_dropout_either(length):
     layer.dropout.reseed(1)
     with capture(layer, "weights") as seen:
         captured = layer(x, causal=True)
-    np.testing.assert_array_equal(nf_first(plain), nf_first(captured))
+    np.testing.assert_array_equal(plain[0].data, captured[0].data)
     np.testing.assert_allclose(seen.tensors["weights"].data.sum(-1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(layer.backward(np.ones(x.shape)), dx, atol=2e-5)
-
-
-def nf_first(output):
-    return (output[0] if isinstance(output, tuple) else output).data
 
 
 def test_weights_under_dropout_have_the_gradient_of_what_was_computed(randomise):
@@ -284,9 +298,8 @@ def test_weights_under_dropout_have_the_gradient_of_what_was_computed(randomise)
     def value(step=0.0):
         layer.dropout.reseed(1)
         with intervene(layer, {"weights": lambda w: w + step * direction}), capture(layer, "weights") as seen:
-            output = layer(X)
-        first = output[0] if isinstance(output, tuple) else output
-        return (first * first).sum(), seen.tensors
+            output, _ = layer(X)
+        return (output * output).sum(), seen.tensors
 
     loss, tensors = value()
     derived = np.vdot(gradients(loss, tensors)["weights"], direction)
@@ -463,8 +476,30 @@ def test_other_threads_see_and_replace_nothing():
         thread = threading.Thread(target=lambda: found.append(model(TOKENS).data))
         thread.start()
         thread.join()
-    assert seen.tensors == {}
+        assert seen.tensors == {}
+        model(TOKENS)
     np.testing.assert_array_equal(found[0], plain)
+
+
+def run_elsewhere(model):
+    thread = threading.Thread(target=lambda: model(TOKENS))
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("act", [lambda model: None, lambda model: gpt()(TOKENS), run_elsewhere])
+def test_an_intervention_that_nothing_passed_is_an_error(act):
+    model = gpt()
+
+    def intervene_at_two_places():
+        with intervene(model, {"token_embedding": lambda x: x, "layers.*": lambda x: x}):
+            model.token_embedding(TOKENS)
+            act(model)
+
+    with pytest.raises(
+        InputError, match=r"nothing named 'layers\.\*' was computed in this thread, so nothing was replaced"
+    ):
+        intervene_at_two_places()
 
 
 def test_another_model_is_not_seen():
@@ -480,8 +515,8 @@ def test_a_part_of_a_model_can_be_looked_into_alone():
     part = dict(model.named_modules())[LAST]
     with capture(part) as seen:
         model(TOKENS)
-    assert {"", ATTENTION, f"{ATTENTION}.heads"} < set(seen.tensors)
-    assert not any(name.startswith("transformer") for name in seen.tensors)
+    assert {"", "self_attn", "self_attn.heads"} < set(seen.tensors)
+    assert not any(name.startswith("layers") for name in seen.tensors)
 
 
 # Together with other features
@@ -513,7 +548,7 @@ def test_nothing_is_recomputed_where_somebody_looks():
     nn.set_recompute(model, True)
     found = []
     for each in (model, plain):
-        with intervene(each, {f"{LAYERS}.0": lambda x: x * 2.0}), capture(each) as seen:
+        with intervene(each, {"layers.0": lambda x: x * 2.0}), capture(each) as seen:
             loss = loss_of(each)
         found.append(gradients(loss, seen.tensors | dict(each.named_parameters())))
     assert found[0].keys() == found[1].keys()
@@ -533,19 +568,20 @@ def test_the_second_run_of_a_function_that_was_not_watched_is_not_watched_either
     loss = recompute(layer, Tensor(X), parameters=list(layer.parameters())).sum()
     with capture(layer, ops=True) as seen, intervene(layer, {"": lambda y: y * 0.0}):
         loss.backward()
-    assert seen.tensors == {}
+        assert seen.tensors == {}
+        layer(X)
     np.testing.assert_array_equal(layer.bias.grad, 10.0)
 
 
 def test_generation_is_seen_token_by_token_and_follows_an_intervention():
     model = gpt()
-    names = [LAST, f"{LAST}.{ATTENTION}.weights"]
+    names = [LAST, f"{LAST}.self_attn.weights"]
     with capture(model, names) as seen:
         plain = model.generate([[1, 2, 3]], 3, temperature=0.0)
     assert {name: t.shape for name, t in seen.tensors.items() if "weights" in name} == {
-        f"{LAST}.{ATTENTION}.weights": (1, 2, 3, 3),
-        f"{LAST}.{ATTENTION}.weights#2": (1, 2, 1, 4),
-        f"{LAST}.{ATTENTION}.weights#3": (1, 2, 1, 5),
+        f"{LAST}.self_attn.weights": (1, 2, 3, 3),
+        f"{LAST}.self_attn.weights#2": (1, 2, 1, 4),
+        f"{LAST}.self_attn.weights#3": (1, 2, 1, 5),
     }
     for use_cache in (True, False):
         with capture(model, "") as seen, intervene(model, {LAST: lambda x: x * 0.0}):
@@ -625,7 +661,7 @@ def test_training_and_measuring_follow_an_intervention_whatever_the_threads():
     losses = []
     for threads in (1, 2):
         lm = nf.LanguageModel.from_text(text, d_model=16, num_heads=2, num_layers=2, max_seq_len=8)
-        with intervene(lm.model, {f"{LAYERS}.*": lambda x: x * 0.0}):
+        with intervene(lm.model, {"layers.*": lambda x: x * 0.0}):
             result = lm.fit(**quick, threads=threads)
             losses.append((result.loss, result.val_loss, lm.evaluate(max_windows=4)["loss"]))
         assert lm.evaluate(max_windows=4)["loss"] != losses[-1][-1]

@@ -96,10 +96,18 @@ class _Intervention:
 
     def __init__(self, model: Module, replacements: Mapping[str, Replacement]) -> None:
         self._model = model
-        self._functions: dict[Place, list[tuple[str, Replacement]]] = {}
+        self._functions: dict[Place, list[tuple[str, str, Replacement]]] = {}
+        self._unused = dict.fromkeys(replacements)  # patterns, in order
         for pattern, function in replacements.items():
             for place, name in _chosen(model, [pattern]).items():
-                self._functions.setdefault(place, []).append((name, function))
+                self._functions.setdefault(place, []).append((pattern, name, function))
+
+    def check_used(self) -> None:
+        """Raise InputError where nothing that a pattern fits was computed: what follows would be taken for its effect."""
+        if self._unused:
+            raise InputError(
+                f"nothing named {' or '.join(map(repr, self._unused))} was computed in this thread, so nothing was replaced"
+            )
 
     def wants(self, place: Place) -> bool:
         """Tell whether something is put in the place of what is computed there."""
@@ -107,7 +115,8 @@ class _Intervention:
 
     def see(self, place: Place, value: Any) -> Any:
         """Return what is put in the place of a value, of the first one in a tuple."""
-        for name, function in self._functions.get(place, ()):
+        for pattern, name, function in self._functions.get(place, ()):
+            self._unused.pop(pattern, None)
             first = value[0] if isinstance(value, tuple) else value
             new = _replaced(name, function, first)
             value = _like(value, [new, *value[1:]]) if isinstance(value, tuple) else new
@@ -177,10 +186,13 @@ def intervene(model: Module, replacements: Mapping[str, Replacement]) -> Iterato
 
     Names may be patterns, as in `capture`. A function gets a Tensor, does not write into it, and returns a Tensor or an
     array of the same shape; gradients flow through its ops. It is called at every call of the module, and not watched
-    itself. Raises InputError for a name that fits nothing, and where a function returns None or another shape.
+    itself. Raises InputError for a name that fits nothing, where a function returns None or another shape, and at the end
+    of the block where nothing of a name was computed in it.
     """
-    with _watching(interventions=(_Intervention(model, replacements),)):
+    intervention = _Intervention(model, replacements)
+    with _watching(interventions=(intervention,)):
         yield
+    intervention.check_used()
 
 
 @contextmanager
