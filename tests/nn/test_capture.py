@@ -590,6 +590,24 @@ def test_generation_is_seen_token_by_token_and_follows_an_intervention():
     np.testing.assert_array_equal(plain[0], model.generate([[1, 2, 3]], 3, temperature=0.0)[0])
 
 
+def test_a_decoder_with_a_cache_is_seen_and_changed_as_without_one(make):
+    model, memory_mask = make("encoder-decoder"), MASK[:1]
+    cross = "decoder.layers.0.cross_attn"
+    names = [f"{cross}.weights", f"{cross}.heads", f"{cross}.k_proj", "decoder"]
+    drop_one = {f"{cross}.heads": lambda heads: ops.mul(heads, np.array([0.0, 1.0])[:, None])}
+    memory, cache = model.encode(TOKENS[:1], memory_mask), model.make_cache(1)
+    cache.set_sources(memory_mask)
+    with inference(), capture(model, names) as whole, intervene(model, drop_one):
+        model.decode(TOKENS[:1, :4], memory, memory_mask)
+    with inference(), capture(model, names) as steps, intervene(model, drop_one):
+        for t in range(4):
+            model.decode(TOKENS[:1, t : t + 1], memory, memory_mask, cache=cache)
+    assert sum(name.startswith(f"{cross}.k_proj") for name in steps.tensors) == 1  # kept in the cache from then on
+    for name, axis in ((f"{cross}.weights", 2), (f"{cross}.heads", 1), ("decoder", 1)):
+        parts = [tensor.data for key, tensor in steps.tensors.items() if key.partition("#")[0] == name]
+        np.testing.assert_allclose(np.concatenate(parts, axis), whole.tensors[name].data, atol=1e-12)
+
+
 def test_a_bound_model_counts_as_the_model_that_it_was_made_from():
     model = gpt()
     state = {name: Tensor(value, requires_grad=True) for name, value in model.state_dict().items()}
