@@ -21,12 +21,16 @@ _thread = _Thread()
 
 
 def _as_call(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a forward that is remembered when it is called from outside, and shown to those who look inside."""
+
     @functools.wraps(forward)
     def call(self: Module, *args: Any, **settings: Any) -> Any:
+        if not _thread.inside_a_call:
+            return self(*args, **settings)
         watcher = mode.current.watcher
-        if _thread.inside_a_call and (watcher is None or watcher.is_running(self)):
+        if watcher is None or watcher.is_running(self):
             return forward(self, *args, **settings)
-        return self(*args, **settings)
+        return watcher.call(self, args, settings)
 
     return call
 
@@ -58,8 +62,7 @@ class Module:
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """Run `forward`; a call from outside any module is remembered for `backward`."""
         if _thread.inside_a_call:
-            watcher = mode.current.watcher
-            return self.forward(*args, **settings) if watcher is None else watcher.call(self, args, settings)
+            return self.forward(*args, **settings)
         self._call = None
         args = tuple(self._as_input(value) for value in args)
         settings = {name: self._as_input(value) for name, value in settings.items()}
