@@ -30,7 +30,7 @@ PUBLIC_FILES = {
 }  # of those at the top; the others are for the package alone
 PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tokenizers", "training"}
 PUBLIC_NAMES = {
-    *("GPT", "GPTConfig", "BertConfig", "Transformer", "TransformerConfig", "build_model"),
+    *("GPT", "GPTConfig", "BertConfig", "ModelConfig", "Transformer", "TransformerConfig", "build_model"),
     *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Summariser", "Tagger", "Translator"),
     *("Parameter", "Tensor", "capture", "gradients", "inference", "intervene", "no_grad", "recompute"),
     *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "TensorDataset", "CrossEntropyLoss"),

@@ -122,6 +122,15 @@ def test_a_mask_of_the_target_hides_what_stands_before_a_token_too(randomise):
     np.testing.assert_array_equal(np.delete(before[0], 1, axis=0), np.delete(after[0], 1, axis=0))
 
 
+def test_a_causal_matrix_for_the_target_says_what_holds_anyway(randomise):
+    model, (src, tgt, _) = randomise(make()), draw_batch()
+    for rows in (slice(None), slice(0, 1)):
+        found = model(src[rows], tgt[rows], None, np.tri(5, dtype=bool))
+        np.testing.assert_array_equal(found.data, model(src[rows], tgt[rows]).data)
+    square = model(src, tgt[:, :3], None, np.tri(3, dtype=bool))  # as many rows as tokens
+    np.testing.assert_array_equal(square.data, model(src, tgt[:, :3]).data)
+
+
 def test_a_source_of_nothing_but_padding_gives_numbers(randomise):
     model, (src, tgt, targets) = randomise(make()), draw_batch()
     src[1] = 0

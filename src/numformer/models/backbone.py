@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from numformer import ops
 from numformer.autograd import Array, ArrayLike, Parameter, Tensor
@@ -55,6 +55,9 @@ class CausalModel(Backbone):
         """
         x = self.encode(tokens, cache=cache)
         return self.logits(x if last is None else ops.take_position(x, last)[:, None])
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def encode(self, tokens: ArrayLike, mask: ArrayLike | None = None, cache: KVCache | None = None) -> Tensor:
         """Return a vector for every token, tokens [B T] -> [B T D].

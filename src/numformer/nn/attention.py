@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numformer import ops
 from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
@@ -83,6 +83,9 @@ class MultiHeadAttention(Module):
                 k, v = cache.update(k, v)
         output, weights = self._attend(q, k, v, mask, bias, causal, need_weights)
         return self.out_proj(ops.merge_heads(output)), weights
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def _queries(self, query: Array) -> Array:
         """Return the queries [B H T K] of a module that attends to what is in a cache already."""

@@ -231,5 +231,7 @@ def backbone_of(config: Any, model: Any, seed: int, base: Any) -> Any:
     if base is None:
         return build_backbone(model, seed)
     if not hasattr(base, "backbone"):
-        raise InputError(f"{config.pretrained} holds a {type(base).__name__}; this task starts from a Bert or a GPT")
+        raise InputError(
+            f"{config.pretrained} holds a {type(base).__name__}; this task needs a model that takes a head"
+        )
     return base.backbone
