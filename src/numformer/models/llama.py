@@ -168,7 +168,11 @@ class Llama(CausalModel):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits of the next token, x [B T D] -> [B T V]."""
-        return ops.linear(x, self.token_embedding.weight) if self.output is None else self.output(x)
+        if self.config.tie_embeddings:
+            return ops.linear(x, self.token_embedding.weight)
+        if self.output is None:
+            raise InputError("this Llama has no output layer any more: it is the backbone of another model's head")
+        return self.output(x)
 
     def prepare_for_head(self, *, summarises: bool, seed: int) -> None:
         """Drop the output layer, which only the model on its own has."""
