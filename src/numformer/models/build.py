@@ -45,9 +45,11 @@ def tasks_of(architecture: Architecture) -> list[str]:
 
 
 def task_of(model: Any) -> str:
-    """Return the task that a model does, with its head where it has one."""
-    own = architecture_of(model.config).task
-    return model.task if isinstance(model, Headed) else str(own)
+    """Return the task that a model does, with its head where it has one; raises InputError where it needs one."""
+    task = model.task if isinstance(model, Headed) else architecture_of(model.config).task
+    if task is None:
+        raise InputError(f"a {type(model).__name__} does no task, and cannot be saved, without a head")
+    return str(task)
 
 
 def _default_for(name: str, task: str) -> Architecture:
