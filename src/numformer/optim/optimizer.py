@@ -68,6 +68,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a `.grad` by it; raises InputError as `update` does."""
+        self.take_assigned()
         self.gather([p.grad for p in self.parameters], out=self.gradient)
         self.update(present=[p.grad is not None for p in self.parameters])
 
