@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from numformer import InputError, nn
+from numformer import InputError, nn, random
 
 D = 8
 
@@ -38,3 +38,15 @@ def test_the_longest_sequence_goes_by_either_name(make):
 def test_an_offset_shifts_the_positions(make):
     layer, x = make(d_model=D, max_seq_len=9), draw(1, 9, D).astype(np.float32)
     np.testing.assert_array_equal(layer(x[:, 4:], offset=4).data, layer(x).data[:, 4:])
+
+
+def test_learned_positions_are_drawn_as_asked_and_added():
+    first, second = (nn.LearnedPositions(300, 200, std=0.1, generator=random.generator(1)) for _ in range(2))
+    np.testing.assert_array_equal(first.weight.data, second.weight.data)
+    assert first.weight.data.std() == pytest.approx(0.1, rel=0.02)
+    x = draw(2, 3, 200).astype(np.float32)
+    np.testing.assert_array_equal(first(x).data, x + first.weight.data[:3])
+
+
+def test_the_sinusoidal_table_has_512_positions_unless_told():
+    assert len(nn.PositionalEncoding(D).table) == 512
