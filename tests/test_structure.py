@@ -2,6 +2,7 @@
 
 import graphlib
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ PUBLIC_FILES = {
 }  # of those at the top; the others are for the package alone
 PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tokenizers", "training"}
 PUBLIC_NAMES = {
-    *("GPT", "GPTConfig", "BertConfig", "Transformer", "TransformerConfig", "build_model"),
+    *("GPT", "GPTConfig", "BertConfig", "ModelConfig", "Transformer", "TransformerConfig", "build_model"),
     *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Summariser", "Tagger", "Translator"),
     *("Parameter", "Tensor", "gradients", "inference", "no_grad", "recompute"),
     *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "TensorDataset", "CrossEntropyLoss"),
@@ -129,6 +130,34 @@ def test_the_public_names_are_listed():
 def test_files_at_the_top_are_for_users_or_private():
     top = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
     assert {name for name in top if not name.startswith("_")} - PUBLIC_FILES == set()
+
+
+# The page that describes the code
+
+ROOT = PACKAGE.parents[1]
+SECTIONS = re.split(r"^## ", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+WALKS = {section.partition("\n")[0]: section for section in SECTIONS if ", from " in section.partition("\n")[0]}
+
+
+def paths_in(text):
+    """Return what stands in backticks and is a file or a folder, by its look, in order."""
+    return re.findall(r"`([\w/.-]+(?:\.(?:py|md|svg|toml|json|safetensors)|/))`", text)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.partition("\n")[0])
+def test_every_path_on_the_page_exists(section):
+    assert [path for path in paths_in(section) if not any((at / path).exists() for at in (ROOT, PACKAGE))] == []
+
+
+def test_the_page_follows_two_examples():
+    assert len(WALKS) == 2
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_a_walk_visits_every_file_once(walk):
+    visited = [path for path in paths_in(WALKS[walk]) if path.endswith(".py")]
+    assert len(visited) >= 8
+    assert [path for path in visited if visited.count(path) > 1] == []
 
 
 # What every file keeps to

@@ -12,7 +12,7 @@ from numformer.nn import GELU, Dropout, LayerNorm, Linear, Sequential
 
 
 def leaf(*shape, seed=0, dtype=np.float64):
-    return Tensor(np.random.default_rng(seed).standard_normal(shape).astype(dtype), requires_grad=True)
+    return Tensor(np.asarray(np.random.default_rng(seed).standard_normal(shape)).astype(dtype), requires_grad=True)
 
 
 # What the walk returns and what it leaves alone
@@ -40,6 +40,19 @@ def test_every_wanted_tensor_gets_its_whole_gradient_though_one_was_computed_fro
     np.testing.assert_allclose(dh2, np.full(3, 3.0))
     np.testing.assert_allclose(dh1, 6.0 * h1.data + 1.0)
     np.testing.assert_allclose(dx, 2.0 * (6.0 * h1.data + 1.0) + 1.0)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)], ids=str)
+def test_gradients_are_arrays_also_without_axes(shape):
+    x = leaf(*shape)
+    for _ in range(2):
+        loss = (x * np.ones((2, 3)) + x).sum() + x.sum()
+        (dx,) = gradients(loss, [x])
+        assert isinstance(dx, np.ndarray)
+        assert dx.shape == shape
+        (x * 2.0 + x).backward(np.ones(shape))
+        assert isinstance(x.grad, np.ndarray)
+    np.testing.assert_array_equal(x.grad, np.full(shape, 6.0))
 
 
 def test_a_mapping_of_names_gives_a_mapping_of_gradients():

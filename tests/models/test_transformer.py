@@ -122,6 +122,15 @@ def test_a_mask_of_the_target_hides_what_stands_before_a_token_too(randomise):
     np.testing.assert_array_equal(np.delete(before[0], 1, axis=0), np.delete(after[0], 1, axis=0))
 
 
+def test_a_causal_matrix_for_the_target_says_what_holds_anyway(randomise):
+    model, (src, tgt, _) = randomise(make()), draw_batch()
+    for rows in (slice(None), slice(0, 1)):
+        found = model(src[rows], tgt[rows], None, np.tri(5, dtype=bool))
+        np.testing.assert_array_equal(found.data, model(src[rows], tgt[rows]).data)
+    square = model(src, tgt[:, :3], None, np.tri(3, dtype=bool))  # as many rows as tokens
+    np.testing.assert_array_equal(square.data, model(src, tgt[:, :3]).data)
+
+
 def test_a_source_of_nothing_but_padding_gives_numbers(randomise):
     model, (src, tgt, targets) = randomise(make()), draw_batch()
     src[1] = 0
@@ -199,7 +208,7 @@ def test_cached_logits_are_the_uncached_ones_for_every_prefix(pre_norm, position
         memory = model.encode(src)
         cache = Seq2SeqCache(2, 3, 2, 6, 4, np.float64)
         for t in range(0, 6, step):
-            assert cache.length == t
+            assert cache.lengths.tolist() == [t] * 3
             found = model.decode(tgt[:, t : t + step], memory, src > 0, cache=cache).data
             expected = model.decode(tgt[:, : t + step], memory, src > 0).data[:, t:]
             np.testing.assert_allclose(found, expected, atol=1e-11)
@@ -324,7 +333,7 @@ def test_a_config_and_settings_together_are_refused():
     ("src", "tgt", "message"),
     [
         (np.ones((1, 8), int), [[1]], "a sequence of 8 positions does not fit max_seq_len=7"),
-        ([[1]], np.ones((1, 8), int), "a sequence of 8 positions does not fit max_seq_len=7"),
+        ([[1]], np.ones((1, 8), int), "a sequence of 8 tokens does not fit max_seq_len=7"),
         ([[11]], [[1]], "token ids run from 11 to 11, but the vocabulary has 11 tokens"),
         ([[1]], [[9, 0]], "token ids run from 0 to 9, but the vocabulary has 9 tokens"),
         ([1], [[1]], r"tokens must be integers with axes \[B T\]"),

@@ -3,7 +3,8 @@ import pytest
 
 import numformer as nf
 from numformer import InputError, Tensor, gradients, nn, random
-from numformer.nn.dropout import reseed_dropout, set_dropout
+from numformer.nn.dropout import set_dropout
+from numformer.nn.transformer import reseed_dropout
 
 
 def test_every_call_of_dropout_draws_another_mask():

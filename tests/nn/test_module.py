@@ -258,6 +258,23 @@ def test_backward_twice_needs_two_calls():
         layer.backward(np.ones((4, 2)))
 
 
+def test_a_call_that_failed_is_not_taken_for_the_one_before_it():
+    layer = nn.Linear(3, 2)
+    layer(X)
+    with pytest.raises(InputError):
+        layer(X[:, :2])
+    with pytest.raises(InputError, match=r"Linear\.backward needs a call"):
+        layer.backward(np.ones((4, 2)))
+
+
+def test_loading_weights_between_forward_and_backward_is_an_error():
+    layer = nn.Linear(3, 2)
+    layer(X)
+    layer.load_state_dict(layer.state_dict())
+    with pytest.raises(InputError, match="were changed between the forward and the backward"):
+        layer.backward(np.ones((4, 2)))
+
+
 def test_a_module_may_return_something_else_than_tensors():
     class Shape(nn.Module):
         def forward(self, x):

@@ -86,7 +86,7 @@ def pull_back(
         dys = [grads.pop((node, index), None) for index in range(node.num_outputs)]
         for index, dy in enumerate(dys):
             if dy is not None and (node.leaf is not None if wanted is None else (node, index) in wanted):
-                found[node, index] = dy
+                found[node, index] = np.asarray(dy)  # NumPy's sum of two arrays without axes is no array
             if stop and (node, index) in stop:
                 dys[index] = None
         if node.leaf is not None or all(dy is None for dy in dys) or (leading is not None and node not in leading):

@@ -99,6 +99,7 @@ class CachedDecoder(PlainDecoder):
 
 def _new_cache(model: Any, batch_size: int) -> KVCache:
     config = model.config
-    heads = config.num_heads
+    heads = getattr(config, "num_kv_heads", None) or config.num_heads
+    width = getattr(config, "head_dim", None) or config.d_model // config.num_heads
     dtype = next(model.parameters()).dtype
-    return KVCache(config.num_layers, batch_size, heads, config.max_seq_len, config.d_model // heads, dtype)
+    return KVCache(config.num_layers, batch_size, heads, config.max_seq_len, width, dtype)

@@ -153,6 +153,7 @@ class Module:
             raise InputError(f"the weights do not fit {type(self).__name__}: {'; '.join(problems)}")
         for name, parameter in own.items():
             parameter.data[...] = state[name]
+            parameter.mark_changed()
 
     get_parameters = state_dict
     set_parameters = load_state_dict

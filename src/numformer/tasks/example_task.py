@@ -13,7 +13,7 @@ from numformer.data.split import split_by_group
 from numformer.errors import InputError
 from numformer.files import write_atomically
 from numformer.models.build import build_backbone
-from numformer.models.config import ModelConfig
+from numformer.models.config import ArchitectureConfig
 from numformer.tasks.data_config import DataConfig, checksum, places
 from numformer.tasks.encoding import pad_id, vocabulary_size
 from numformer.tasks.task import Task, adapt, load_model_of, settings_of
@@ -27,7 +27,7 @@ class ExampleTask(Task):
     """A task on a list of examples; a subclass reads and encodes them and builds its model."""
 
     data_config: ClassVar[type[DataConfig]] = DataConfig
-    model_config: ClassVar[ModelConfig]
+    model_config: ClassVar[ArchitectureConfig]
     example_form: ClassVar[str] = "a pair of texts"
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
@@ -231,5 +231,7 @@ def backbone_of(config: Any, model: Any, seed: int, base: Any) -> Any:
     if base is None:
         return build_backbone(model, seed)
     if not hasattr(base, "backbone"):
-        raise InputError(f"{config.pretrained} holds a {type(base).__name__}; this task starts from a Bert or a GPT")
+        raise InputError(
+            f"{config.pretrained} holds a {type(base).__name__}; this task needs a model that takes a head"
+        )
     return base.backbone

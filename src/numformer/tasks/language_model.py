@@ -11,7 +11,8 @@ import numpy as np
 
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig, TextStream, generate
-from numformer.models import GPT, GPTConfig
+from numformer.models import GPTConfig, build_model
+from numformer.models.backbone import CausalModel
 from numformer.tasks.language_model_objective import LanguageModelObjective, windows_of
 from numformer.tasks.objective import Objective
 from numformer.tasks.text_task import TextTask
@@ -22,19 +23,19 @@ from numformer.training.workers import Workers, num_cores
 
 
 class LanguageModel(TextTask):
-    """A GPT with its tokenizer and, for training, its text.
+    """A model that continues text, with its tokenizer and, for training, its text.
 
     `LanguageModel.from_text("book.txt").fit(steps=2000)` trains one, `LanguageModel.load(folder)` reads one.
     """
 
     name = "lm"
-    model_class = GPT
+    model_class = CausalModel
     model_config = GPTConfig()
 
     @classmethod
-    def build(cls, config: Any, seed: int) -> GPT:
-        """Return a new GPT."""
-        return GPT(config, seed=seed)
+    def build(cls, config: Any, seed: int) -> Any:
+        """Return a new model that predicts the next token."""
+        return build_model(config, "lm", seed=seed)
 
     def objective(self, train: TrainConfig) -> LanguageModelObjective:
         """Return what to train on; raises InputError without a text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from numformer.models import GPT, MaskedLM, SequenceClassifier, SpanClassifier, TokenClassifier, Transformer
+from numformer.models.build import task_of
 from numformer.tasks.classification import Classifier
 from numformer.tasks.language_model import LanguageModel
 from numformer.tasks.masked_language_model import MaskedLanguageModel
@@ -19,14 +19,6 @@ TASKS: dict[str, type[Any]] = {
     task.name: task
     for task in (LanguageModel, MaskedLanguageModel, Translator, Summariser, Classifier, Tagger, QuestionAnswerer)
 }
-TASK_OF_MODEL: dict[type, type[Any]] = {
-    GPT: LanguageModel,
-    MaskedLM: MaskedLanguageModel,
-    Transformer: Translator,
-    SequenceClassifier: Classifier,
-    TokenClassifier: Tagger,
-    SpanClassifier: QuestionAnswerer,
-}
 
 
 def load_task(folder: str | Path) -> Any:
@@ -35,7 +27,7 @@ def load_task(folder: str | Path) -> Any:
     Raises InputError when the folder is incomplete or damaged.
     """
     model = load_model_of(folder)
-    kind = TASK_OF_MODEL[type(model)]
+    kind = TASKS[task_of(model)]
     settings = settings_of(folder)
     named = TASKS.get(str(settings.get("task")), kind)
     task = (named if issubclass(named, kind) else kind)(model, kind.load_tokenizer(folder))

@@ -12,7 +12,7 @@ import numpy as np
 
 from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
 from numformer.errors import InputError
-from numformer.models.config import ModelConfig
+from numformer.models.config import ArchitectureConfig
 from numformer.tasks.attention import Sequences, token_labels
 from numformer.tasks.encoding import vocabulary_size
 from numformer.tasks.task import Task, adapt, load_model_of
@@ -26,7 +26,7 @@ SUBWORDS = 4096  # tokens of a tokenizer that is trained on the text, when the m
 class TextTask(Task):
     """A task on one long text, of which the end is held out."""
 
-    model_config: ClassVar[ModelConfig]
+    model_config: ClassVar[ArchitectureConfig]
     special_tokens: ClassVar[bool] = False  # whether a tokenizer of characters gets them
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
