@@ -32,7 +32,7 @@ PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tokenizers", "tra
 PUBLIC_NAMES = {
     *("GPT", "GPTConfig", "BertConfig", "ModelConfig", "Transformer", "TransformerConfig", "build_model"),
     *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Summariser", "Tagger", "Translator"),
-    *("Parameter", "Tensor", "gradients", "inference", "no_grad", "recompute"),
+    *("Parameter", "Tensor", "capture", "gradients", "inference", "intervene", "no_grad", "recompute"),
     *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "TensorDataset", "CrossEntropyLoss"),
     *("BeamConfig", "SamplingConfig", "OptimConfig", "TrainConfig", "InputError"),
 }

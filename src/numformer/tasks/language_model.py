@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig, TextStream, generate
+from numformer.generation.generate import SamplingSettings
 from numformer.models import GPTConfig, build_model
 from numformer.models.backbone import CausalModel
 from numformer.tasks.language_model_objective import LanguageModelObjective, windows_of
@@ -18,7 +19,6 @@ from numformer.tasks.objective import Objective
 from numformer.tasks.text_task import TextTask
 from numformer.tokenizers import encode_text
 from numformer.training import TrainConfig
-from numformer.training.settings import make_config
 from numformer.training.workers import Workers, num_cores
 
 
@@ -51,7 +51,7 @@ class LanguageModel(TextTask):
         seed: int = 0,
         sampling: SamplingConfig | None = None,
         on_text: Callable[[str], None] | None = None,
-        **settings: Any,
+        **settings: Unpack[SamplingSettings],
     ) -> Any:
         """Continue the prompt and return the new text, or a list of `num_samples` texts.
 
@@ -75,11 +75,12 @@ class LanguageModel(TextTask):
             self.model,
             [ids] * len(streams),
             max_new_tokens,
-            sampling=sampling or make_config(SamplingConfig, settings),
+            sampling=sampling,
             seed=seed,
             stop_ids=() if end is None else (end,),
             vocab_size=self.tokenizer.vocab_size,
             on_token=on_token,
+            **settings,
         )
         rest = [stream.flush() for stream in streams]
         if on_text and rest[0]:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from numformer.autograd import no_grad
 from numformer.data.batches import LengthBatches
 from numformer.errors import InputError
-from numformer.generation import BeamConfig, Hypothesis, Seq2SeqDecoder, beam_search
-from numformer.tasks.encoding import padded, special_id
+from numformer.generation import BeamConfig, Hypothesis, beam_search
+from numformer.tasks.encoding import special_id
 from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores
 
@@ -40,24 +39,17 @@ def search(
         if step * size + number >= len(batches):
             return []
         batch = batches[step * size + number]
-        src = padded([sources[i] for i in batch], model.config.pad_id)[0]
         limits = [min(longest, max_new_tokens or 2 * lengths[i] + 10) for i in batch]
-        with no_grad():
-            decoder = Seq2SeqDecoder(model, src, bos, max(limits))
-            return beam_search(decoder, limits, beam, eos_id=eos, vocab_size=tokenizer.vocab_size)
+        given = {"sources": [sources[i] for i in batch], "eos_id": eos, "vocab_size": tokenizer.vocab_size}
+        return beam_search(model, [[bos]] * len(batch), limits, beam, **given)
 
     results: list[list[Hypothesis]] = [[] for _ in sources]
-    was_training = model.training
-    model.eval()
-    try:
-        with Workers(min(num_cores(), len(batches))) as workers:
-            size = workers.num_workers
-            team = workers.team(translate, size)
-            steps = range(-(-len(batches) // size))
-            for step in track(steps, len(steps), show=progress):
-                for number, found in enumerate(team.run(step)):
-                    for i, hypotheses in zip(batches[step * size + number] if found else [], found, strict=True):
-                        results[i] = hypotheses
-    finally:
-        model.train(was_training)
+    with Workers(min(num_cores(), len(batches))) as workers:
+        size = workers.num_workers
+        team = workers.team(translate, size)
+        steps = range(-(-len(batches) // size))
+        for step in track(steps, len(steps), show=progress):
+            for number, found in enumerate(team.run(step)):
+                for i, hypotheses in zip(batches[step * size + number] if found else [], found, strict=True):
+                    results[i] = hypotheses
     return results
