@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from numformer import ops
 from numformer.autograd import Array, ArrayLike, Tensor
@@ -36,6 +37,9 @@ class Linear(Module):
         """Map the last axis, x [... D] -> [... F]."""
         return ops.linear(x, self.weight, self.bias)
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class Embedding(Module):
     """A table of vectors, ids [B T] -> [B T D]; the row `padding_id` is zero and stays zero.
@@ -64,6 +68,9 @@ class Embedding(Module):
         x = ops.embedding(ids, self.weight, padding_id=self.padding_id)
         return x * math.sqrt(x.shape[-1]) if self.scaled else x
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class LayerNorm(Module):
     """Mean 0 and variance 1 over the last axis, then scale and shift, x [... D] -> [... D]."""
@@ -76,6 +83,9 @@ class LayerNorm(Module):
         """Normalise every vector along the last axis, x [... D] -> [... D]."""
         return ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class RMSNorm(Module):
     """Root mean square 1 over the last axis, then scale, x [... D] -> [... D]."""
@@ -87,3 +97,6 @@ class RMSNorm(Module):
     def forward(self, x: Array) -> Tensor:
         """Normalise every vector along the last axis, x [... D] -> [... D]."""
         return ops.rms_norm(x, self.weight, eps=self.eps)
+
+    if TYPE_CHECKING:
+        __call__ = forward
