@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from numformer.errors import InputError
-from numformer.nn.layers import set_dropout
+from numformer.nn.dropout import set_dropout
 from numformer.pretrained import load_model, save_model
 from numformer.tasks.attention import AttentionMap, Sequences, attention_maps
 from numformer.tokenizers import load_tokenizer, save_tokenizer
