@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from numformer.errors import InputError
+from numformer.names import check_settings as check_settings
 from numformer.training.config import OptimConfig, TrainConfig
 
 Settings = TypeVar("Settings")
@@ -27,12 +28,6 @@ def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, An
         dataclasses.replace(train, **{k: v for k, v in settings.items() if k in of_train}),
         dataclasses.replace(optim, **{k: v for k, v in settings.items() if k in of_optim}),
     )
-
-
-def check_settings(settings: dict[str, Any], known: set[str]) -> None:
-    """Raise InputError for a keyword that is not among the known ones."""
-    if unknown := settings.keys() - known:
-        raise InputError(f"unknown setting {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
 
 
 def make_config(config_class: type[Settings], settings: dict[str, Any]) -> Settings:
