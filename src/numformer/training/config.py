@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from numformer.autograd.storage import Precision
 from numformer.errors import InputError
 from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
 from numformer.optim.optimizer import check_range
+from numformer.optim.schedules import Schedule
 from numformer.training.workers import num_cores
 
 OPTIMIZERS = Literal["adamw", "adam", "sgd"]
@@ -114,6 +115,44 @@ class TrainConfig:
         """`shards`, or one per core as far as the batch can be cut."""
         most = self.max_sequences
         return self.shards or min(num_cores(), num_cores() if most is None else most // self.accumulation)
+
+
+class TrainSettings(TypedDict, total=False):
+    """The fields of TrainConfig as keywords; a type checker then knows which settings there are."""
+
+    steps: int
+    batch_size: int | None
+    batch_tokens: int | None
+    accumulation: int
+    label_smoothing: float
+    eval_every: int
+    eval_examples: int
+    patience: int
+    log_every: int
+    seed: int
+    shards: int
+    threads: int
+    recompute: bool
+    precision: Precision
+
+
+class OptimSettings(TypedDict, total=False):
+    """The fields of OptimConfig as keywords."""
+
+    optimizer: OPTIMIZERS
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    momentum: float
+    clip_norm: float
+    schedule: Schedule
+    warmup_steps: int
+    min_lr_ratio: float
+
+
+class FitSettings(TrainSettings, OptimSettings, total=False):
+    """Everything that `fit` takes as a keyword: `def fit(self, **settings: Unpack[FitSettings])`."""
 
 
 def _check(name: str, value: int, at_least: int) -> None:
