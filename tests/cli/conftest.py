@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from numformer.cli.main import main
-from numformer.tasks import task
+from numformer.tasks.shared import task
 
 SMALL = {
     **{"model.d-model": 16, "model.num-heads": 2, "model.num-layers": 1, "model.max-seq-len": 8},

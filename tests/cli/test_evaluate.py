@@ -6,10 +6,9 @@ import re
 
 import pytest
 
-from numformer.cli.evaluate import Evaluate
+from numformer.cli import attention, evaluate, predict, train_options
 from numformer.cli.info import Info
-from numformer.cli.predict import Predict, Translate
-from numformer.cli.train_options import OPTIONS
+from numformer.tasks import TABLE
 
 SCORES = {
     "mlm": {"loss", "perplexity", "accuracy", "tokens"},
@@ -162,20 +161,21 @@ def test_info_lists_layers_when_asked(runs_of_tasks, numformer, task):
 
 def names_of(options_class, prefix=""):
     """Yield the options of a class and of the classes in it, as they are written on the command line."""
-    default = options_class() if prefix == "" and options_class in dict(OPTIONS.values()) else None
+    default = options_class() if prefix == "" and hasattr(options_class, "train") else None
     for field in dataclasses.fields(options_class):
         value = getattr(default, field.name, None)
         if dataclasses.is_dataclass(value):
             yield from names_of(type(value), f"{field.name}.")
-        elif field.name not in ("run", "texts"):
+        elif field.name not in ("run", "text", "texts"):
             yield f"--{prefix}{'from' if field.name == 'pretrained' else field.name}".replace("_", "-")
 
 
 @pytest.mark.parametrize(
     ("command", "options_class"),
     [
-        *[(f"train {task}", options_class) for task, (options_class, _) in OPTIONS.items()],
-        *[("predict", Predict), ("translate", Translate), ("evaluate", Evaluate), ("info", Info)],
+        *[(f"train {task}", train_options.options_class(task)) for task in TABLE],
+        *[(command, predict.options_class(command)) for command in ("predict", "translate")],
+        *[("evaluate", evaluate.options_class()), ("attention", attention.options_class()), ("info", Info)],
     ],
 )
 def test_help_lists_every_option_with_a_text(numformer, command, options_class):

@@ -237,8 +237,8 @@ def test_a_target_with_line_breaks_stays_on_one_line(runs_of_tasks, numformer, m
 
 
 def test_the_settings_of_the_search_are_followed(runs_of_tasks, numformer, monkeypatch):
-    def predict(self, texts, *, beam, max_new_tokens, progress):
-        found = (beam.num_beams, beam.length_penalty, beam.num_return, max_new_tokens)
+    def predict(self, texts, *, num_beams, length_penalty, max_new_tokens, progress, num_return=1):
+        found = (num_beams, length_penalty, num_return, max_new_tokens)
         return [{"source": text, "target": str(found)} for text in texts]
 
     monkeypatch.setattr("numformer.tasks.translation.Translator.predict", predict)

@@ -77,7 +77,7 @@ def assert_same_weights(one, other):
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch):
     """Drawing takes longer than these runs."""
-    monkeypatch.setattr("numformer.tasks.task.draw_curves", lambda lines, path: None)
+    monkeypatch.setattr("numformer.tasks.shared.task.draw_curves", lambda lines, path: None)
 
 
 @pytest.fixture

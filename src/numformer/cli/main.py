@@ -8,15 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from numformer.errors import InputError
+from numformer.tasks import TABLE
 
 COMMANDS = {
-    "train lm": ("train", "train a language model on a text"),
-    "train mlm": ("train", "pretrain an encoder on a text"),
-    "train seq2seq": ("train", "train a translator on pairs of texts"),
-    "train summarise": ("train", "train a model that writes summaries"),
-    "train classify": ("train", "train a text classifier"),
-    "train tag": ("train", "train a tagger of words"),
-    "train qa": ("train", "train a model that finds answers in texts"),
+    **{f"train {name}": ("train", row.command) for name, row in TABLE.items()},
     "generate": ("generate", "continue a prompt with a trained model"),
     "predict": ("predict", "print what a model says about texts, as JSON lines"),
     "translate": ("predict", "translate texts, a line in, a line out"),

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
-from numformer.autograd import no_grad
+from numformer.autograd import inference
 from numformer.data.batches import LengthBatches
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, Hypothesis, Seq2SeqDecoder, beam_search
-from numformer.tasks.encoding import padded, special_id
+from numformer.models import Transformer
+from numformer.tasks.shared.encoding import padded, special_id
+from numformer.tokenizers import Tokenizer
 from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores
 
 SEARCH_TOKENS = 512  # of source in one batch: its beams give matrix products enough rows
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(BeamConfig):
+    """How to search for a target."""
+
+    max_new_tokens: int | None = None
+    """Most tokens of a target; twice the source's length and ten more when not given."""
+
+
+class BeamSettings(TypedDict, total=False):
+    """The fields of BeamConfig as keywords."""
+
+    num_beams: int
+    length_penalty: float
+    num_return: int
+
+
+class SearchSettings(BeamSettings, total=False):
+    """What `translate` takes as keywords: those of `predict`."""
+
+    beam: BeamConfig | None
+    max_new_tokens: int | None
+    progress: bool
+
+
 def search(
-    model: Any,
-    tokenizer: Any,
+    model: Transformer,
+    tokenizer: Tokenizer,
     sources: Sequence[np.ndarray],
     beam: BeamConfig,
     max_new_tokens: int | None,
@@ -42,22 +69,17 @@ def search(
         batch = batches[step * size + number]
         src = padded([sources[i] for i in batch], model.config.pad_id)[0]
         limits = [min(longest, max_new_tokens or 2 * lengths[i] + 10) for i in batch]
-        with no_grad():
+        with inference():
             decoder = Seq2SeqDecoder(model, src, bos, max(limits))
             return beam_search(decoder, limits, beam, eos_id=eos, vocab_size=tokenizer.vocab_size)
 
     results: list[list[Hypothesis]] = [[] for _ in sources]
-    was_training = model.training
-    model.eval()
-    try:
-        with Workers(min(num_cores(), len(batches))) as workers:
-            size = workers.num_workers
-            team = workers.team(translate, size)
-            steps = range(-(-len(batches) // size))
-            for step in track(steps, len(steps), show=progress):
-                for number, found in enumerate(team.run(step)):
-                    for i, hypotheses in zip(batches[step * size + number] if found else [], found, strict=True):
-                        results[i] = hypotheses
-    finally:
-        model.train(was_training)
+    with Workers(min(num_cores(), len(batches))) as workers:
+        size = workers.num_workers
+        team = workers.team(translate, size)
+        steps = range(-(-len(batches) // size))
+        for step in track(steps, len(steps), show=progress):
+            for number, found in enumerate(team.run(step)):
+                for i, hypotheses in zip(batches[step * size + number] if found else [], found, strict=True):
+                    results[i] = hypotheses
     return results

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numformer.autograd import no_grad
+from numformer.autograd import inference
 from numformer.nn import record_attention
-from numformer.tasks.encoding import framed
+from numformer.tasks.shared.encoding import framed
 
 
 class AttentionMap(NamedTuple):
@@ -29,14 +29,9 @@ class Sequences(NamedTuple):
 
 
 def attention_maps(model: Any, sequences: Sequences) -> list[AttentionMap]:
-    """Run a model in evaluation mode and return the weights of all its layers in order."""
-    was_training = model.training
-    model.eval()
-    try:
-        with no_grad(), record_attention(model) as found:
-            model(*sequences.inputs)
-    finally:
-        model.train(was_training)
+    """Run a model without dropout and return the weights of all its layers in order."""
+    with inference(), record_attention(model) as found:
+        model(*sequences.inputs)
     return [AttentionMap(layer, weights[0], *_tokens(layer, sequences.tokens)) for layer, weights in found.items()]
 
 
