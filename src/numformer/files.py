@@ -8,7 +8,7 @@ from pathlib import Path
 
 from numformer.errors import InputError
 
-TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # .NAME.PID.tmp
+TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # It is .NAME.PID.tmp.
 
 
 @contextmanager
@@ -18,10 +18,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     A crash or a full disk at any moment leaves an existing file as it was. Raises InputError when the file cannot be
     written.
     """
-    target = Path(os.path.realpath(path))  # a link stays one
-    if target.exists() and not target.is_file() and not target.is_dir():  # root could replace even a device
+    target = Path(os.path.realpath(path))  # A link stays one.
+    if target.exists() and not target.is_file() and not target.is_dir():  # Root could replace even a device.
         raise InputError(f"could not write {path}: it is not an ordinary file")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")  # the same folder, so that renaming is one step
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")  # In the same folder, renaming is one step.
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -49,8 +49,12 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
 
 
 def remove_temporaries(folder: Path, names: tuple[str, ...]) -> None:
-    """Delete what processes that were killed left of writing files of these names, in `folder` and the folders in it."""
-    for path in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+    """Delete what processes that were killed left of writing files of these names, in `folder` and in its folders among them.
+
+    A folder that is a link to another place is left alone: another process may be writing there.
+    """
+    own = [folder, *(folder / name for name in names if not (folder / name).is_symlink())]
+    for path in (path for each in own for path in each.glob(".*.tmp")):
         match = TEMPORARY.fullmatch(path.name)
         if match and match[1] in names:
             path.unlink(missing_ok=True)

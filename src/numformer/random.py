@@ -15,6 +15,8 @@ import numpy as np
 
 from numformer.errors import InputError
 
+Generator = np.random.Generator  # what layers draw their weights with, for those who import no NumPy
+
 
 def generator(*key: int) -> np.random.Generator:
     """Return the generator that belongs to a key of non-negative integers; raises InputError for a negative one."""

@@ -1,3 +1,4 @@
+import copy
 import gc
 import threading
 import weakref
@@ -5,13 +6,13 @@ import weakref
 import numpy as np
 import pytest
 
-from numformer import InputError, Tensor, gradients, no_grad, ops, random, recompute
+from numformer import InputError, Parameter, Tensor, gradients, no_grad, ops, random
 from numformer.autograd import Op
 from numformer.nn import GELU, Dropout, LayerNorm, Linear, Sequential
 
 
 def leaf(*shape, seed=0, dtype=np.float64):
-    return Tensor(np.random.default_rng(seed).standard_normal(shape).astype(dtype), requires_grad=True)
+    return Tensor(np.asarray(np.random.default_rng(seed).standard_normal(shape)).astype(dtype), requires_grad=True)
 
 
 # What the walk returns and what it leaves alone
@@ -39,6 +40,110 @@ def test_every_wanted_tensor_gets_its_whole_gradient_though_one_was_computed_fro
     np.testing.assert_allclose(dh2, np.full(3, 3.0))
     np.testing.assert_allclose(dh1, 6.0 * h1.data + 1.0)
     np.testing.assert_allclose(dx, 2.0 * (6.0 * h1.data + 1.0) + 1.0)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)], ids=str)
+def test_gradients_are_arrays_also_without_axes(shape):
+    x = leaf(*shape)
+    for _ in range(2):
+        loss = (x * np.ones((2, 3)) + x).sum() + x.sum()
+        (dx,) = gradients(loss, [x])
+        assert isinstance(dx, np.ndarray)
+        assert dx.shape == shape
+        (x * 2.0 + x).backward(np.ones(shape))
+        assert isinstance(x.grad, np.ndarray)
+    np.testing.assert_array_equal(x.grad, np.full(shape, 6.0))
+
+
+def test_a_mapping_of_names_gives_a_mapping_of_gradients():
+    x, other = leaf(3), leaf(3)
+    h = x * 2.0
+    found = gradients((h * h).sum(), {"x": x, ("h", 1): h, "other": other})
+    assert list(found) == ["x", ("h", 1), "other"]
+    np.testing.assert_allclose(found["h", 1], 2.0 * h.data)
+    np.testing.assert_allclose(found["x"], 4.0 * h.data)
+    assert found["other"] is None
+    assert gradients((x * 2.0).sum(), {}) == {}
+
+
+def test_the_output_itself_may_be_wanted_and_a_tensor_may_be_wanted_twice():
+    x = leaf(3)
+    y = x * 2.0
+    dx, dy, again = gradients(y, [x, y, x], np.arange(3.0))
+    np.testing.assert_array_equal(dy, np.arange(3.0))
+    np.testing.assert_array_equal(dx, 2.0 * np.arange(3.0))
+    np.testing.assert_array_equal(again, dx)
+
+
+def test_the_walk_does_not_go_past_what_it_shall_stop_at():
+    x = leaf(3)
+    h = x * 2.0
+    y = h * h + x * 3.0
+    dx, dh = gradients(y.sum(), [x, h], stop=[h])
+    np.testing.assert_allclose(dh, 2.0 * h.data)
+    np.testing.assert_array_equal(dx, np.full(3, 3.0))  # what came through h is left out
+    np.testing.assert_array_equal(gradients(h.sum(), [x])[0], np.full(3, 2.0))  # and is not used up
+
+
+def test_stopping_at_one_result_of_an_op_lets_the_other_one_pass():
+    x = leaf(2, 6)
+    first, second = ops.split(x, sections=2)
+    dx, dfirst = gradients((first * 2.0 + second * 3.0).sum(), [x, first], stop=[first])
+    np.testing.assert_array_equal(dfirst, np.full((2, 3), 2.0))
+    np.testing.assert_array_equal(dx, np.hstack([np.zeros((2, 3)), np.full((2, 3), 3.0)]))
+
+
+def test_stopping_at_the_output_gives_its_gradient_alone():
+    x = leaf(3)
+    y = x * 2.0
+    dx, dy = gradients(y, [x, y], np.ones(3), stop=[y])
+    assert dx is None
+    np.testing.assert_array_equal(dy, np.ones(3))
+    y.backward(np.ones(3))
+    np.testing.assert_array_equal(x.grad, np.full(3, 2.0))
+
+
+def make_watcher():
+    """Return an op that passes its argument on, and the list of the names whose pullbacks ran."""
+    ran = []
+
+    def watched(name):
+        return Op(lambda x: (x * 1.0, lambda dy: (ran.append(name), dy)[1]))
+
+    return watched, ran
+
+
+def test_only_pullbacks_on_the_way_to_what_is_wanted_run():
+    watched, ran = make_watcher()
+    x, other = leaf(3), leaf(3)
+    h = watched("below h")(x)
+    side = watched("side")(other)
+    loss = (watched("above h")(h) + side).sum()
+    gradients(loss, [h])
+    assert ran == ["above h"]
+    gradients(h.sum(), [x])
+    assert ran == ["above h", "below h"]
+    gradients(side.sum(), [other])
+    assert ran == ["above h", "below h", "side"]
+
+
+def test_nothing_wanted_runs_nothing():
+    watched, ran = make_watcher()
+    x = leaf(3)
+    assert gradients(watched("only")(x).sum(), []) == []
+    assert gradients(watched("only")(x).sum(), [Tensor(np.ones(3)), leaf(3)]) == [None, None]
+    assert ran == []
+
+
+def test_pullbacks_run_from_the_youngest_to_the_oldest_each_once():
+    watched, ran = make_watcher()
+    x = leaf(3)
+    a = watched("a")(x)
+    b = watched("b")(a)
+    c = watched("c")(a + b)
+    d = watched("d")(b + c + a)
+    (d + c).sum().backward()
+    assert ran == ["d", "c", "b", "a"]
 
 
 def test_backward_adds_to_grad():
@@ -205,6 +310,121 @@ def test_the_gradient_must_have_the_shape_of_the_tensor():
         (leaf(3) * 2.0).backward(np.ones(2))
 
 
+def test_a_part_that_was_used_up_says_so_though_the_rest_is_new():
+    h = leaf(3) * 2.0
+    h.sum().backward()
+    loss = (h * 3.0).sum()
+    with pytest.raises(
+        InputError, match=r"^the graph behind mul was used up by an earlier backward; run the forward again$"
+    ):
+        loss.backward()
+
+
+@pytest.mark.parametrize("wanted", ["first", "second"])
+def test_what_a_used_up_part_may_have_led_to_is_not_taken_for_independent(wanted):
+    tensors = {"first": leaf(3), "second": leaf(3)}
+    h = tensors["first"] * tensors["second"]
+    gradients(h.sum(), [tensors["first"]])
+    with pytest.raises(InputError, match="used up"):
+        gradients((h * 2.0).sum(), [tensors[wanted]])
+
+
+def test_a_used_up_part_does_not_hinder_what_goes_around_it():
+    x, w = leaf(3), leaf(3)
+    h = x * 2.0
+    h.sum().backward()
+    (dw,) = gradients((h * w).sum(), [w], stop=[h])
+    np.testing.assert_array_equal(dw, h.data)
+
+
+def test_a_pullback_that_fails_is_not_used_up():
+    calls = []
+
+    def vjp(dy):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError
+        return dy
+
+    x = leaf(3)
+    y = Op(lambda x: (x * 1.0, vjp))(x)
+    with pytest.raises(KeyError):
+        y.backward(np.ones(3))
+    y.backward(np.ones(3))
+    np.testing.assert_array_equal(x.grad, np.ones(3))
+
+
+def test_a_leaf_that_nobody_holds_any_more_gets_no_gradient():
+    x = leaf(3)
+    loss = (leaf(3) * x).sum()
+    loss.backward()
+    assert x.grad is not None
+
+
+# Weights that change between forward and backward
+
+
+def changed(parameter):
+    parameter.data *= 2.0
+    parameter.mark_changed()
+
+
+CHANGED = (
+    r"^weights of shape \[3\] that mul read were changed between the forward and the backward.*run the forward again$"
+)
+
+
+def test_weights_changed_since_the_forward_are_refused_in_one_sentence():
+    w, x = Parameter(np.arange(3.0)), leaf(3)
+    loss = (x * w).sum()
+    changed(w)
+    with pytest.raises(InputError, match=CHANGED):
+        loss.backward()
+    assert w.grad is None
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_every_change_counts(times):
+    w = Parameter(np.arange(3.0))
+    loss = (w * 2.0).sum()
+    assert w.version == 0
+    for _ in range(times):
+        changed(w)
+    assert w.version == times
+    with pytest.raises(InputError, match=CHANGED):
+        gradients(loss, [w])
+    (w * 2.0).sum().backward()
+    np.testing.assert_array_equal(w.grad, np.full(3, 2.0))
+
+
+def test_weights_may_change_after_their_pullback_ran_or_where_it_does_not_run():
+    w, other = Parameter(np.arange(3.0)), Parameter(np.arange(3.0))
+    h = w * 2.0
+    loss = (h + other * 3.0).sum()
+    changed(other)
+    np.testing.assert_array_equal(gradients(loss, [w])[0], np.full(3, 2.0))
+    assert changed(w) is None
+
+
+def test_a_frozen_weight_that_a_pullback_reads_counts_too():
+    w, x = Parameter(np.arange(3.0), requires_grad=False), leaf(3)
+    loss = (x * w).sum()
+    changed(w)
+    with pytest.raises(InputError, match=CHANGED):
+        loss.backward()
+
+
+def test_a_twin_counts_its_own_changes():
+    w = Parameter(np.arange(3.0))
+    changed(w)
+    twin = copy.deepcopy(w)
+    loss = (twin * 2.0).sum()
+    changed(w)
+    loss.backward()
+    np.testing.assert_array_equal(twin.grad, np.full(3, 2.0))
+
+
 # Recording or not
 
 
@@ -284,84 +504,73 @@ def test_threads_sharing_a_model_get_the_bits_of_one_thread():
             np.testing.assert_array_equal(ours, expected)
 
 
-# Recomputation
+def test_threads_that_call_backward_on_one_model_lose_no_gradient():
+    w, rounds, count = Parameter(np.zeros((200, 200))), 25, 8
+    ready = threading.Barrier(count)
+
+    def work():
+        ready.wait()
+        for _ in range(rounds):
+            (w * 1.0).sum().backward()
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(w.grad, np.full(w.shape, rounds * count))
 
 
-def make_stack(depth=4, width=8, p=0.4):
-    blocks = [Sequential(Linear(width, 4 * width), GELU(), Dropout(p), Linear(4 * width, width)) for _ in range(depth)]
-    for number, block in enumerate(blocks):
-        block[2].reseed(7, number)
-    return blocks
+# What a caller reuses
 
 
-def run_stack(blocks, x, recomputed):
-    for block in blocks:
-        x = recompute(block, x, parameters=list(block.parameters())) if recomputed else block(x)
-    return x
+def test_ids_and_targets_may_be_overwritten_before_the_backward_pass():
+    ids, targets, positions = np.array([[1, 2, 1]]), np.array([0, 1]), np.array([1, 0])
+    weight, x, logits = leaf(4, 2), leaf(2, 3, 2), leaf(2, 3)
+
+    def losses():
+        embedded = ops.embedding(ids, weight).sum() + ops.embedding_bag(ids[None] * 1, weight, padding_id=0).sum()
+        rotated = ops.rope(x[:, None], np.tile(positions.repeat([1, 2]), (2, 1)))
+        return embedded + ops.cross_entropy(logits, targets) + ops.take_position(x, positions).sum() + rotated.sum()
+
+    expected = gradients(losses(), [weight, x, logits])
+    loss = losses()
+    for buffer in (ids, targets, positions):
+        buffer[...] = 0
+    for ours, theirs in zip(gradients(loss, [weight, x, logits]), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
-def stack_gradients(blocks, recomputed, stream=None):
-    x = leaf(5, 8, dtype=np.float32)
-    wanted = [x, *(p for block in blocks for p in block.parameters())]
-    if stream is None:
-        for number, block in enumerate(blocks):
-            block[2].reseed(7, number)
-        return gradients(run_stack(blocks, x, recomputed).sum(), wanted)
-    with random.use(random.Stream(*stream)):
-        loss = run_stack(blocks, x, recomputed).sum()
-    return gradients(loss, wanted)
+@pytest.mark.parametrize("op", [ops.embedding, ops.embedding_bag], ids=lambda op: op.name)
+@pytest.mark.parametrize("num_rows", [4, 300])
+def test_a_buffer_of_ids_may_be_filled_anew(op, num_rows):
+    ids, weight = np.array([[1, 2, 1]]), leaf(num_rows, 2)
+    given = ids if op is ops.embedding else ids[None].view()
+    expected = gradients(op(given, weight).sum(), [weight])[0]
+    loss = op(given, weight).sum()
+    ids[...] = 0
+    np.testing.assert_array_equal(gradients(loss, [weight])[0], expected)
 
 
-@pytest.mark.parametrize("stream", [None, (1, 2)], ids=["outside a stream", "inside a stream"])
-def test_recomputation_gives_the_same_bits(stream):
-    blocks = make_stack()
-    plain, again = (stack_gradients(blocks, recomputed, stream) for recomputed in (False, True))
-    for a, b in zip(plain, again, strict=True):
-        np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize(
+    "key",
+    [np.array([1, 0, 1]), [1, 0, 1], [[1, 0], [1, 1]], (np.array([1, 0]), np.array([2, 2])), (slice(None), [0, 2])],
+    ids=repr,
+)
+def test_a_key_may_be_overwritten_before_the_backward_pass(key):
+    x = leaf(2, 3)
+    expected = gradients(x[key].sum(), [x])[0]
+    loss = x[key].sum()
+    for part in key if isinstance(key, tuple) else (key,):
+        if isinstance(part, list):
+            (part[0] if isinstance(part[0], list) else part)[:] = [0] * len(part)
+        elif isinstance(part, np.ndarray):
+            part[...] = 0
+    np.testing.assert_array_equal(gradients(loss, [x])[0], expected)
 
 
-def test_recomputation_inside_recomputation_gives_the_same_bits():
-    inner, outer = make_stack(depth=2)
-
-    def both(x):
-        return outer(recompute(inner, x, parameters=list(inner.parameters())))
-
-    wanted = [*inner.parameters(), *outer.parameters()]
-    x = leaf(5, 8, dtype=np.float32)
-    with random.use(random.Stream(1)):
-        expected = gradients(outer(inner(x)).sum(), wanted)
-    with random.use(random.Stream(1)):
-        found = gradients(recompute(both, x, parameters=wanted).sum(), wanted)
-    for a, b in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_recomputation_draws_as_many_numbers_as_no_recomputation():
-    counts = []
-    for recomputed in (False, True):
-        with random.use(stream := random.Stream(1)):
-            run_stack(make_stack(), leaf(5, 8, dtype=np.float32), recomputed).sum().backward()
-        counts.append(stream.count)
-    assert counts == [4, 4]
-
-
-def test_recomputation_keeps_little_between_forward_and_backward(measure_bytes):
-    blocks, x = make_stack(depth=6, width=16), leaf(500, 16, dtype=np.float32)
-    kept = [measure_bytes(lambda r=r: run_stack(blocks, x, r))[1] for r in (False, True)]
-    assert kept[1] < kept[0] / 5
-
-
-def test_recomputation_leaves_frozen_parameters_alone():
-    block = make_stack(depth=1)[0]
-    block.freeze("0")
-    x = leaf(5, 8, dtype=np.float32)
-    recompute(block, x, parameters=list(block.parameters())).sum().backward()
-    assert block[0].weight.grad is None
-    assert block[3].weight.grad is not None
-    assert x.grad is not None
-
-
-def test_recomputation_records_nothing_where_nothing_is_recorded():
-    with no_grad():
-        assert not recompute(ops.tanh, leaf(3)).requires_grad
-    assert not recompute(ops.tanh, Tensor([1.0])).requires_grad
+def test_a_tensor_of_integers_may_be_overwritten_after_it_was_a_key():
+    x, key = leaf(2, 3), Tensor([1, 1])
+    loss = x[key].sum()
+    key.data[...] = 0
+    np.testing.assert_array_equal(gradients(loss, [x])[0], [[0.0] * 3, [2.0] * 3])

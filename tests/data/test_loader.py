@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from numformer import Tensor
 from numformer.data import DataLoader, TensorDataset
 from numformer.errors import InputError
 
@@ -19,6 +20,14 @@ def test_a_dataset_is_indexed_like_its_arrays():
     row, label = dataset[1]
     assert (row.tolist(), label) == ([3, 4, 5], 6)
     assert [array.shape for array in dataset[1:3]] == [(2, 3), (2,)]
+
+
+def test_a_dataset_holds_the_arrays_of_tensors():
+    rows, labels = Tensor(np.arange(6).reshape(3, 2)), Tensor([5, 6, 7])
+    inputs, targets = next(iter(DataLoader(TensorDataset(rows, labels), batch_size=2)))
+    assert isinstance(inputs, np.ndarray)
+    assert (inputs.tolist(), targets.tolist()) == ([[0, 1], [2, 3]], [5, 6])
+    assert TensorDataset(rows).arrays[0] is rows.data
 
 
 @pytest.mark.parametrize("arrays", [(), (np.arange(3), np.arange(4)), (np.arange(1), 5.0)])

@@ -47,6 +47,13 @@ def test_sequential_windows_predict_every_token_but_the_first_once(n, batch_size
     assert all(len(inputs) <= batch_size for inputs, _ in got)
 
 
+@pytest.mark.parametrize("n", [5, 9, 13])
+@pytest.mark.parametrize("max_windows", [None, 1, 2, 100])
+def test_windows_that_cover_the_text_exactly_leave_no_empty_one(n, max_windows):
+    got = batches(n, 4, 100, max_windows=max_windows)
+    assert [inputs.shape for inputs, _ in got] == [(min((n - 1) // 4, max_windows or n), 4)]
+
+
 def test_the_shorter_last_window_is_a_batch_of_its_own():
     assert [inputs.shape for inputs, _ in batches(12, 4, batch_size=2)] == [(2, 4), (1, 3)]
 

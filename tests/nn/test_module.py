@@ -208,6 +208,19 @@ def test_backward_returns_the_input_gradient_and_adds_to_the_parameters():
         np.testing.assert_allclose(layer.bias.grad, calls * 4.0)
 
 
+def test_forward_written_out_is_a_call_like_any_other():
+    model, dy = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), np.ones((4, 2), np.float32)
+    expected = model(X).data
+    dx = model.backward(dy)
+    np.testing.assert_array_equal(model.forward(X).data, expected)
+    np.testing.assert_array_equal(model.backward(dy), dx)
+    hidden = model[0].forward(X)  # of a class that writes a forward of its own, and of a part alone
+    assert model[0].backward(np.ones(hidden.shape)).shape == X.shape
+    with pytest.raises(InputError, match=r"Sequential\.backward needs a call"):
+        model.backward(dy)
+    assert nn.Linear.forward.__doc__.startswith("Map the last axis")
+
+
 def test_backward_stops_at_the_input_of_the_module():
     x = Tensor(X, requires_grad=True)
     layer = nn.Linear(3, 2)
@@ -242,6 +255,23 @@ def test_backward_twice_needs_two_calls():
     layer(X)
     layer.backward(np.ones((4, 2)))
     with pytest.raises(InputError, match="needs a call"):
+        layer.backward(np.ones((4, 2)))
+
+
+def test_a_call_that_failed_is_not_taken_for_the_one_before_it():
+    layer = nn.Linear(3, 2)
+    layer(X)
+    with pytest.raises(InputError):
+        layer(X[:, :2])
+    with pytest.raises(InputError, match=r"Linear\.backward needs a call"):
+        layer.backward(np.ones((4, 2)))
+
+
+def test_loading_weights_between_forward_and_backward_is_an_error():
+    layer = nn.Linear(3, 2)
+    layer(X)
+    layer.load_state_dict(layer.state_dict())
+    with pytest.raises(InputError, match="were changed between the forward and the backward"):
         layer.backward(np.ones((4, 2)))
 
 

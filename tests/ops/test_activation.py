@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from numformer import Tensor, gradients, ops
+from numformer import InputError, Tensor, gradients, ops
 from numformer.testing import check_gradients
 
 ACTIVATIONS = {
@@ -31,6 +31,34 @@ def test_far_tails_are_flat_or_the_identity(name, dtype, size):
     y, slope = pull(ACTIVATIONS[name], np.array([size, -size], dtype))
     np.testing.assert_allclose(y, LIMITS.get(name, (size, 0.0)), atol=1e-6, rtol=1e-6)
     np.testing.assert_allclose(slope, (0.0 if name in LIMITS else 1.0, 0.0), atol=1e-6)
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.0, 0.5, -1.0])
+def test_the_slope_of_leaky_relu_below_0_is_the_given_one(slope):
+    y, derivative = pull(lambda x: ops.leaky_relu(x, negative_slope=slope), np.array([-2.0, 0.0, 3.0]))
+    np.testing.assert_array_equal(y, [-2.0 * slope, 0.0, 3.0])
+    np.testing.assert_array_equal(derivative, [slope, slope, 1.0])
+    assert ops.leaky_relu(np.array([-2, 3])).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["gelu_tanh", "gelu_exact"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_slope_of_gelu_is_0_or_1_however_far_out(name, dtype):
+    far = np.array([10.0**power for power in range(1, 19)], dtype)
+    y, slope = pull(ACTIVATIONS[name], np.concatenate([far, -far]))
+    np.testing.assert_allclose(y, np.concatenate([far, np.zeros_like(far)]), rtol=0.0, atol=1e-20)
+    np.testing.assert_allclose(slope, np.repeat([1.0, 0.0], len(far)), rtol=0.0, atol=1e-20)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_slope_of_tanh_gelu_between_its_bends_and_its_tails(dtype):
+    x = np.linspace(-12.0, 12.0, 481)
+    u = np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3)
+    du = np.sqrt(2.0 / np.pi) * (1.0 + 3.0 * 0.044715 * x**2)
+    expected = 0.5 * (1.0 + np.tanh(u)) + 0.5 * x * (1.0 - np.tanh(u) ** 2) * du
+    y, slope = pull(ops.gelu, x.astype(dtype))
+    np.testing.assert_allclose(y, 0.5 * x * (1.0 + np.tanh(u)), atol=1e-6 if dtype == np.float32 else 1e-14)
+    np.testing.assert_allclose(slope, expected, atol=2e-6 if dtype == np.float32 else 1e-14)
 
 
 @every_activation
@@ -91,3 +119,24 @@ def test_softmax_gradient_has_its_cross_terms():
     p = ops.softmax(x)
     jacobian = np.stack([pull(ops.softmax, x, row)[1] for row in np.eye(3)])
     np.testing.assert_allclose(jacobian, np.diag(p) - np.outer(p, p), atol=1e-15)
+
+
+@pytest.mark.parametrize("approximate", ["erf", "", None, True])
+def test_an_unknown_form_of_gelu_is_named(approximate):
+    with pytest.raises(InputError, match=f"^gelu: approximate must be none or tanh, got {approximate!r}$"):
+        ops.gelu(np.ones(2), approximate=approximate)
+
+
+def test_relu_at_0_has_slope_0():
+    y, slope = pull(ops.relu, np.array([-1.0, -0.0, 0.0, 1.0]))
+    np.testing.assert_array_equal(y, [0.0, 0.0, 0.0, 1.0])
+    np.testing.assert_array_equal(slope, [0.0, 0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("op", [ops.softmax, ops.log_softmax], ids=lambda op: op.name)
+@pytest.mark.parametrize("shape", [(4,), (2, 4), (2, 1, 3, 4)])
+def test_softmax_runs_along_the_last_axis_alone(op, shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    y = op(x)
+    np.testing.assert_allclose((np.exp(y) if op is ops.log_softmax else y).sum(axis=-1), 1.0)
+    check_gradients(op, x)

@@ -16,11 +16,11 @@ def draw(seed=0, B=B, H=H, G=None, T=T, S=S, K=K, dtype=np.float64):
     return [rng.standard_normal(shape).astype(dtype) for shape in ((B, H, T, K), (B, G, S, K), (B, G, S, K))]
 
 
-def plain(q, k, v, mask=None, causal=False):
+def plain(q, k, v, mask=None, causal=False, bias=0.0, scale=None):
     """Attention as the formula says it, every score at once; returns output and weights."""
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat(groups, axis=1), v.repeat(groups, axis=1)
-    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+    scores = q @ k.swapaxes(-1, -2) * (1.0 / np.sqrt(q.shape[-1]) if scale is None else scale) + bias
     allowed = np.ones(scores.shape, bool) if mask is None else np.broadcast_to(mask, scores.shape)
     if causal:
         allowed = allowed & np.tri(*scores.shape[-2:], scores.shape[-1] - scores.shape[-2], dtype=bool)
@@ -196,6 +196,111 @@ def test_returned_weights_are_differentiable(blocked, request):
     settings = {"causal": True, "return_weights": True, "dropout": 0.3, "key": (1,)}
     check_gradients(lambda *a: ops.attention(*a, **settings), q, k, v, mask)
     check_gradients(lambda *a: ops.attention(*a, **settings)[1], q, k, v, mask)
+
+
+# An additive bias, a window, a scale
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("shape", MASK_SHAPES, ids=str)
+def test_a_bias_of_every_broadcast_shape_follows_the_formula_with_its_gradient(shape, causal, blocked, request):
+    if blocked:
+        request.getfixturevalue("small_blocks")
+    q, k, v = draw(G=2)
+    bias = 2.0 * np.random.default_rng(3).standard_normal(shape)
+    mask = np.random.default_rng(1).random((B, 1, T, S)) < 0.7
+    found = ops.attention(q, k, v, mask, bias, causal=causal)
+    np.testing.assert_allclose(found, plain(q, k, v, mask, causal, bias)[0], atol=1e-12)
+    check_gradients(lambda *a: ops.attention(*a, causal=causal), q, k, v, mask, bias, tolerance=2e-6)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_bias_past_the_query_block(dropout):
+    T = module.QUERY_BLOCK + 5
+    q, k, v = draw(B=2, H=2, G=1, T=T, S=T)
+    bias = np.random.default_rng(3).standard_normal((1, 2, T, T))
+    settings = {"causal": True, "dropout": dropout, "key": (1,)}
+    check_gradients(lambda *a: ops.attention(a[0], a[1], a[2], None, a[3], **settings), q, k, v, bias, tolerance=2e-6)
+
+
+def test_a_bias_of_minus_infinity_hides_like_a_mask():
+    arrays = draw()
+    mask = np.random.default_rng(1).random((B, H, T, S)) < 0.6
+    mask[0, 0, 3] = False  # a query that sees nothing
+    leaves = [Tensor(a, requires_grad=True) for a in (*arrays, np.where(mask, 0.0, -np.inf))]
+    out = ops.attention(*leaves[:3], None, leaves[3])
+    dout = np.random.default_rng(9).standard_normal(out.shape)
+    for ours, expected in zip([out.data, *gradients(out, leaves, dout)], pull(arrays, mask), strict=False):
+        np.testing.assert_allclose(ours, expected, atol=1e-13)
+    (dbias,) = gradients(ops.attention(*arrays, None, leaves[3]), leaves[3:], dout)
+    assert not dbias[~mask].any()
+    assert dbias[mask].any()
+
+
+def test_the_gradient_of_a_bias_passes_nothing_where_the_mask_hides():
+    mask = np.random.default_rng(1).random((B, 1, T, S)) < 0.6
+    bias = Tensor(np.random.default_rng(3).standard_normal((B, H, T, S)), requires_grad=True)
+    (dbias,) = gradients(ops.attention(*draw(), mask, bias), [bias], np.ones((B, H, T, K)))
+    assert not dbias[np.broadcast_to(~mask, bias.shape)].any()
+    np.testing.assert_allclose(dbias.sum(axis=-1), 0.0, atol=1e-13)  # a constant added to a row changes nothing
+
+
+def test_a_bias_keeps_the_dtype_of_the_queries_and_gets_a_gradient_of_its_own_dtype():
+    arrays = draw(dtype=np.float32)
+    bias = Tensor(np.ones((1, H, 1, S)), requires_grad=True)
+    out = ops.attention(*arrays, None, bias)
+    assert out.dtype == np.float32
+    (dbias,) = gradients(out, [bias], out.data)
+    assert (dbias.dtype, dbias.shape) == (np.float64, bias.shape)
+
+
+def test_a_bias_that_wants_no_gradient_gets_none():
+    leaves = [Tensor(a, requires_grad=True) for a in draw()]
+    out = ops.attention(*leaves, None, np.ones((1, 1, T, S)))
+    assert out.edge[0].vjp(np.ones(out.shape))[4] is None
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize("window", [1, 2, 3, 6, 7, 50])
+@pytest.mark.parametrize(("queries", "keys"), [(10, 10), (10, 7), (3, 7)])
+def test_a_window_is_a_mask_of_the_last_keys(queries, keys, window, blocked, request):
+    if blocked:
+        request.getfixturevalue("small_blocks")
+    arrays = draw(G=2, T=queries, S=keys)
+    last = np.arange(queries)[:, None] + keys - queries
+    seen = np.arange(keys)[None]
+    mask = ((seen <= last) & (seen > last - window))[None, None]
+    for ours, expected in zip(pull(arrays, causal=True, window=window), pull(arrays, mask), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-13)
+    np.testing.assert_allclose(ops.attention(*arrays, causal=True, window=window), plain(*arrays, mask)[0], atol=1e-13)
+
+
+def test_a_window_past_the_query_block():
+    length = module.QUERY_BLOCK + 40
+    arrays = draw(B=1, H=2, T=length, S=length)
+    mask = np.tri(length, dtype=bool) & ~np.tri(length, length, -9, dtype=bool)
+    for ours, expected in zip(pull(arrays, causal=True, window=9), pull(arrays, mask[None, None]), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-13)
+
+
+@pytest.mark.parametrize(("window", "causal"), [(0, True), (-1, True), (3, False)])
+def test_a_window_needs_causal_order_and_a_length(window, causal):
+    with pytest.raises(InputError, match=rf"a window must be at least 1 and needs causal=True, got {window}"):
+        ops.attention(*draw(), causal=causal, window=window)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.25, 1.0, -2.0])
+def test_a_scale_takes_the_place_of_one_over_the_root_of_the_width(scale):
+    arrays = draw(G=2)
+    np.testing.assert_allclose(ops.attention(*arrays, scale=scale), plain(*arrays, scale=scale)[0], atol=1e-12)
+    check_gradients(lambda *a: ops.attention(*a, scale=scale), *arrays)
+
+
+def test_without_a_scale_it_is_one_over_the_root_of_the_width():
+    arrays = draw()
+    for ours, expected in zip(pull(arrays), pull(arrays, scale=1.0 / np.sqrt(K)), strict=True):
+        np.testing.assert_array_equal(ours, expected)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -110,3 +110,68 @@ def test_targets_outside_the_classes_are_named(target):
     targets[3] = target
     with pytest.raises(InputError, match=f"{target}.*, but there are {V} classes"):
         ops.cross_entropy(logits, targets)
+
+
+# The losses that compare number by number
+
+Y, T = np.array([[1.0, -2.0], [0.5, 4.0]]), np.array([[1.0, 1.0], [0.0, 2.0]])
+BY_HAND = {
+    "mse": (ops.mse, 9.0 + 0.25 + 4.0, np.array([[0.0, -6.0], [1.0, 4.0]])),
+    "l1": (ops.l1, 3.0 + 0.5 + 2.0, np.array([[0.0, -1.0], [1.0, 1.0]])),
+    "bce_with_logits": (ops.bce_with_logits, (np.log(1.0 + np.exp(Y)) - Y * T).sum(), 1.0 / (1.0 + np.exp(-Y)) - T),
+}
+every_difference = pytest.mark.parametrize("name", BY_HAND)
+
+
+@every_difference
+@pytest.mark.parametrize(("reduction", "share"), [("sum", 1.0), ("mean", 0.25)])
+def test_losses_of_numbers_are_those_of_their_formulas(name, reduction, share):
+    op, value, slope = BY_HAND[name]
+    x, t = Tensor(Y, requires_grad=True), Tensor(T, requires_grad=True)
+    loss = op(x, t, reduction=reduction)
+    assert loss.item() == pytest.approx(share * value, rel=1e-12)
+    dx, dt = gradients(loss, [x, t], 3.0)
+    np.testing.assert_allclose(dx, 3.0 * share * slope, rtol=1e-12)
+    np.testing.assert_allclose(dt, -3.0 * share * (Y if name == "bce_with_logits" else slope), rtol=1e-12)
+    assert op(Y, T).item() == pytest.approx(0.25 * value, rel=1e-12)
+
+
+@every_difference
+def test_targets_may_be_whole_numbers_or_of_another_precision_and_gain_no_precision(name):
+    op, y = BY_HAND[name][0], Y.astype(np.float32)
+    for targets in (T, T.astype(int), T.tolist()):
+        leaf = Tensor(y, requires_grad=True)
+        loss = op(leaf, targets)
+        assert loss.dtype == gradients(loss, [leaf])[0].dtype == np.float32
+        assert loss.item() == op(y, T.astype(np.float32)).item()
+
+
+@every_difference
+def test_losses_of_numbers_refuse_what_does_not_fit(name):
+    op = BY_HAND[name][0]
+    with pytest.raises(InputError, match=r"the targets have shape \(2,\), but what they are for \(2, 2\)"):
+        op(Y, T[0])
+    with pytest.raises(InputError, match=f"{name}: reduction must be mean or sum, got 'none'"):
+        op(Y, T, reduction="none")
+
+
+@every_difference
+def test_the_loss_of_no_numbers_is_0(name):
+    leaf = Tensor(np.zeros((0, 3)), requires_grad=True)
+    loss = BY_HAND[name][0](leaf, np.zeros((0, 3)))
+    assert loss.item() == 0.0
+    assert gradients(loss, [leaf])[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_yes_or_no_under_huge_logits_stays_exact(dtype):
+    x = Tensor(np.array([1e4, -1e4, 1e4, -1e4], dtype), requires_grad=True)
+    loss = ops.bce_with_logits(x, np.array([1, 0, 0, 1]), reduction="sum")
+    assert loss.item() == 2e4
+    np.testing.assert_array_equal(gradients(loss, [x])[0], [0.0, 0.0, 1.0, -1.0])
+
+
+def test_yes_or_no_is_the_cross_entropy_of_two_classes():
+    x, t = draw()[0][:, 0], np.arange(N) % 2
+    two = np.stack([np.zeros(N), x], axis=1)
+    assert ops.bce_with_logits(x, t).item() == pytest.approx(ops.cross_entropy(two, t).item(), rel=1e-12)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from numformer import InputError, ops
+from numformer import InputError, Tensor, gradients, ops
+from numformer.testing import check_gradients
 
 
 def test_rotation_keeps_lengths_and_scores_depend_on_distance_only():
@@ -28,3 +29,45 @@ def test_sinusoidal_positions_alternate_sine_and_cosine(width):
     for column in range(width):
         angle = np.arange(100) / 10000.0 ** (2 * (column // 2) / (width + width % 2))
         np.testing.assert_allclose(table[:, column], (np.sin, np.cos)[column % 2](angle), atol=1e-6)
+
+
+def rotated(x, positions, theta=10000.0):
+    """Rotate as complex numbers: the pair (i, i + K/2) is one, multiplied by e to the angle."""
+    half = x.shape[-1] // 2
+    angles = np.asarray(positions)[..., None] * theta ** (-np.arange(half) / half)
+    angles = angles[:, None] if angles.ndim == 3 else angles
+    turned = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angles)
+    return np.concatenate([turned.real, turned.imag], axis=-1)
+
+
+@pytest.mark.parametrize("positions", [[0, 1, 2], [5, 5, 0], [70, 3, 64], [[0, 1, 2], [63, 64, 65]]], ids=str)
+@pytest.mark.parametrize("theta", [10000.0, 500.0])
+def test_rotation_is_that_of_complex_numbers(positions, theta):
+    x = np.random.default_rng(0).standard_normal((2, 4, 3, 6))
+    np.testing.assert_allclose(
+        ops.rope(x, np.array(positions), theta=theta), rotated(x, positions, theta), rtol=1e-12, atol=1e-13
+    )
+    check_gradients(lambda x: ops.rope(x, np.array(positions), theta=theta), x)
+
+
+@pytest.mark.parametrize("positions", [[-1, 0], [0, -3]])
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_negative_position_is_named(positions, rows):
+    given = np.array([positions] if rows else positions)
+    with pytest.raises(InputError, match=f"^rope: a position must be at least 0, got {min(positions)}$"):
+        ops.rope(np.ones((1, 1, 2, 4)), given)
+
+
+def test_no_positions_rotate_nothing():
+    assert ops.rope(np.ones((1, 1, 0, 4)), np.zeros(0, int)).shape == (1, 1, 0, 4)
+
+
+def test_far_positions_keep_the_accuracy_of_float32():
+    x = np.random.default_rng(0).standard_normal((1, 1, 1, 8)).astype(np.float32)
+    np.testing.assert_allclose(ops.rope(x, np.array([30_000])), rotated(x, [30_000]), atol=1e-6)
+
+
+def test_the_gradient_is_turned_back():
+    x = Tensor(np.random.default_rng(0).standard_normal((1, 2, 3, 4)), requires_grad=True)
+    y = ops.rope(x, np.array([3, 70, 9]))
+    np.testing.assert_allclose(gradients(y, [x], y.data)[0], x.data, atol=1e-13)

@@ -1,12 +1,13 @@
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
-from numformer import GPT, InputError, Parameter
-from numformer.optim import SGD, Adam, AdamW, clip_grad_norm
+from numformer import GPT, InputError, Parameter, ops
+from numformer.optim import SGD, Adam, AdamW, clip_grad_norm, global_norm
 from numformer.optim import optimizer as optimizer_module
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "adam.safetensors"
@@ -161,7 +162,7 @@ def test_a_state_dict_is_a_copy():
     state = optimizer.state_dict()
     advance(optimizer, params)
     assert not state["mean"].any()
-    assert state["step_count"] == 0
+    assert not state["update_counts"].any()
 
 
 @pytest.mark.parametrize("other", [SGD(parameters((3, 2))), Adam(parameters((3, 3)))], ids=["rule", "size"])
@@ -214,6 +215,179 @@ def test_clipping_returns_the_norm_before_and_scales_down_only(max_norm):
     np.testing.assert_allclose(params[0].grad, [3.0 * scale, 0.0], rtol=1e-6)
     np.testing.assert_allclose(params[1].grad, [[0.0, 4.0 * scale]], rtol=1e-6)
     assert params[2].grad is None
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e20, 3e38])
+def test_the_norm_of_large_gradients_is_finite(size):
+    gradient = np.full(100, size, np.float32)
+    if size > 1:
+        assert global_norm(gradient) == pytest.approx(10 * size, rel=1e-6)
+    params = parameters((100,), (5, 20))
+    for p in params:
+        p.grad = gradient.reshape(p.shape)
+    norm = clip_grad_norm(params, 1.0)
+    if size > 1:
+        assert norm == pytest.approx(math.sqrt(200) * size, rel=1e-6)
+        assert clip_grad_norm(params, 1.0) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_the_norm_of_usual_gradients_has_the_bits_of_a_dot_product():
+    gradient = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    assert global_norm(gradient) == math.sqrt(float(np.dot(gradient, gradient)))
+    assert global_norm(gradient[:0]) == 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_clipping_leaves_gradients_that_are_no_numbers_as_they_are(bad):
+    params = parameters((2,), (2, 2))
+    params[0].grad, params[1].grad = np.array([3.0, bad]), np.ones((2, 2))
+    norm = clip_grad_norm(params, 1.0)
+    assert not math.isfinite(norm)
+    assert math.isnan(norm) is bool(np.isnan(bad))
+    np.testing.assert_array_equal(params[0].grad, [3.0, bad])
+    np.testing.assert_array_equal(params[1].grad, 1.0)
+
+
+@EVERY_RULE
+@pytest.mark.parametrize("late", [0, 1, 2, 3])
+def test_a_parameter_that_joins_later_moves_as_in_a_run_of_its_own(make, late):
+    """Adam's correction for the start at zero counts the updates of each parameter, not those of the run."""
+    shapes = [(3, 2), (2, 4), (5,), (3,)]
+    params = parameters(*shapes)
+    alone = [Parameter(p.data.copy()) for p in params]
+    optimizer, singles = make(params, lr=0.1), [make([p], lr=0.1) for p in alone]
+    rng = np.random.default_rng(3)
+    for step in range(8):
+        for number, (p, q) in enumerate(zip(params, alone, strict=True)):
+            frozen = number == late and step < 5
+            p.grad = q.grad = None if frozen else rng.standard_normal(p.shape)
+        optimizer.step()
+        for number, single in enumerate(singles):
+            if not (number == late and step < 5):
+                single.step()
+    for p, q in zip(params, alone, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+    assert sorted(optimizer.update_counts) == [3, 8, 8, 8]
+    assert optimizer.update_counts[optimizer.parameters.index(params[late])] == 3
+
+
+def test_a_parameter_unfrozen_at_step_six_takes_its_first_step_of_adam_there():
+    frozen, free = parameters((3,), (3,))
+    optimizer = Adam([frozen, free], lr=0.1)
+    for step in range(6):
+        frozen.requires_grad = step == 5
+        free.grad = np.ones(3)
+        frozen.grad = np.ones(3) if frozen.requires_grad else None
+        before = frozen.data.copy()
+        optimizer.step()
+    np.testing.assert_allclose(before - frozen.data, 0.1, rtol=1e-6)
+
+
+def test_the_numbers_of_updates_are_saved_and_continued():
+    params = parameters((3, 2), (4,))
+    optimizer = Adam(params, lr=0.1)
+    advance(optimizer, params[:1], steps=2)
+    copies = [Parameter(p.data.copy()) for p in params]
+    other = Adam(copies, lr=0.1)
+    other.load_state_dict(optimizer.state_dict())
+    assert other.state_dict()["update_counts"].tolist() == [2, 0]
+    advance(optimizer, params, seed=4)
+    advance(other, copies, seed=4)
+    for p, q in zip(params, copies, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_a_state_of_the_version_before_is_refused_in_a_sentence():
+    optimizer = Adam(parameters((3, 2)))
+    state = {**optimizer.state_dict(), "step_count": np.array(3)}
+    del state["update_counts"]
+    with pytest.raises(InputError, match="is of an earlier version, which did not count the updates of each parameter"):
+        optimizer.load_state_dict(state)
+
+
+@EVERY_RULE
+@pytest.mark.parametrize("change", [lambda p: p.data.astype(np.float64), lambda p: p.data[:1]], ids=["dtype", "shape"])
+def test_an_array_of_another_kind_is_refused_and_nothing_is_changed(make, change):
+    params = [Parameter(np.ones(shape, np.float32)) for shape in [(3, 2), (4,)]]
+    optimizer = make(params)
+    params[0].data = params[0].data + 1
+    params[1].data = assigned = change(params[1])
+    for p in params:
+        p.grad = np.ones(p.shape, p.dtype)
+    expected = rf"a parameter is {assigned.dtype} \[{len(assigned)}\] now, but the optimizer was made for float32 \[4\]"
+    with pytest.raises(InputError, match=expected):
+        optimizer.update()
+    assert params[1].data is assigned
+    np.testing.assert_array_equal(params[0].data, 2.0)
+    assert not optimizer.update_counts.any()
+
+
+def test_a_model_converted_after_its_optimizer_was_made_is_refused():
+    model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=1, max_seq_len=4)
+    optimizer = AdamW(model.parameters())
+    model.astype(np.float64)
+    model(np.array([[1, 2, 3]])).sum().backward()
+    with pytest.raises(InputError, match="make the optimizer after such a change"):
+        optimizer.step()
+    assert {p.dtype for p in model.parameters()} == {np.dtype(np.float64)}
+    AdamW(model.parameters()).step()
+
+
+@EVERY_RULE
+@pytest.mark.parametrize("change", ["step", "update", "set_weights"])
+def test_weights_that_an_optimizer_changed_make_a_backward_through_them_an_error(make, change):
+    (weight,) = parameters((2, 2))
+    optimizer = make([weight])
+    weight.grad = np.ones((2, 2))
+    loss = ops.linear(np.ones((1, 2)), weight).sum()
+    getattr(optimizer, change)(*([optimizer.weights.copy()] if change == "set_weights" else []))
+    with pytest.raises(InputError, match="were changed between the forward and the backward"):
+        loss.backward()
+
+
+def test_only_parameters_that_were_updated_count_as_changed():
+    used, unused = parameters((2, 2), (2, 2))
+    optimizer = SGD([used, unused])
+    used.grad = np.ones((2, 2))
+    optimizer.step()
+    assert (used.version, unused.version) == (1, 0)
+
+
+@EVERY_RULE
+def test_update_is_for_every_parameter_unless_told_otherwise(make):
+    shapes = [(3, 2), (2, 4), (5,), (3,)]
+    params, others = parameters(*shapes), parameters(*shapes)
+    optimizer, told = make(params, lr=0.1), make(others, lr=0.1)
+    for each in (optimizer, told):
+        each.gradient[...] = np.arange(1, each.gradient.size + 1)
+    optimizer.update()
+    told.update(present=[True] * 4)
+    for p, q, start in zip(params, others, parameters(*shapes), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+        assert (p.data != start.data).all()
+
+
+def test_defaults_are_those_of_the_papers_and_of_pytorch():
+    (p,) = parameters((2, 2))
+    settings = [
+        {
+            name: getattr(optimizer, name)
+            for name in ("lr", "betas", "eps", "weight_decay", "momentum")
+            if hasattr(optimizer, name)
+        }
+        for optimizer in (Adam([p]), AdamW([p]), SGD([p]))
+    ]
+    assert settings == [
+        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
+        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
+        {"lr": 1e-2, "weight_decay": 0.0, "momentum": 0.0},
+    ]
+
+
+@pytest.mark.parametrize("make", [Adam, AdamW, SGD])
+def test_a_misspelt_setting_is_the_same_error_as_elsewhere(make):
+    with pytest.raises(InputError, match=r"^unknown setting weight_decai; known are .*did you mean weight_decay\?"):
+        make(parameters((2,)), weight_decai=0.1)
 
 
 def test_an_array_of_several_slices_is_updated_to_its_end():

@@ -107,3 +107,21 @@ def test_scheduler_sets_the_rate_of_every_update():
         used.append(optimizer.lr)
         scheduler.step()
     assert used == rates(range(1, 13), peak=3e-4, **settings)
+
+
+def test_a_schedule_is_constant_without_warm_up_unless_told_otherwise():
+    optimizer = SimpleNamespace(lr=3e-4)
+    scheduler = LRScheduler(optimizer, ScheduleConfig(), total_steps=3)
+    for _ in range(5):
+        assert optimizer.lr == 3e-4
+        scheduler.step()
+    assert rates([1, 2, 4], schedule="linear", total_steps=4) == [0.75, 0.5, 0.0]  # no warm-up, down to zero
+
+
+def test_a_scheduler_takes_the_rate_at_its_construction_for_the_peak():
+    optimizer = SimpleNamespace(lr=0.5)
+    scheduler = LRScheduler(optimizer, ScheduleConfig(warmup_steps=4), total_steps=10)
+    assert (scheduler.peak, optimizer.lr) == (0.5, 0.125)
+    optimizer.lr = 9.0  # what somebody sets in between holds for one update
+    scheduler.step()
+    assert optimizer.lr == 0.25

@@ -1,4 +1,11 @@
+import copy
 import json
+import pickle
+import re
+import sys
+from functools import cache
+from itertools import accumulate, groupby
+from unicodedata import category
 
 import numpy as np
 import pytest
@@ -7,6 +14,7 @@ from hypothesis import strategies as st
 
 from numformer.errors import InputError
 from numformer.tokenizers import Tokenizer, WordTokenizer, encode_text, load_tokenizer
+from numformer.tokenizers.words import word_characters, word_pattern
 
 TEXTS = ["The cat sat, the dog sat.", "The dog's cat sat; a zebra ran."]
 any_word = st.text(st.characters(exclude_categories=()))  # lone surrogates too
@@ -197,3 +205,80 @@ def test_marks_belong_to_the_letters_they_stand_on(text, tmp_path):
 
 def test_words_with_marks_are_whole():
     assert [word for word, *_ in WordTokenizer(["a"]).words("किताब cafe\u0301")] == ["किताब", "cafe\u0301"]
+
+
+EVERY = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
+
+
+def kind_of(character):
+    """Return what a character is in our rule: part of a word, a space, or something that stands alone."""
+    if character.isalnum() or character == "_" or category(character)[0] == "M":
+        return "word"
+    return "space" if character.isspace() else "alone"
+
+
+@cache
+def spans_of_runs(kind):
+    """Return the spans of neighbours of one kind among all characters."""
+    runs = [(each, len(list(group))) for each, group in groupby(map(kind_of, EVERY))]
+    ends = list(accumulate(length for _, length in runs))
+    return [(end - length, end) for (each, length), end in zip(runs, ends, strict=True) if each == kind]
+
+
+@pytest.mark.parametrize(("kind", "number"), [("word", 0), ("space", 1)])
+def test_every_character_is_of_the_same_kind_here_and_in_the_tokenizers_library(kind, number):
+    library = pytest.importorskip("tokenizers")
+    run, text, expected = f"[{word_characters()[number]}]+", "".join(EVERY), spans_of_runs(kind)
+    assert word_characters()[number] in word_pattern()
+    assert [match.span() for match in re.finditer(run, text)] == expected
+    split = library.pre_tokenizers.Split(library.Regex(run), "removed", invert=True)
+    assert [span for _, span in split.pre_tokenize_str(text)] == expected
+
+
+def test_a_saved_tokenizer_splits_at_the_same_characters_in_the_tokenizers_library(tmp_path):
+    """All characters whose kind is not that of the one before or after, each between two letters."""
+    library = pytest.importorskip("tokenizers")
+    ours = WordTokenizer(["a", "b"])
+    ours.save(tmp_path)
+    theirs = library.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    places = {
+        place + offset
+        for span in spans_of_runs("word") + spans_of_runs("space")
+        for place in span
+        for offset in (-1, 0)
+    }
+    text = (
+        " ".join(f"a{EVERY[place]}b" for place in sorted(places) if 0 <= place < len(EVERY)) + " ① x² a᪰b ‿ 葛\U000e0100"
+    )
+    assert [span for _, span in theirs.pre_tokenizer.pre_tokenize_str(text)] == [(a, b) for _, a, b in ours.words(text)]
+    assert theirs.encode(text).ids == ours.encode(text).tolist()
+    assert load_tokenizer(tmp_path).words(text) == ours.words(text)
+
+
+def test_a_tokenizer_saved_by_the_version_before_is_read_with_the_words_it_had(tmp_path):
+    content = WordTokenizer(["①", "x²"], 8).to_json()
+    content["pre_tokenizer"]["pattern"]["Regex"] = r"\w+(?:['’]\w+)*|[^\w\s]"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    loaded = load_tokenizer(tmp_path)
+    assert isinstance(loaded, WordTokenizer)
+    assert loaded.pattern == word_pattern()
+    assert loaded.encode("① x² ②").tolist() == [5, 6, 3]
+
+
+def test_the_words_of_a_saved_tokenizer_are_those_of_the_pattern_in_its_file(tmp_path):
+    WordTokenizer(["ab"], 8, pattern="[a-c]+|[^ ]").save(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert [word for word, *_ in loaded.words("abd cc")] == ["ab", "d", "cc"]
+    assert loaded.encode("abd").tolist() == [5, 3]
+
+
+def test_a_pattern_that_is_no_regular_expression_is_refused():
+    with pytest.raises(InputError, match=r"^the pattern of a word tokenizer is no regular expression: unterminated"):
+        WordTokenizer(["ab"], 8, pattern="[a")
+
+
+def test_a_word_tokenizer_can_be_pickled_and_copied():
+    original = WordTokenizer(["the", "cat"], 16, pattern="[a-z]+")
+    for twin in (pickle.loads(pickle.dumps(original)), copy.deepcopy(original)):
+        assert (twin.vocabulary, twin.num_buckets, twin.pattern) == (["the", "cat"], 16, "[a-z]+")
+        assert (twin.features(["cat"]) == original.features(["cat"])).all()

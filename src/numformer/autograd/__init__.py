@@ -5,7 +5,7 @@ the decorator `op` on both, and `storage` and `recompute` on all.
 """
 
 from numformer.autograd.array import Array, ArrayLike, kind_of, namespace_of
-from numformer.autograd.decorator import Need, Op, op
+from numformer.autograd.decorator import Gradients, Need, Op, Result, op
 from numformer.autograd.mode import evaluating, inference, is_evaluating, is_recording, no_grad
 from numformer.autograd.recompute import recompute
 from numformer.autograd.storage import Precision, load, precision, save, storage
@@ -15,10 +15,12 @@ __all__ = [
     "OPS",
     "Array",
     "ArrayLike",
+    "Gradients",
     "Need",
     "Op",
     "Parameter",
     "Precision",
+    "Result",
     "Tensor",
     "evaluating",
     "gradients",

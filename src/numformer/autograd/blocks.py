@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,7 +19,7 @@ def blocks(count: int, width: int = 1) -> Iterator[slice]:
 
 def rows(x: np.ndarray) -> np.ndarray:
     """Return x as a matrix: every leading axis folded into one, x [... D] -> [N D]."""
-    return x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim != 2 else x  # -1 cannot stand where D is 0
 
 
 def column_sum(x: np.ndarray) -> np.ndarray:

@@ -19,19 +19,23 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from numformer.autograd import mode
 from numformer.autograd.array import NUMPY, kind_of
-from numformer.autograd.graph import Edge, Node, Source, is_given
+from numformer.autograd.graph import Node, Source, is_given
 from numformer.autograd.shapes import check_shapes, parse_shape_lines
 from numformer.autograd.tensor import OPS, Parameter, Tensor
 from numformer.errors import InputError
 
 SEEN_LIMIT = 1024  # combinations of shapes that an op remembers to have checked
-Body = Callable[..., Any]
+Gradients: TypeAlias = "tuple[np.ndarray | None, ...]"  # one for each positional argument
+Result: TypeAlias = (
+    "tuple[Any, Callable[..., np.ndarray | Gradients] | None]"  # a value, or a tuple of them; the pullback
+)
+Body: TypeAlias = Callable[..., Any]
 
 
 class Need(tuple[bool, ...]):
@@ -57,7 +61,11 @@ class Op:
         self._wants_need = any(p.name == "need" for p in parameters)
         self._is_variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self._positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self._num_positional = -1 if self._is_variadic else len(self._positional)
         self._names = {p.name for p in self._positional}
+        self._num_required = sum(p.default is p.empty for p in self._positional)
+        self._left_out = (None,) * len(self._positional)
+        self._nothing = Need([False] * len(self._positional))
         self._seen: set[tuple[Any, ...]] = set()  # shapes that passed the check
 
     def body_for(self, kind: str) -> Callable[[Body], Body]:
@@ -78,72 +86,85 @@ class Op:
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """Run the op, and record it when an argument requires a gradient."""
-        args = self._bind(args, settings)
+        if settings or len(args) != self._num_positional:
+            args = self._bind(args, settings)
+        recording, tensors = mode.current.recording, False
+        arrays: list[Any] = []
+        sources: list[Source | None] = []
+        shapes: list[Any] = []  # what the check of shapes goes by
+        versions: list[tuple[Parameter, int]] = []
         for value in args:
-            if (kind := kind_of(value)) != NUMPY:
-                return self._call_foreign(kind, args, settings)
-        arrays = [_as_array(a) for a in args]
-        recording = mode.is_recording()
-        edges = [a.edge if recording and isinstance(a, Tensor) else None for a in args]
-        self._check(arrays)
-        value, vjp = self._run(arrays, edges, settings)
-        if any(edges):
-            node = Node(
-                self.name,
-                [
-                    None if edge is None else Source(edge, array.shape, array.dtype)
-                    for edge, array in zip(edges, arrays, strict=True)
-                ],
-                vjp,
-                len(value) if isinstance(value, tuple) else 1,
-                [(a, a.version) for a in args if isinstance(a, Parameter)],
+            array, source = value, None
+            if isinstance(value, Tensor):
+                array, tensors = value.data, True
+                if recording and value.edge is not None:
+                    source = value.edge, array.shape, array.dtype
+                if isinstance(value, Parameter):
+                    versions.append((value, value.version))
+            elif value is not None and not isinstance(value, np.ndarray):
+                if (kind := kind_of(value)) != NUMPY:
+                    return self._call_foreign(kind, args, settings)
+                array = _as_array(value)
+            arrays.append(array)
+            sources.append(source)
+            shapes.append((array.shape, array.dtype.char) if isinstance(array, np.ndarray) else None)
+        self._check(tuple(shapes), arrays)
+        wanted = any(sources)
+        value, vjp = self._run(arrays, sources, settings, wanted)
+        if wanted:
+            return _attach(
+                value, Node(self.name, sources, vjp, len(value) if isinstance(value, tuple) else 1, versions)
             )
-            return _attach(value, node)
-        if any(isinstance(a, Tensor) for a in args):
+        if tensors:
             return tuple(map(Tensor, value)) if isinstance(value, tuple) else Tensor(value)
         return value
 
     def value_and_vjp(self, *args: Any, **settings: Any) -> Any:
         """Run the body as if every argument needed its gradient."""
         arrays = [_as_array(a) for a in self._bind(args, settings)]
-        self._check(arrays)
-        wanted: Edge = (Node(self.name, (), None), 0)
-        return self._run(arrays, [None if a is None else wanted for a in arrays], settings)
+        check_shapes(self.name, self.shape_lines, arrays)
+        node = Node(self.name, (), None)
+        sources = [None if a is None else ((node, 0), np.shape(a), np.dtype(float)) for a in arrays]
+        return self._run(arrays, sources, settings, wanted=True)
 
     def _bind(self, args: tuple[Any, ...], settings: dict[str, Any]) -> tuple[Any, ...]:
         """Return one value per positional parameter, None for those left out; takes them out of the settings."""
-        if self._is_variadic or (len(args) == len(self._positional) and not settings):
+        if self._is_variadic:
             return args
+        if len(args) >= self._num_required and self._names.isdisjoint(settings):
+            args = (*args, *self._left_out[len(args) :])
+            if len(args) == self._num_positional:
+                return args
         for parameter in self._positional[len(args) :]:
             if parameter.name not in settings and parameter.default is parameter.empty:
                 raise InputError(f"{self.name} lacks its argument {parameter.name}")
             args = (*args, settings.pop(parameter.name, None))
-        if len(args) > len(self._positional) or not self._names.isdisjoint(settings):
+        if len(args) > self._num_positional or not self._names.isdisjoint(settings):
             raise InputError(f"{self.name} takes the arguments {', '.join(p.name for p in self._positional)} once each")
         return args
 
     def _call_foreign(self, kind: str, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        if any(isinstance(value, Tensor) for value in args):
+            raise InputError(f"{self.name} was given an array of {kind} beside a Tensor, which holds one of {NUMPY}")
         if kind not in self.bodies:
             raise InputError(f"{self.name} has no body for arrays of {kind}; it has one for {', '.join(self._kinds())}")
-        self._check(args)
+        check_shapes(self.name, self.shape_lines, args)
         return self.bodies[kind](*args, **settings)
 
     def _kinds(self) -> list[str]:
         return [NUMPY, *self.bodies]
 
-    def _run(self, arrays: Sequence[Any], edges: Sequence[Edge | None], settings: dict[str, Any]) -> tuple[Any, Any]:
+    def _run(
+        self, arrays: Sequence[Any], sources: Sequence[Source | None], settings: dict[str, Any], wanted: bool
+    ) -> tuple[Any, Any]:
         """Return the body's value and pullback; raises InputError for arrays that do not fit, and for a faulty body."""
-        wanted = any(edges)
         if self._wants_need:
-            need = Need(edge is not None for edge in edges)
-            if wanted:
-                need.given = [a for a, edge in zip(arrays, edges, strict=True) if is_given(edge)]
-            settings = {**settings, "need": need}
+            settings["need"] = _need(arrays, sources) if wanted or self._is_variadic else self._nothing
         try:
             result = self.body(*arrays, **settings)
         except InputError:
             raise
-        except ValueError as error:  # NumPy's words for arrays that do not fit together
+        except (ValueError, ZeroDivisionError) as error:  # NumPy's words for arrays that do not fit together
             shapes = ", ".join(str(list(np.shape(a))) for a in arrays if a is not None)
             raise InputError(f"{self.name}: {error} (arguments of shapes {shapes})") from error
         if not isinstance(result, tuple) or len(result) != 2 or not (callable(result[1]) or result[1] is None):
@@ -152,13 +173,12 @@ class Op:
             raise InputError(f"the body of the op {self.name} returned no pullback, though a gradient is wanted")
         return result
 
-    def _check(self, arrays: Sequence[Any]) -> None:
-        key = tuple([(a.shape, a.dtype) if hasattr(a, "shape") else None for a in arrays])
-        if key not in self._seen:
+    def _check(self, shapes: tuple[Any, ...], arrays: Sequence[Any]) -> None:
+        if shapes not in self._seen:
             check_shapes(self.name, self.shape_lines, arrays)
             if len(self._seen) >= SEEN_LIMIT:
                 self._seen.clear()
-            self._seen.add(key)
+            self._seen.add(shapes)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -169,6 +189,13 @@ def op(body: Body) -> Op:
     made = Op(body)
     OPS[made.name] = made
     return made
+
+
+def _need(arrays: Sequence[Any], sources: Sequence[Source | None]) -> Need:
+    need = Need([source is not None for source in sources])
+    if mode.current.storing:
+        need.given = [a for a, source in zip(arrays, sources, strict=True) if source is None or is_given(source[0])]
+    return need
 
 
 def _as_array(value: Any) -> Any:

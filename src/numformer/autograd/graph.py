@@ -12,7 +12,7 @@ import heapq
 import itertools
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,14 +22,9 @@ _order = itertools.count()
 
 Edge: TypeAlias = "tuple[Node, int]"  # an op that ran, and which of its results
 Pullback: TypeAlias = Callable[..., Any]
-
-
-class Source(NamedTuple):
-    """Where one argument of an op came from, and the shape and dtype that its gradient must have."""
-
-    edge: Edge
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+Source: TypeAlias = (
+    "tuple[Edge, tuple[int, ...], np.dtype[Any]]"  # of an argument, with what its gradient must look like
+)
 
 
 class Node:
@@ -65,11 +60,6 @@ class Node:
         node.leaf = weakref.ref(tensor)
         return node
 
-    @property
-    def used_up(self) -> bool:
-        """Whether an earlier walk took the pullback away."""
-        return self.vjp is None and self.leaf is None
-
 
 def is_given(edge: Edge | None) -> bool:
     """Tell whether a tensor with this edge was given, not computed, so that others keep its array alive."""
@@ -81,11 +71,12 @@ def pull_back(
 ) -> dict[Edge, np.ndarray]:
     """Pull the gradient of one result back and return the gradients of the wanted edges, or of every leaf (None).
 
-    The walk goes on through a wanted edge, so its own ancestors can be wanted too, but not through those in `stop`. The
-    nodes that it passes are used up. No gradient is written to after it was returned or handed to a pullback.
+    The walk goes on through a wanted edge, so its own ancestors can be wanted too, but not through those in `stop`, and
+    only along ways that lead to a wanted edge. The nodes that it passes are used up. No gradient is written to after it
+    was returned or handed to a pullback.
     Raises InputError for a node used up before, weights that changed since the forward, and a faulty pullback.
     """
-    leading = None if wanted is None else _leading_to(output, {edge[0] for edge in wanted}, stop)
+    leading = None if wanted is None else _leading_to(output, {node for node, _ in wanted}, stop)
     grads: dict[Edge, np.ndarray] = {output: grad}
     summed: set[Edge] = set()  # arrays made here; all other gradients may be shared and are never written to
     found: dict[Edge, np.ndarray] = {}
@@ -95,15 +86,16 @@ def pull_back(
         dys = [grads.pop((node, index), None) for index in range(node.num_outputs)]
         for index, dy in enumerate(dys):
             if dy is not None and (node.leaf is not None if wanted is None else (node, index) in wanted):
-                found[node, index] = dy
-            if (node, index) in stop:
+                found[node, index] = np.asarray(dy)  # NumPy's sum of two arrays without axes is no array
+            if stop and (node, index) in stop:
                 dys[index] = None
         if node.leaf is not None or all(dy is None for dy in dys) or (leading is not None and node not in leading):
             continue
-        for source, value in zip(node.sources, _pulled(node, dys), strict=True):
+        sources = node.sources
+        for source, value in zip(sources, _pulled(node, dys), strict=True):
             if source is None or value is None:
                 continue
-            edge = source.edge
+            edge = source[0]
             if edge not in grads:
                 grads[edge] = value
             elif edge in summed:
@@ -114,29 +106,35 @@ def pull_back(
             if edge[0] not in queued:
                 queued.add(edge[0])
                 heapq.heappush(queue, (-edge[0].order, edge[0]))
-        node.sources = ()
     return found
 
 
 def _leading_to(output: Edge, targets: set[Node], stop: Collection[Edge]) -> set[Node]:
-    """Return the nodes on a way from the output to a target: only their pullbacks need to run."""
-    oldest = min((node.order for node in targets), default=0)
-    reached, waiting = {output[0]}, [output[0]] if output not in stop else []
+    """Return the nodes on a way from the output to a target, and those that were used up and may have been on one."""
+    oldest = min([node.order for node in targets], default=0)
+    reached, waiting = {output[0]}, [] if output in stop else [output[0]]
     while waiting:
         for source in waiting.pop().sources:
-            if source is not None and source.edge[0].order >= oldest and source.edge[0] not in reached:
-                reached.add(source.edge[0])
-                if source.edge not in stop:
-                    waiting.append(source.edge[0])
+            if source is not None and (node := source[0][0]) not in reached and node.order >= oldest:
+                reached.add(node)
+                if source[0] not in stop:
+                    waiting.append(node)
     leading: set[Node] = set()
-    for node in sorted(reached, key=lambda node: node.order):  # the oldest first, so that sources come before
-        passed = any(s is not None and (s.edge[0] in targets or s.edge[0] in leading) for s in node.sources)
-        if passed or node.used_up:  # what an earlier walk used up may have led there: it is reported, not passed over
+    for node in sorted(reached, key=_order_of):  # the oldest first, so that what a node came from is known before it
+        if node.vjp is None and node.leaf is None:
             leading.add(node)
+        for source in node.sources:
+            if source is not None and (source[0][0] in leading or source[0][0] in targets):
+                leading.add(node)
+                break
     return leading
 
 
-def _pulled(node: Node, dys: list[np.ndarray | None]) -> tuple[np.ndarray | None, ...]:
+def _order_of(node: Node) -> int:
+    return node.order
+
+
+def _pulled(node: Node, dys: list[np.ndarray | None]) -> Sequence[np.ndarray | None]:
     """Call a node's pullback, free what it kept, and return one gradient per argument; raises InputError for wrong ones."""
     if node.vjp is None:
         raise InputError(f"the graph behind {node.name} was used up by an earlier backward; run the forward again")
@@ -146,33 +144,41 @@ def _pulled(node: Node, dys: list[np.ndarray | None]) -> tuple[np.ndarray | None
                 f"weights of shape {list(parameter.shape)} that {node.name} read were changed between the forward and "
                 "the backward, by an optimizer's step or by load_state_dict: run the forward again"
             )
-    pulled = node.vjp(*dys)
-    node.vjp, node.versions = None, ()
+    pulled, sources = node.vjp(*dys), node.sources
+    node.vjp, node.versions, node.sources = None, (), ()
     pulled = pulled if isinstance(pulled, tuple) else (pulled,)
-    if len(pulled) != len(node.sources):
+    if len(pulled) != len(sources):
         raise InputError(
-            f"the pullback of {node.name} returned {len(pulled)} gradients, expected {len(node.sources)}: one for each "
+            f"the pullback of {node.name} returned {len(pulled)} gradients, expected {len(sources)}: one for each "
             "positional argument, None where there is none"
         )
-    result_dtypes = {dy.dtype for dy in dys if dy is not None}
-    return tuple(
-        None if source is None or value is None else _checked(node.name, number, source, value, result_dtypes)
-        for number, (source, value) in enumerate(zip(node.sources, pulled, strict=True))
-    )
+    for source, value in zip(sources, pulled, strict=True):
+        if value is not None and source is not None and (_shape(value) != source[1] or value.dtype != source[2]):
+            break
+    else:
+        return pulled
+    return [_as_source(node.name, number, sources[number], value, dys) for number, value in enumerate(pulled)]
 
 
-def _checked(name: str, number: int, source: Source, value: Any, result_dtypes: set[Any]) -> np.ndarray:
+def _shape(value: Any) -> Any:
+    return getattr(value, "shape", None)
+
+
+def _as_source(name: str, number: int, source: Source | None, value: Any, dys: list[np.ndarray | None]) -> Any:
     """Return a gradient in the dtype of its argument; raises InputError when it belongs to another shape or dtype.
 
     Arguments of two dtypes make a result of the wider one, and gradients of it: these are converted.
     """
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape == source.shape and dtype == source.dtype:
-        return value
-    if shape == source.shape and dtype in result_dtypes and source.dtype not in result_dtypes:
-        return value.astype(source.dtype)
-    got = type(value).__name__ if shape is None else f"{dtype} {list(shape)}"
+    if source is None or value is None:
+        return None
+    _, shape, dtype = source
+    result_dtypes = {dy.dtype for dy in dys if dy is not None}
+    if _shape(value) == shape:
+        if value.dtype == dtype:
+            return value
+        if value.dtype in result_dtypes and dtype not in result_dtypes:
+            return value.astype(dtype)
+    got = f"{value.dtype} {list(value.shape)}" if hasattr(value, "shape") else type(value).__name__
     raise InputError(
-        f"the pullback of {name} returned a gradient of {got} for argument {number}, "
-        f"which is {source.dtype} {list(source.shape)}"
+        f"the pullback of {name} returned a gradient of {got} for argument {number}, which is {dtype} {list(shape)}"
     )

@@ -14,39 +14,40 @@ from contextlib import contextmanager
 class _Mode(threading.local):
     recording = True
     evaluating = False
+    storing = False  # whether pullbacks keep arrays in another form than their own: see storage.py
 
 
-_mode = _Mode()
+current = _Mode()
 
 
 def is_recording() -> bool:
     """Tell whether this thread records ops at the moment."""
-    return _mode.recording
+    return current.recording
 
 
 def is_evaluating() -> bool:
     """Tell whether this thread is inside `inference()`, where no module drops anything, whatever its own mode."""
-    return _mode.evaluating
+    return current.evaluating
 
 
 @contextmanager
 def recording(wanted: bool) -> Iterator[None]:
     """Record the ops of this thread in the block, or do not."""
-    before, _mode.recording = _mode.recording, wanted
+    before, current.recording = current.recording, wanted
     try:
         yield
     finally:
-        _mode.recording = before
+        current.recording = before
 
 
 @contextmanager
 def evaluating(wanted: bool = True) -> Iterator[None]:
     """Run the modules that this thread calls in the block without dropout; their own mode stays as it is."""
-    before, _mode.evaluating = _mode.evaluating, wanted
+    before, current.evaluating = current.evaluating, wanted
     try:
         yield
     finally:
-        _mode.evaluating = before
+        current.evaluating = before
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 
 from numformer import random
 from numformer.autograd import mode
-from numformer.autograd.graph import Node, Source, is_given
+from numformer.autograd.graph import Node, is_given
 from numformer.autograd.storage import load, precision, storage, store
 from numformer.autograd.tensor import Parameter, Tensor, gradients
 from numformer.errors import InputError
@@ -40,12 +40,14 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Sequ
             storage(kept_precision),
         ):
             output = function(*leaves)
+        if not output.requires_grad:  # the function cuts its inputs off
+            return (None,) * (len(kept) + len(parameters))
         _check_listed(output, [*leaves, *parameters])
         return tuple(gradients(output, [*leaves, *parameters], dy, stop=parameters))
 
     node = Node(
         "recompute",
-        [None if s.edge is None else Source(s.edge, s.shape, s.dtype) for s in sources],
+        [None if s.edge is None else (s.edge, s.shape, s.dtype) for s in sources],
         vjp,
         versions=[(s, s.version) for s in sources if isinstance(s, Parameter)],
     )
@@ -65,6 +67,6 @@ def _check_listed(output: Tensor, listed: Sequence[Tensor]) -> None:
                 "list it in parameters"
             )
         for source in node.sources:
-            if source is not None and source.edge[0] not in seen:
-                seen.add(source.edge[0])
-                waiting.append(source.edge[0])
+            if source is not None and source[0][0] not in seen:
+                seen.add(source[0][0])
+                waiting.append(source[0][0])

@@ -26,6 +26,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from numformer.autograd import mode
 from numformer.autograd.array import memory_of
 from numformer.autograd.blocks import blocks
 from numformer.autograd.decorator import Need
@@ -74,10 +75,12 @@ def storage(precision: Precision) -> Iterator[None]:
     if precision not in get_args(Precision):
         raise InputError(f"precision must be {' or '.join(get_args(Precision))}, got {precision!r}")
     before, _state.copies = _state.copies, None if precision == "float32" else weakref.WeakValueDictionary()
+    mode.current.storing = _state.copies is not None
     try:
         yield
     finally:
         _state.copies = before
+        mode.current.storing = before is not None
 
 
 def precision() -> Precision:

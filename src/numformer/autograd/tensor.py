@@ -104,7 +104,7 @@ class Tensor:
     def add_grad(self, grad: np.ndarray) -> None:
         """Add to `.grad`, which is an array of this tensor alone; several threads may do so at once."""
         with _adding:
-            self.grad = np.array(grad) if self.grad is None else self.grad + grad
+            self.grad = np.array(grad) if self.grad is None else np.asarray(self.grad + grad)
 
     # Operators: each is one op of numformer.ops.basic.
     def __add__(self, other: Any) -> Tensor:

@@ -2,36 +2,32 @@
 
 from numformer.autograd import Parameter
 from numformer.nn import init
+from numformer.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh, make_activation
 from numformer.nn.attention import MultiHeadAttention, record_attention
+from numformer.nn.dropout import Dropout
 from numformer.nn.feed_forward import FeedForward
-from numformer.nn.layers import (
-    GELU,
-    CrossEntropyLoss,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    LearnedPositions,
-    Linear,
-    PositionalEncoding,
-    ReLU,
-    RMSNorm,
-    SiLU,
-)
+from numformer.nn.layers import Embedding, LayerNorm, Linear, RMSNorm
+from numformer.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss
 from numformer.nn.module import Module, ModuleList, Sequential
+from numformer.nn.positions import LearnedPositions, PositionalEncoding
 from numformer.nn.stack import Stack, set_recompute
 from numformer.nn.transformer import DecoderLayer, EncoderLayer
 
 __all__ = [
     "GELU",
+    "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "DecoderLayer",
     "Dropout",
     "Embedding",
     "EncoderLayer",
     "FeedForward",
+    "L1Loss",
     "LayerNorm",
+    "LeakyReLU",
     "LearnedPositions",
     "Linear",
+    "MSELoss",
     "Module",
     "ModuleList",
     "MultiHeadAttention",
@@ -41,8 +37,12 @@ __all__ = [
     "ReLU",
     "Sequential",
     "SiLU",
+    "Sigmoid",
+    "Softmax",
     "Stack",
+    "Tanh",
     "init",
+    "make_activation",
     "record_attention",
     "set_recompute",
 ]

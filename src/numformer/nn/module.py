@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from numformer.autograd import Parameter, Tensor, gradients, is_recording, placeholder
@@ -19,6 +20,14 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
+def _as_call(forward: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(forward)
+    def call(self: Module, *args: Any, **settings: Any) -> Any:
+        return forward(self, *args, **settings) if _thread.inside_a_call else self(*args, **settings)
+
+    return call
+
+
 class Module:
     """The base of every layer and model: subclasses assign Parameters and Modules to attributes and write `forward`.
 
@@ -28,6 +37,11 @@ class Module:
 
     training = True
     _call: tuple[list[Tensor], Tensor] | None = None
+
+    def __init_subclass__(cls) -> None:
+        """Make `layer.forward(x)`, written from outside any module, the same as `layer(x)`: `backward` knows of it."""
+        if "forward" in vars(cls):
+            cls.forward = _as_call(cls.forward)  # type: ignore[method-assign]
 
     def forward(self, *args: Any, **settings: Any) -> Any:
         """Compute the output; every subclass writes its own."""
@@ -139,6 +153,7 @@ class Module:
             raise InputError(f"the weights do not fit {type(self).__name__}: {'; '.join(problems)}")
         for name, parameter in own.items():
             parameter.data[...] = state[name]
+            parameter.mark_changed()
 
     get_parameters = state_dict
     set_parameters = load_state_dict
@@ -242,11 +257,11 @@ class Sequential(ModuleList):
 
 
 def _own(values: list[Any], grad: Any) -> list[Any]:
-    """Return gradients that share no memory with each other or with the one that the caller gave."""
+    """Return gradients that can be written to and share no memory with each other or with the one that the caller gave."""
     grad = grad.data if isinstance(grad, Tensor) else grad
     given, owned = [memory_of(grad)], []
     for value in values:
-        if value is not None and any(memory_of(value) is each for each in given):
+        if value is not None and (not value.flags.writeable or any(memory_of(value) is each for each in given)):
             value = value.copy()
         given.append(memory_of(value))
         owned.append(value)

@@ -7,7 +7,7 @@ H heads              G key/value heads    K head width         F feed-forward wi
 V vocabulary         N tokens             C classes            ... any leading axes
 """
 
-from numformer.ops.activation import gelu, log_softmax, relu, sigmoid, silu, softmax, tanh
+from numformer.ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, tanh
 from numformer.ops.attention import attention, merge_heads, split_heads
 from numformer.ops.basic import (
     add,
@@ -29,9 +29,9 @@ from numformer.ops.basic import (
 from numformer.ops.dropout import dropout
 from numformer.ops.embedding import embedding
 from numformer.ops.embedding_bag import embedding_bag
-from numformer.ops.inputs import as_ids, as_mask, causal_mask, key_mask, padding_mask
+from numformer.ops.inputs import as_ids, as_mask, causal_mask, key_mask, padding_mask, target_mask
 from numformer.ops.linear import linear
-from numformer.ops.loss import cross_entropy
+from numformer.ops.loss import bce_with_logits, cross_entropy, l1, mse
 from numformer.ops.norm import layer_norm, rms_norm
 from numformer.ops.pooling import last_true, masked_mean, take_position
 from numformer.ops.position import rope, sinusoidal_positions
@@ -41,6 +41,7 @@ __all__ = [
     "as_ids",
     "as_mask",
     "attention",
+    "bce_with_logits",
     "causal_mask",
     "concat",
     "cross_entropy",
@@ -52,8 +53,10 @@ __all__ = [
     "gelu",
     "index",
     "key_mask",
+    "l1",
     "last_true",
     "layer_norm",
+    "leaky_relu",
     "linear",
     "log",
     "log_softmax",
@@ -61,6 +64,7 @@ __all__ = [
     "matmul",
     "mean",
     "merge_heads",
+    "mse",
     "mul",
     "padding_mask",
     "relu",
@@ -77,6 +81,7 @@ __all__ = [
     "sum",
     "take_position",
     "tanh",
+    "target_mask",
     "transpose",
     "where",
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Need, Result, op
 from numformer.autograd.blocks import blocks
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
@@ -15,18 +15,34 @@ from numformer.ops.basic import as_float
 
 
 @op
-def relu(x: np.ndarray, *, need: Need) -> Any:
+def relu(x: np.ndarray, *, need: Need) -> Result:
     """Replace negative elements by 0; the derivative at 0 is 0.
 
     x [...] -> [...]
     """
-    y = np.maximum(x, 0.0)
+    y = np.maximum(as_float(x), 0.0)
     kept = save(y, need)
     return y, lambda dy: dy * (load(kept) > 0)  # the slope is 1 where x > 0, which is where y > 0
 
 
 @op
-def tanh(x: np.ndarray, *, need: Need) -> Any:
+def leaky_relu(x: np.ndarray, *, need: Need, negative_slope: float = 0.01) -> Result:
+    """Multiply negative elements by a small slope (Maas et al. 2013); the derivative at 0 is that slope.
+
+    x [...] -> [...]
+    x [...] -> [...] with negative_slope=0.3
+    """
+    x = as_float(x)
+    positive = x > 0
+
+    def vjp(dy: np.ndarray) -> np.ndarray:
+        return np.where(positive, dy, dy * negative_slope)  # the slope is 1 where x > 0, negative_slope elsewhere
+
+    return np.where(positive, x, x * negative_slope), vjp
+
+
+@op
+def tanh(x: np.ndarray, *, need: Need) -> Result:
     """Hyperbolic tangent; its derivative is 1 - tanh².
 
     x [...] -> [...]
@@ -42,7 +58,7 @@ def tanh(x: np.ndarray, *, need: Need) -> Any:
 
 
 @op
-def sigmoid(x: np.ndarray, *, need: Need) -> Any:
+def sigmoid(x: np.ndarray, *, need: Need) -> Result:
     """Logistic function 1/(1 + e⁻ˣ); its derivative is σ(1 - σ).
 
     x [...] -> [...]
@@ -58,7 +74,7 @@ def sigmoid(x: np.ndarray, *, need: Need) -> Any:
 
 
 @op
-def silu(x: np.ndarray, *, need: Need) -> Any:
+def silu(x: np.ndarray, *, need: Need) -> Result:
     """x σ(x), also called swish (Elfwing et al. 2018); its derivative is σ + x σ (1 - σ).
 
     x [...] -> [...]
@@ -76,7 +92,7 @@ def silu(x: np.ndarray, *, need: Need) -> Any:
 
 
 @op
-def gelu(x: np.ndarray, *, need: Need, approximate: Literal["none", "tanh"] = "tanh") -> Any:
+def gelu(x: np.ndarray, *, need: Need, approximate: Literal["none", "tanh"] = "tanh") -> Result:
     """x Φ(x) with the normal distribution Φ, exact ("none") or by tanh (Hendrycks and Gimpel 2016, arXiv:1606.08415).
 
     x [...] -> [...]
@@ -152,7 +168,7 @@ def _normal_cdf(x: np.ndarray, density: np.ndarray) -> np.ndarray:
 
 
 @op
-def softmax(x: np.ndarray, *, need: Need) -> Any:
+def softmax(x: np.ndarray, *, need: Need) -> Result:
     """Exponentials of the last axis divided by their sum.
 
     x [... V] -> [... V]
@@ -170,7 +186,7 @@ def softmax(x: np.ndarray, *, need: Need) -> Any:
 
 
 @op
-def log_softmax(x: np.ndarray, *, need: Need) -> Any:
+def log_softmax(x: np.ndarray, *, need: Need) -> Result:
     """Logarithm of the softmax of the last axis.
 
     x [... V] -> [... V]

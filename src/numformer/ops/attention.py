@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.blocks import BLOCK
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
@@ -63,7 +63,7 @@ def attention(
     dropout: float = 0.0,
     key: Key = (),
     return_weights: bool = False,
-) -> Any:
+) -> Result:
     """softmax(Q Kᵀ/√K + bias) V for every head (Vaswani et al. 2017, §3.2.1).
 
     q [B H T K], k [B G S K], v [B G S K], mask [B H T S] bool -> [B H T K]
@@ -123,7 +123,7 @@ def attention(
             kept_weights[block.number] = w._replace(e=save(w.e, need))
     kept = [save(array, need) for array in (qT, k5, v5, out, hidden, added)]
 
-    def vjp(dout: np.ndarray | None, dweights: np.ndarray | None = None) -> Any:
+    def vjp(dout: np.ndarray | None, dweights: np.ndarray | None = None) -> Gradients:
         qT, k5, v5, out, hidden, added = map(load, kept)
         do = (np.zeros((B, H, T, K), dtype) if dout is None else dout).reshape(B, G, R, T, K)
         dw = None if dweights is None else dweights.reshape(B, G, R, T, S)
@@ -163,7 +163,7 @@ def attention(
 
 
 @op
-def split_heads(x: np.ndarray, *, num_heads: int) -> Any:
+def split_heads(x: np.ndarray, *, num_heads: int) -> Result:
     """Cut the width into heads and bring the head axis forward.
 
     x [B T H*K] -> [B H T K] with num_heads=H
@@ -174,7 +174,7 @@ def split_heads(x: np.ndarray, *, num_heads: int) -> Any:
 
 
 @op
-def merge_heads(x: np.ndarray) -> Any:
+def merge_heads(x: np.ndarray) -> Result:
     """Put the heads of each position side by side.
 
     x [B H T K] -> [B T H*K]

@@ -7,12 +7,13 @@ as they are and do not go through `save`: one that rounds to 0 would make the gr
 from __future__ import annotations
 
 import builtins
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
 
@@ -20,7 +21,7 @@ Axis = int | tuple[int, ...] | None
 
 
 @op
-def add(x: Any, y: Any, *, need: Need) -> Any:
+def add(x: Any, y: Any, *, need: Need) -> Result:
     """Add, with broadcasting.
 
     x [...], y [...] -> [...]
@@ -29,7 +30,7 @@ def add(x: Any, y: Any, *, need: Need) -> Any:
     x_shape, y_shape = np.shape(x), np.shape(y)
     need_x, need_y = need
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         dx = _unbroadcast(dz, x_shape) if need_x else None  # dz · 1
         dy = _unbroadcast(dz, y_shape) if need_y else None  # dz · 1
         return dx, dy
@@ -38,7 +39,7 @@ def add(x: Any, y: Any, *, need: Need) -> Any:
 
 
 @op
-def sub(x: Any, y: Any, *, need: Need) -> Any:
+def sub(x: Any, y: Any, *, need: Need) -> Result:
     """Subtract, with broadcasting.
 
     x [...], y [...] -> [...]
@@ -47,7 +48,7 @@ def sub(x: Any, y: Any, *, need: Need) -> Any:
     x_shape, y_shape = np.shape(x), np.shape(y)
     need_x, need_y = need
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         dx = _unbroadcast(dz, x_shape) if need_x else None  # dz · 1
         dy = _unbroadcast(-dz, y_shape) if need_y else None  # dz · (-1)
         return dx, dy
@@ -56,7 +57,7 @@ def sub(x: Any, y: Any, *, need: Need) -> Any:
 
 
 @op
-def mul(x: Any, y: Any, *, need: Need) -> Any:
+def mul(x: Any, y: Any, *, need: Need) -> Result:
     """Multiply element by element, with broadcasting.
 
     x [...], y [...] -> [...]
@@ -66,7 +67,7 @@ def mul(x: Any, y: Any, *, need: Need) -> Any:
     need_x, need_y = need
     kept_x, kept_y = save(x, need) if need_y else None, save(y, need) if need_x else None
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         dx = _unbroadcast(dz * load(kept_y), x_shape) if need_x else None  # dz · y
         dy = _unbroadcast(dz * load(kept_x), y_shape) if need_y else None  # dz · x
         return dx, dy
@@ -75,18 +76,18 @@ def mul(x: Any, y: Any, *, need: Need) -> Any:
 
 
 @op
-def div(x: Any, y: Any, *, need: Need) -> Any:
+def div(x: Any, y: Any, *, need: Need) -> Result:
     """Divide element by element, with broadcasting.
 
     x [...], y [...] -> [...]
     """
-    x, y = _operands(x, y)
+    x, y = (as_float(a) if isinstance(a, np.ndarray) else a for a in _operands(x, y))
     need_x, need_y = need
     z = x / y
     x_shape, y_shape = np.shape(x), np.shape(y)
     kept_z = save(z, need) if need_y else None
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         over_y = dz / y
         dx = _unbroadcast(over_y, x_shape) if need_x else None  # dz · 1/y
         dy = _unbroadcast(-over_y * load(kept_z), y_shape) if need_y else None  # dz · (-x/y²) = -(dz/y) z
@@ -96,7 +97,7 @@ def div(x: Any, y: Any, *, need: Need) -> Any:
 
 
 @op
-def exp(x: np.ndarray, *, need: Need) -> Any:
+def exp(x: np.ndarray, *, need: Need) -> Result:
     """Raise e to the power of every element.
 
     x [...] -> [...]
@@ -107,7 +108,7 @@ def exp(x: np.ndarray, *, need: Need) -> Any:
 
 
 @op
-def log(x: np.ndarray) -> Any:
+def log(x: np.ndarray) -> Result:
     """Take the natural logarithm of every element, which must be positive.
 
     x [...] -> [...]
@@ -117,16 +118,17 @@ def log(x: np.ndarray) -> Any:
 
 
 @op
-def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Any:
+def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Result:
     """Multiply matrices in the last two axes; the leading axes broadcast.
 
     x [... T K], y [... K S] -> [... T S]
     """
+    x, y = _operands(x, y)
     x_shape, y_shape = x.shape, y.shape
     need_x, need_y = need
     kept_x, kept_y = save(x, need) if need_y else None, save(y, need) if need_x else None
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         dx = _unbroadcast(dz @ load(kept_y).swapaxes(-1, -2), x_shape) if need_x else None  # dZ Yᵀ
         dy = _unbroadcast(load(kept_x).swapaxes(-1, -2) @ dz, y_shape) if need_y else None  # Xᵀ dZ
         return dx, dy
@@ -135,7 +137,7 @@ def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Any:
 
 
 @op
-def sum(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def sum(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Result:
     """Sum over `axis`, or over everything.
 
     x [B T D] -> [B D] with axis=1
@@ -150,7 +152,7 @@ def sum(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 @op
-def mean(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def mean(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Result:
     """Average over `axis`, or over everything.
 
     x [B T D] -> [B D] with axis=1
@@ -166,7 +168,7 @@ def mean(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 @op
-def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Any:
+def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Result:
     """Give the elements another shape; one length may be -1.
 
     x [B T D] -> [B*T D] with shape=(B*T, -1)
@@ -181,7 +183,7 @@ def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Any:
 
 
 @op
-def transpose(x: np.ndarray, *, axes: Sequence[int] | None = None) -> Any:
+def transpose(x: np.ndarray, *, axes: Sequence[int] | None = None) -> Result:
     """Reorder the axes; reverse them when `axes` is None.
 
     x [B T D] -> [D B T] with axes=(2, 0, 1)
@@ -193,7 +195,7 @@ def transpose(x: np.ndarray, *, axes: Sequence[int] | None = None) -> Any:
 
 
 @op
-def index(x: np.ndarray, *, key: Any) -> Any:
+def index(x: np.ndarray, *, key: Any) -> Result:
     """Take `x[key]` for any NumPy key; an element taken twice gets both gradients.
 
     x [B T D] -> [B D] with key=(slice(None), 2)
@@ -215,18 +217,19 @@ def index(x: np.ndarray, *, key: Any) -> Any:
 
 
 @op
-def concat(*xs: np.ndarray, axis: int = -1) -> Any:
+def concat(*xs: np.ndarray, axis: int = -1) -> Result:
     """Join arrays along an axis.
 
     x [B T D], y [B S D] -> [B T+S D] with axis=1
     x [...], y [...] -> [B T+T]
     """
+    joined = np.concatenate(xs, axis=axis)
     borders = np.cumsum([x.shape[axis] for x in xs])[:-1]
-    return np.concatenate(xs, axis=axis), lambda dy: tuple(np.split(dy, borders, axis=axis))  # each its own part
+    return joined, lambda dy: tuple(np.split(dy, borders, axis=axis))  # each its own part
 
 
 @op
-def split(x: np.ndarray, *, sections: int) -> Any:
+def split(x: np.ndarray, *, sections: int) -> Result:
     """Cut the last axis into equal parts.
 
     x [... D] -> [... D//2], [... D//2] with sections=2
@@ -242,7 +245,7 @@ def split(x: np.ndarray, *, sections: int) -> Any:
 
 
 @op
-def where(condition: np.ndarray, x: Any, y: Any, *, need: Need) -> Any:
+def where(condition: np.ndarray, x: Any, y: Any, *, need: Need) -> Result:
     """Take x where the condition holds and y elsewhere, with broadcasting.
 
     condition [...] bool, x [...], y [...] -> [...]
@@ -251,7 +254,7 @@ def where(condition: np.ndarray, x: Any, y: Any, *, need: Need) -> Any:
     x_shape, y_shape = np.shape(x), np.shape(y)
     _, need_x, need_y = need
 
-    def vjp(dz: np.ndarray) -> Any:
+    def vjp(dz: np.ndarray) -> Gradients:
         zero = np.zeros((), dz.dtype)
         dx = _unbroadcast(np.where(condition, dz, zero), x_shape) if need_x else None  # dz where x was taken
         dy = _unbroadcast(np.where(condition, zero, dz), y_shape) if need_y else None  # dz where y was taken
@@ -270,7 +273,7 @@ def _copied(key: Any) -> Any:
     if isinstance(key, tuple):
         return tuple(map(_copied, key))
     key = getattr(key, "data", key) if hasattr(key, "edge") else key
-    return key.copy() if isinstance(key, np.ndarray) else list(key) if isinstance(key, list) else key
+    return copy.deepcopy(key) if isinstance(key, (np.ndarray, list)) else key
 
 
 def _operands(x: Any, y: Any) -> tuple[Any, Any]:
@@ -280,6 +283,8 @@ def _operands(x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def _like(x: Any, other: Any) -> Any:
+    if isinstance(x, np.ndarray) and isinstance(other, float):
+        return as_float(x)
     if not isinstance(x, np.ndarray) or not isinstance(other, np.ndarray) or other.dtype.kind != "f":
         return x
     return x.astype(other.dtype) if x.dtype.kind in "iub" or (x.ndim == 0 and other.ndim > 0) else x

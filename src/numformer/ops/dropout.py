@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from numformer import random
-from numformer.autograd import op
+from numformer.autograd import Result, op
 from numformer.autograd.blocks import blocks
 from numformer.errors import InputError
+from numformer.ops.basic import as_float
 
 LEVELS = 1 << 16  # a probability is rounded to a multiple of 1/65536: one 16-bit word decides each element
 
 
 @op
-def dropout(x: np.ndarray, *, p: float, key: tuple[int, ...]) -> Any:
+def dropout(x: np.ndarray, *, p: float, key: tuple[int, ...]) -> Result:
     """Zero each element with probability p and divide the others by 1 - p (Srivastava et al. 2014).
 
     x [...] -> [...] with p=0.4, key=(7,)
 
     The same key drops the same elements.
     """
+    x = as_float(x)
     keep, scale = keep_mask(x.shape, p, key)
     return _masked(x, keep, scale), lambda dy: _masked(dy, keep, scale)  # what was dropped gets none, the rest `scale`
 

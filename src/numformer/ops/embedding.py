@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.errors import InputError
 
 ONE_HOT_LIMIT = 256  # up to this many rows a product with a one-hot matrix beats sorting the ids
 
 
 @op
-def embedding(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id: int | None = None) -> Any:
+def embedding(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id: int | None = None) -> Result:
     """Take the rows of `weight` that `ids` name; a repeated id gets the sum of its gradients.
 
     ids [B T] < V, weight [V D] -> [B T D]
@@ -26,10 +24,11 @@ def embedding(ids: np.ndarray, weight: np.ndarray, *, need: Need, padding_id: in
     num_rows, width = weight.shape
     kept_ids = ids.copy() if need_weight else None  # the caller's buffer may hold other ids by then
 
-    def vjp(dy: np.ndarray) -> Any:
+    def vjp(dy: np.ndarray) -> Gradients:
         if kept_ids is None:
             return None, None
-        dweight = scatter_rows(kept_ids.ravel(), dy.reshape(-1, width), num_rows)  # row v: the sum of dy where id = v
+        # Row v gets the sum of dy over the positions whose id is v.
+        dweight = scatter_rows(kept_ids.ravel(), dy.reshape(kept_ids.size, width), num_rows)
         if padding_id is not None:
             dweight[padding_id] = 0.0  # the row of padding is not learned
         return None, dweight

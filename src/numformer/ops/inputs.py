@@ -59,6 +59,22 @@ def key_mask(real: Any) -> Any:
     return as_mask(array[:, None, None, :])
 
 
+def target_mask(mask: Any, ids: Any) -> Any:
+    """Return the mask of a decoder over ids [B T]: `mask` is [B T], False at padding, or a matrix [T T] as in `as_mask`.
+
+    With as many rows as tokens the two look alike: what is then not the causal matrix hides padding. (Read as padding, the
+    causal matrix would say the same to a decoder, which sees no later position anyway.)
+    Raises InputError as `as_mask` does.
+    """
+    batch, length = ids.shape
+    given = _as_array(mask)
+    if given.ndim != 2 or (batch != length and given.shape == (length, length)):
+        return as_mask(given)
+    is_square = batch == length and kind_of(given) == NUMPY  # what arrays of other kinds hold may not be there yet
+    is_causal = is_square and given.shape == (length, length) and bool((given == causal_mask(length, given)).all())
+    return as_mask(given) if is_causal else key_mask(given)
+
+
 def causal_mask(length: int, like: Any = None) -> Any:
     """Return the mask [T T] that lets position t attend to positions up to t, as the kind of array that `like` is."""
     xp = namespace_of(like)

@@ -1,14 +1,15 @@
-"""The loss."""
+"""The losses, each one number: a sum over what counts, or the mean of it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
+from numformer.ops.activation import sigmoid
 from numformer.ops.basic import as_float
 
 
@@ -22,7 +23,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum"] = "mean",
     need: Need,
-) -> Any:
+) -> Result:
     """Negative log-likelihood of the targets under softmax(logits), over the tokens that count.
 
     logits [N V], targets [N] < V -> []
@@ -32,8 +33,7 @@ def cross_entropy(
     on the target plus ε/V everywhere (Szegedy et al. 2016, arXiv:1512.00567). The gradient of the logits is softmax(logits)
     minus that distribution. Raises InputError for a target outside 0..V-1.
     """
-    if reduction not in ("mean", "sum"):
-        raise InputError(f"cross_entropy: reduction must be mean or sum, got {reduction!r}")
+    _check_reduction("cross_entropy", reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise InputError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
     logits = as_float(logits)
@@ -58,7 +58,7 @@ def cross_entropy(
     scale = 1.0 / (total_weight or 1.0) if reduction == "mean" else 1.0
     loss = np.dot(losses, share_of) * scale if count else losses.dtype.type(0.0)
 
-    def vjp(dloss: np.ndarray) -> Any:
+    def vjp(dloss: np.ndarray) -> Gradients:
         share = (dloss * scale * share_of).astype(dtype)[:, None]  # what each token contributes to the loss
         dlogits = load(kept) * (share / total[:, None])  # softmax(logits)
         if label_smoothing:
@@ -67,3 +67,97 @@ def cross_entropy(
         return dlogits, None
 
     return loss, vjp if any(need) else None
+
+
+@op
+def mse(
+    predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean", "sum"] = "mean", need: Need
+) -> Result:
+    """Squared error Σ (y - t)² over all elements, or its mean (Gauss 1809).
+
+    predictions [...], targets [...] -> []
+    predictions [...], targets [...] -> [] with reduction="sum"
+
+    Raises InputError when the two have different shapes, which NumPy would repeat against each other.
+    """
+    y, t = _pair("mse", predictions, targets)
+    difference = y - t
+    scale = _scale("mse", reduction, y.size)
+    kept = save(difference, need)
+
+    def vjp(dloss: np.ndarray) -> Gradients:
+        dpredictions = load(kept) * (dloss * (2.0 * scale))  # the slope of a square, 2 (y - t)
+        return dpredictions, -dpredictions if need[1] else None  # t stands beside y with the other sign
+
+    return np.vdot(difference, difference) * scale, vjp
+
+
+@op
+def l1(
+    predictions: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean", "sum"] = "mean", need: Need
+) -> Result:
+    """Absolute error Σ |y - t| over all elements, or its mean (Laplace 1774); the derivative at y = t is 0.
+
+    predictions [...], targets [...] -> []
+    predictions [...], targets [...] -> [] with reduction="sum"
+
+    Raises InputError when the two have different shapes, which NumPy would repeat against each other.
+    """
+    y, t = _pair("l1", predictions, targets)
+    difference = y - t
+    scale = _scale("l1", reduction, y.size)
+    kept = save(difference, need)
+
+    def vjp(dloss: np.ndarray) -> Gradients:
+        dpredictions = np.sign(load(kept)) * (dloss * scale)  # the slope of |y - t|, 1 above t and -1 below
+        return dpredictions, -dpredictions if need[1] else None  # t stands beside y with the other sign
+
+    return np.abs(difference).sum() * scale, vjp
+
+
+@op
+def bce_with_logits(
+    logits: np.ndarray, targets: np.ndarray, *, reduction: Literal["mean", "sum"] = "mean", need: Need
+) -> Result:
+    """Negative log-likelihood of yes-or-no answers t from 0 to 1 under the probabilities σ(x), summed or averaged.
+
+    logits [...], targets [...] -> []
+    logits [...], targets [...] -> [] with reduction="sum"
+
+    -t log σ(x) - (1 - t) log(1 - σ(x)) = log(1 + eˣ) - x t, written max(x, 0) - x t + log(1 + e^-|x|) so that nothing
+    overflows. It is the cross-entropy of two classes with the logits x and 0 (Good 1952).
+    Raises InputError when the two have different shapes, which NumPy would repeat against each other.
+    """
+    x, t = _pair("bce_with_logits", logits, targets)
+    scale = _scale("bce_with_logits", reduction, x.size)
+    losses = np.maximum(x, 0.0) - x * t + np.log1p(np.exp(-np.abs(x)))
+    kept = save(sigmoid(x) - t, need) if any(need) else None
+    kept_x = save(x, need) if need[1] else None
+
+    def vjp(dloss: np.ndarray) -> Gradients:
+        share = dloss * scale
+        dlogits = load(kept) * share  # σ(x), the slope of log(1 + eˣ), less t
+        return dlogits, load(kept_x) * -share if need[1] else None  # -x: the targets enter through -x t alone
+
+    return losses.sum() * scale, vjp
+
+
+def _pair(name: str, values: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both in the dtype of the values; raises InputError unless they have one shape."""
+    if np.shape(values) != np.shape(targets):
+        raise InputError(
+            f"{name}: the targets have shape {np.shape(targets)}, but what they are for {np.shape(values)}"
+        )
+    values = as_float(np.asarray(values))
+    return values, np.asarray(targets, values.dtype)
+
+
+def _scale(name: str, reduction: str, count: int) -> float:
+    """Return what the sum over all elements is multiplied by; the mean of none is 0."""
+    _check_reduction(name, reduction)
+    return 1.0 / max(1, count) if reduction == "mean" else 1.0
+
+
+def _check_reduction(name: str, reduction: str) -> None:
+    if reduction not in ("mean", "sum"):
+        raise InputError(f"{name}: reduction must be mean or sum, got {reduction!r}")

@@ -7,18 +7,16 @@ no m, hence no mean(g).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.blocks import blocks, column_sum, rows
 from numformer.autograd.storage import load, save
 from numformer.ops.basic import as_float
 
 
 @op
-def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, need: Need, eps: float = 1e-5) -> Any:
+def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, need: Need, eps: float = 1e-5) -> Result:
     """Normalise the last axis to mean 0 and variance 1, then scale and shift (Ba et al. 2016, arXiv:1607.06450).
 
     x [... D], weight [D], bias [D] -> [... D]
@@ -37,7 +35,7 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, need: Nee
         y[part] += bias
     kept = save(xhat, need)
 
-    def vjp(dy: np.ndarray) -> Any:
+    def vjp(dy: np.ndarray) -> Gradients:
         dy, xhat = rows(dy), load(kept)
         dx, dweight = np.empty_like(dy), np.zeros_like(weight)
         mean_weight = weight / max(1, width)
@@ -54,7 +52,7 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, need: Nee
 
 
 @op
-def rms_norm(x: np.ndarray, weight: np.ndarray, *, need: Need, eps: float = 1e-6) -> Any:
+def rms_norm(x: np.ndarray, weight: np.ndarray, *, need: Need, eps: float = 1e-6) -> Result:
     """Divide the last axis by its root mean square, then scale (Zhang and Sennrich 2019, arXiv:1910.07467).
 
     x [... D], weight [D] -> [... D]
@@ -70,7 +68,7 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, *, need: Need, eps: float = 1e-6
         np.multiply(xhat[part], weight, out=y[part])
     kept = save(xhat, need)
 
-    def vjp(dy: np.ndarray) -> Any:
+    def vjp(dy: np.ndarray) -> Gradients:
         dy, xhat = rows(dy), load(kept)
         dx, dweight = np.empty_like(dy), np.zeros_like(weight)
         mean_weight = weight / max(1, width)

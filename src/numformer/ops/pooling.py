@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from numformer.autograd import namespace_of, op
+from numformer.autograd import Gradients, Result, namespace_of, op
 from numformer.errors import InputError
+from numformer.ops.basic import as_float
 
 
 @op
-def masked_mean(x: np.ndarray, mask: np.ndarray) -> Any:
+def masked_mean(x: np.ndarray, mask: np.ndarray) -> Result:
     """Average the positions where the mask is True; a row without any gets zeros.
 
     x [B T D], mask [B T] bool -> [B D]
     """
+    x = as_float(x)
     weights = mask.astype(x.dtype)[:, None, :]
     weights /= np.maximum(weights.sum(axis=-1, keepdims=True), 1.0)
     # The gradient of the mean goes to each of its positions, divided by their number, and to no other.
@@ -34,16 +36,21 @@ def last_true(mask: Any) -> Any:
 
 
 @op
-def take_position(x: np.ndarray, position: np.ndarray) -> Any:
+def take_position(x: np.ndarray, position: np.ndarray) -> Result:
     """Take one position of every sequence, such as its last real one.
 
     x [B T D], position [B] < T -> [B D]
 
-    A negative position counts from the end, as in NumPy.
+    A negative position counts from the end, as in NumPy. Raises InputError for a position outside the sequence.
     """
+    if position.size and not (-x.shape[1] <= position.min() and position.max() < x.shape[1]):
+        raise InputError(
+            f"take_position: positions run from {position.min()} to {position.max()}, "
+            f"but there are {x.shape[1]} positions"
+        )
     shape, dtype, at = x.shape, x.dtype, (np.arange(len(x)), position.copy())
 
-    def vjp(dy: np.ndarray) -> Any:
+    def vjp(dy: np.ndarray) -> Gradients:
         dx = np.zeros(shape, dtype)
         dx[at] = dy  # each sequence has one position taken
         return dx, None

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
-from numformer.autograd import Need, op
+from numformer.autograd import Need, Result, op
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
 
 
 @op
-def rope(x: np.ndarray, positions: np.ndarray, *, need: Need, theta: float = 10000.0) -> Any:
+def rope(x: np.ndarray, positions: np.ndarray, *, need: Need, theta: float = 10000.0) -> Result:
     """Rotate each pair (i, i + K/2) of a head by position · theta^(-2i/K) (Su et al. 2021, arXiv:2104.09864).
 
     x [B H T K], positions [B T] < 99 -> [B H T K]

@@ -10,9 +10,11 @@ import numpy as np
 
 from numformer.autograd import Parameter
 from numformer.errors import InputError
+from numformer.names import takes_synonyms
 from numformer.optim.optimizer import Optimizer, check_range
 
 
+@takes_synonyms
 class Adam(Optimizer):
     """Steps of the average gradient over the root of its average square (Kingma and Ba 2015, arXiv:1412.6980).
 
@@ -33,15 +35,18 @@ class Adam(Optimizer):
         super().__init__(parameters, lr, weight_decay)
         for beta in betas:
             check_range("each of betas", beta, low=0.0, below=1.0)
-        if not eps > 0.0:  # an element that never had a gradient would become 0/0
+        if not eps > 0.0:  # An element that never had a gradient would become 0/0.
             raise InputError(f"eps must be above 0, got {eps}")
         self.betas, self.eps = betas, eps
 
-    def rule(self, weights: np.ndarray, gradient: np.ndarray, decay: float, **state: np.ndarray) -> None:
-        """m = β1 m + (1-β1) g, v = β2 v + (1-β2) g², w -= lr m̂ / (√v̂ + eps); the hats undo the start at zero."""
+    def rule(self, weights: np.ndarray, gradient: np.ndarray, decay: float, count: int, **state: np.ndarray) -> None:
+        """m = β1 m + (1-β1) g, v = β2 v + (1-β2) g², w -= lr m̂ / (√v̂ + eps); the hats undo the start at zero.
+
+        m̂ = m / (1-β1ⁿ) and v̂ = v / (1-β2ⁿ), where n is `count`: how often these averages were updated, not the run's step.
+        """
         mean, square = state["mean"], state["square"]
         beta1, beta2 = self.betas
-        correction1, correction2 = 1.0 - beta1**self.step_count, 1.0 - beta2**self.step_count
+        correction1, correction2 = 1.0 - beta1**count, 1.0 - beta2**count
         if decay and self.decoupled:
             weights *= 1.0 - self.lr * decay
         elif decay:
@@ -61,6 +66,7 @@ class Adam(Optimizer):
         weights -= scratch
 
 
+@takes_synonyms
 class AdamW(Adam):
     """Adam with weight decay apart from the gradient, on matrices only (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
 

@@ -11,20 +11,33 @@ from numformer.autograd import Parameter
 
 
 def global_norm(gradient: np.ndarray) -> float:
-    """Return the Euclidean norm of a flat gradient [N]."""
-    return math.sqrt(float(np.dot(gradient, gradient)))
+    """Return the Euclidean norm of a flat gradient [N], also where the sum of squares is too large for its dtype."""
+    with np.errstate(over="ignore"):
+        norm = math.sqrt(float(np.dot(gradient, gradient)))
+    if norm != math.inf:
+        return norm
+    largest = float(np.abs(gradient).max())
+    if largest == math.inf:
+        return largest
+    shrunk = gradient / largest
+    return largest * math.sqrt(float(np.dot(shrunk, shrunk)))
 
 
 def clip_factor(norm: float, max_norm: float) -> float:
-    """Return what to multiply a gradient by so that its norm does not exceed `max_norm`."""
+    """Return what to multiply a gradient of this norm by so that it does not exceed `max_norm`: 1 or less."""
     return min(1.0, max_norm / (norm + 1e-6))
 
 
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
-    """Scale the `.grad` of all parameters together to norm `max_norm` at most, and return the norm before."""
+    """Scale the `.grad` of all parameters together to norm `max_norm` at most, and return the norm before.
+
+    With a gradient that is not finite the norm is nan or inf, and all gradients stay as they are: the caller decides.
+    """
     present = [p for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(global_norm(p.grad.reshape(-1)) ** 2 for p in present if p.grad is not None))
-    factor = clip_factor(norm, max_norm)
-    for parameter in present:
-        parameter.grad = np.multiply(parameter.grad, factor)  # type: ignore[arg-type]
+    norms = [global_norm(p.grad.reshape(-1)) for p in present if p.grad is not None]
+    norm = math.sqrt(sum(each * each for each in norms))
+    if math.isfinite(norm):
+        factor = clip_factor(norm, max_norm)
+        for parameter in present:
+            parameter.grad = np.multiply(parameter.grad, factor)  # type: ignore[arg-type]
     return norm

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from numformer.errors import InputError
+from numformer.names import takes_synonyms
 
 Schedule = Literal["constant", "cosine", "linear", "noam"]
 
 
+@takes_synonyms
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
     """How the learning rate changes during training.
@@ -66,7 +68,7 @@ def _after_warmup(step: int, total_steps: int, config: ScheduleConfig) -> float:
 
 
 class HasLearningRate(Protocol):
-    """The part of an optimizer that a scheduler needs."""
+    """What a scheduler changes: anything with a learning rate, such as an optimizer."""
 
     lr: float
 
@@ -88,7 +90,7 @@ class LRScheduler:
         self.step()
 
     def step(self) -> None:
-        """Move to the rate of the next update."""
+        """Set the optimizer's rate to that of the update after the one that was just made."""
         self._update += 1
         self.optimizer.lr = learning_rate(
             self._update, peak=self.peak, total_steps=self.total_steps, config=self.config

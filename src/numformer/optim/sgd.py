@@ -8,9 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from numformer.autograd import Parameter
+from numformer.names import takes_synonyms
 from numformer.optim.optimizer import Optimizer, check_range
 
 
+@takes_synonyms
 class SGD(Optimizer):
     """w -= lr · velocity with velocity = momentum · velocity + gradient (Polyak 1964); plain descent without momentum."""
 
@@ -23,8 +25,8 @@ class SGD(Optimizer):
         check_range("momentum", momentum, low=0.0, below=1.0)
         self.momentum = momentum
 
-    def rule(self, weights: np.ndarray, gradient: np.ndarray, decay: float, **state: np.ndarray) -> None:
-        """Update in place; `decay` adds decay · weight to the gradient of matrices."""
+    def rule(self, weights: np.ndarray, gradient: np.ndarray, decay: float, count: int, **state: np.ndarray) -> None:
+        """v = momentum v + g + decay w, w -= lr v; the velocity starts at zero, whichever update of the run is its first."""
         velocity = state["velocity"]
         velocity *= self.momentum
         velocity += gradient

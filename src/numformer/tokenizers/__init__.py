@@ -1,5 +1,6 @@
 """Text to token ids and back."""
 
+from numformer.tokenizers.base import Savable as Savable
 from numformer.tokenizers.base import TokenIds as TokenIds
 from numformer.tokenizers.base import Tokenizer as Tokenizer
 from numformer.tokenizers.base import encode_all as encode_all

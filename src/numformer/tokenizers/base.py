@@ -1,6 +1,7 @@
 """What a tokenizer is, and the checks that hold for every one of them."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -10,7 +11,15 @@ from numformer.errors import InputError
 
 TokenIds: TypeAlias = Sequence[int] | NDArray[Any]
 
-SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>", "<mask>")  # the names that our own tokenizers give them
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>", "<mask>")  # Our own tokenizers call them so.
+
+
+@runtime_checkable
+class Savable(Protocol):
+    """What can be saved beside a model: a tokenizer with the optional `save`, or a TokenizerPair."""
+
+    def save(self, path: str | Path, /) -> None:
+        """Write tokenizer.json into the folder `path`."""
 
 
 @runtime_checkable
@@ -19,7 +28,7 @@ class Tokenizer(Protocol):
 
     Four things are optional:
 
-    - `save(path)`, needed only where a model is saved;
+    - `save(path)`, needed only where a model is saved (see Savable);
     - the ids of special tokens as attributes `pad_id`, `bos_id`, `eos_id`, `unk_id` and `mask_id` (absent or None:
       there is no such token). `encode` adds none of them, a special token's name in a text is text like any other,
       and `decode` leaves them out;
@@ -30,13 +39,13 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """The number of token ids."""
+        """The number of token ids, special tokens among them."""
 
     def encode(self, text: str, /) -> TokenIds:
-        """Return the token ids of `text`, as a list or an integer array."""
+        """Return the token ids [N] of `text`, as a list or an integer array; raises InputError for text it cannot encode."""
 
     def decode(self, ids: TokenIds, /) -> str:
-        """Return the text of token ids."""
+        """Return the text of token ids [N], without special tokens."""
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:

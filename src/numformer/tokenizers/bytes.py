@@ -50,7 +50,7 @@ class ByteTokenizer:
     bos_id: int | None = 257
     eos_id: int | None = 258
     unk_id: int | None = 259
-    mask_id: int | None = 259  # no text has an unknown byte, so the id is free to stand for a masked token
+    mask_id: int | None = 259  # No text has an unknown byte, so the id is free to stand for a masked token.
 
     def encode(self, text: str | bytes) -> NDArray[np.uint16]:
         """Return the bytes of a text as ids, an array [N].

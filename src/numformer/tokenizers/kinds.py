@@ -42,5 +42,5 @@ def make_tokenizer(kind: str | Path | Tokenizer, texts: Iterable[str], vocab_siz
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that no file can have
+    except OSError:  # No file can have such a name.
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from numformer.tokenizers.base import Tokenizer
 from numformer.tokenizers.saved import load_tokenizer, save_tokenizer
@@ -28,6 +27,6 @@ class TokenizerPair:
     @classmethod
     def load(cls, path: str | Path) -> TokenizerPair:
         """Read the pair of a folder; without a source's file one tokenizer serves both."""
-        target: Any = load_tokenizer(path)
+        target = load_tokenizer(path)
         file = Path(path) / SOURCE_FILE
         return cls(load_tokenizer(file) if file.exists() else target, target)

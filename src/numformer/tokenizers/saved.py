@@ -5,26 +5,26 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from numformer.errors import InputError
-from numformer.tokenizers.base import Tokenizer
+from numformer.tokenizers.base import Savable, Tokenizer
 from numformer.tokenizers.bytes import ByteTokenizer
 from numformer.tokenizers.characters import CharacterTokenizer
 from numformer.tokenizers.subwords import SubwordTokenizer
 from numformer.tokenizers.tokenizer_json import read_tokenizer_json, tokenizer_file, tokenizers_library
-from numformer.tokenizers.words import WordTokenizer
+from numformer.tokenizers.words import OLD_PATTERN, WordTokenizer
 
 SavedTokenizer: TypeAlias = CharacterTokenizer | ByteTokenizer | WordTokenizer | SubwordTokenizer
 
 
-def save_tokenizer(tokenizer: Tokenizer, path: str | Path) -> None:
-    """Write a tokenizer into the folder `path`; raises InputError when it has no `save` method."""
-    check_savable(tokenizer, path)
-    tokenizer.save(path)  # type: ignore[attr-defined]
+def save_tokenizer(tokenizer: Tokenizer | Savable, path: str | Path) -> None:
+    """Write a tokenizer, or a pair of them, into the folder `path`; raises InputError when it has no `save` method."""
+    check_savable(tokenizer, path).save(path)
 
 
-def check_savable(tokenizer: Tokenizer, path: str | Path) -> None:
-    """Raise InputError when a tokenizer has no `save` method."""
-    if not hasattr(tokenizer, "save"):
+def check_savable(tokenizer: Tokenizer | Savable, path: str | Path) -> Savable:
+    """Return the tokenizer; raises InputError, naming where it would be saved, when it has no `save` method."""
+    if not isinstance(tokenizer, Savable):
         raise InputError(f"a {type(tokenizer).__name__} cannot be saved in {path}: it has no save(path) method")
+    return tokenizer
 
 
 def load_tokenizer(path: str | Path) -> SavedTokenizer:
@@ -49,8 +49,11 @@ def load_tokenizer(path: str | Path) -> SavedTokenizer:
             "model": {"type": "BPE", "vocab": ByteTokenizer.VOCAB, "merges": []},
         }:
             return ByteTokenizer()
-        case {"model": {"type": "WordLevel", "vocab": dict(vocab), "num_buckets": int(num_buckets)}}:
-            return _words(vocab, num_buckets, file)
+        case {
+            "pre_tokenizer": {"pattern": {"Regex": str(pattern)}},
+            "model": {"type": "WordLevel", "vocab": dict(vocab), "num_buckets": int(num_buckets)},
+        }:
+            return _words(vocab, num_buckets, pattern, file)
     tokenizers_library()
     try:
         return SubwordTokenizer(json.dumps(content))
@@ -75,14 +78,14 @@ def _characters(vocab: dict[str, Any], special: tuple[str, ...], file: Path) -> 
     return CharacterTokenizer("".join(characters), special_tokens=bool(special))
 
 
-def _words(vocab: dict[str, Any], num_buckets: int, file: Path) -> WordTokenizer:
+def _words(vocab: dict[str, Any], num_buckets: int, pattern: str, file: Path) -> WordTokenizer:
     tokens, special = _numbered(vocab), WordTokenizer.SPECIAL_TOKENS
     if tuple(tokens[: len(special)]) != special or num_buckets < 1:
         raise InputError(
             f"the vocabulary of the tokenizer {file} is damaged: it does not number {', '.join(special)} "
             "and words 0, 1, 2, ... before one bucket or more"
         )
-    return WordTokenizer(tokens[len(special) :], num_buckets)
+    return WordTokenizer(tokens[len(special) :], num_buckets, None if pattern == OLD_PATTERN else pattern)
 
 
 def _numbered(vocab: dict[str, Any]) -> list[str]:

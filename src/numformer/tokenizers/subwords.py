@@ -24,7 +24,7 @@ NAMES = {
     "mask_id": ("<mask>", "[MASK]", "<|mask|>"),
 }
 
-_BATCH = 1024  # texts that the library encodes at a time: its encodings are large
+_BATCH = 1024  # The library encodes so many texts at a time, for its encodings are large.
 
 
 class SubwordTokenizer:
@@ -44,13 +44,13 @@ class SubwordTokenizer:
         library = tokenizers_library()
         try:
             self._tokenizer = library.Tokenizer.from_str(content)
-        except Exception as error:  # the library has no exceptions of its own
+        except Exception as error:  # The library has no exceptions of its own.
             raise InputError(f"the tokenizers library cannot read this content: {error}") from error
         self._content = content
         vocab = self._tokenizer.get_vocab()
         if not vocab:
             raise InputError("the tokenizer has an empty vocabulary")
-        self.vocab_size = max(vocab.values()) + 1  # some vocabularies leave ids out
+        self.vocab_size = max(vocab.values()) + 1  # Some vocabularies leave ids out.
         for attribute, names in NAMES.items():
             setattr(self, attribute, next((vocab[name] for name in names if name in vocab), None))
         self._tokenizer.no_truncation()
@@ -74,7 +74,7 @@ class SubwordTokenizer:
         return self._array(self._encoding(text).ids)
 
     def encode_batch(self, texts: Iterable[str]) -> list[NDArray[Any]]:
-        """Return the token ids of every text, found on several cores."""
+        """Return the token ids [N] of every text, in a list; the library encodes them on several cores."""
         return [ids for batch in _batches(texts) for ids in self._encode_some(batch)]
 
     def encode_spans(self, text: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -110,7 +110,7 @@ class SubwordTokenizer:
     def _encode_some(self, texts: list[str]) -> list[NDArray[Any]]:
         try:
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        except Exception:  # one by one, the text that cannot be encoded is found
+        except Exception:  # One by one, the text that cannot be encoded is found.
             return [self.encode(text) for text in texts]
         return [self._array(encoding.ids) for encoding in encodings]
 

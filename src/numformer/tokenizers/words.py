@@ -1,6 +1,7 @@
 """One token per word, with hashed word shapes and affixes by which unseen words are known too."""
 
 import re
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,10 @@ from numformer.errors import InputError
 from numformer.tokenizers.base import SPECIAL_TOKENS, TokenIds, check_ids, token_dtype
 from numformer.tokenizers.tokenizer_json import layout, special_token, write_tokenizer_json
 
-_WORD = r"\w+(?:['’]\w+)*|[^\w\s]"  # in the `tokenizers` library, whose \w has combining marks
+# Files of an earlier version have this pattern, though \w is not the same in Python and in the `tokenizers` library.
+OLD_PATTERN = r"\w+(?:['’]\w+)*|[^\w\s]"
+# Unicode has marks in these places; to ask of every character takes longer.
+_PLACES_OF_MARKS = [*range(0x300, 0x1F000), *range(0xE0000, 0xE0200)]
 _CACHED_WORDS = 1 << 17
 
 
@@ -26,15 +30,12 @@ class WordTokenizer:
 
     The features of a word follow the classic taggers (Ratnaparkhi 1996), hashed as by Weinberger et al. 2009. Raises
     InputError for a word given twice, for one that is the name of a special token, and when `num_buckets` is below 1.
+
+    `pattern` is the regular expression that finds the words of a text. It is saved with the tokenizer and names every
+    character in ranges, so that a text has the same words in every release of Python and in the `tokenizers` library.
     """
 
     SPECIAL_TOKENS: ClassVar[tuple[str, ...]] = SPECIAL_TOKENS
-    PRE_TOKENIZER: ClassVar[dict[str, Any]] = {
-        "type": "Split",
-        "pattern": {"Regex": _WORD},
-        "behavior": "Removed",
-        "invert": True,
-    }
     NUM_FEATURES: ClassVar[int] = 15
 
     pad_id: int | None = 0
@@ -43,7 +44,7 @@ class WordTokenizer:
     unk_id: int | None = 3
     mask_id: int | None = 4
 
-    def __init__(self, vocabulary: Sequence[str], num_buckets: int = 8192) -> None:
+    def __init__(self, vocabulary: Sequence[str], num_buckets: int = 8192, pattern: str | None = None) -> None:
         tokens = [*self.SPECIAL_TOKENS, *vocabulary]
         if len(set(tokens)) < len(tokens):
             word, _ = Counter(tokens).most_common(1)[0]
@@ -53,6 +54,8 @@ class WordTokenizer:
         if num_buckets < 1:
             raise InputError(f"got num_buckets={num_buckets}, expected at least 1")
         self.vocabulary, self.num_buckets = list(vocabulary), num_buckets
+        self.pattern = word_pattern() if pattern is None else pattern
+        self._find = _compiled(self.pattern)
         self._tokens = tokens
         self._ids = {word: i for i, word in enumerate(tokens) if i >= len(self.SPECIAL_TOKENS)}
         self._cached_row = lru_cache(_CACHED_WORDS)(self._row)
@@ -81,7 +84,7 @@ class WordTokenizer:
             )
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(_pattern().findall(text) if isinstance(text, str) else text)
+            counts.update(_compiled(word_pattern()).findall(text) if isinstance(text, str) else text)
         frequent = [word for word in counts if counts[word] >= min_count and word not in cls.SPECIAL_TOKENS]
         return cls(sorted(frequent, key=lambda word: (-counts[word], word))[:room], buckets)
 
@@ -92,12 +95,12 @@ class WordTokenizer:
 
     def words(self, text: str) -> list[tuple[str, int, int]]:
         """Return the words and single punctuation characters of a text, each with its start and end."""
-        return [(match[0], match.start(), match.end()) for match in _pattern().finditer(text)]
+        return [(match[0], match.start(), match.end()) for match in self._find.finditer(text)]
 
     def encode(self, text: str) -> NDArray[Any]:
         """Return the id of each word of a text, an array [N]; words outside the vocabulary are UNK."""
         unknown = self.unk_id
-        ids = [self._ids.get(word, unknown) for word in _pattern().findall(text)]
+        ids = [self._ids.get(word, unknown) for word in self._find.findall(text)]
         return np.array(ids, dtype=token_dtype(self.vocab_size))
 
     def encode_spans(self, text: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -129,14 +132,18 @@ class WordTokenizer:
     def to_json(self) -> dict[str, Any]:
         """Return the content of this tokenizer's tokenizer.json."""
         vocab = {token: i for i, token in enumerate(self._tokens)}
-        # The `tokenizers` library passes over the number of buckets; it reads a text as the same words.
+        # The `tokenizers` library passes over the number of buckets.
         model = {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>", "num_buckets": self.num_buckets}
         added_tokens = [special_token(i, name) for i, name in enumerate(self.SPECIAL_TOKENS)]
-        return layout(model, self.PRE_TOKENIZER, None, added_tokens)
+        split = {"type": "Split", "pattern": {"Regex": self.pattern}, "behavior": "Removed", "invert": True}
+        return layout(model, split, None, added_tokens)
 
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json into the folder `path`, or to `path` itself when it ends in .json."""
         write_tokenizer_json(path, self.to_json())
+
+    def __reduce__(self) -> Any:
+        return WordTokenizer, (self.vocabulary, self.num_buckets, self.pattern)
 
     def __repr__(self) -> str:
         return f"WordTokenizer({len(self.vocabulary)} words, {self.num_buckets} buckets)"
@@ -158,11 +165,36 @@ class WordTokenizer:
 
 
 @cache
-def _pattern() -> re.Pattern[str]:
-    """Return what a word is: letters, digits and the marks upon them, apostrophes inside; or one other character."""
-    marks = "".join(character for character in map(chr, range(0x300, 0x1F000)) if category(character)[0] == "M")
-    word = rf"[\w{marks}]+"
-    return re.compile(rf"{word}(?:['’]{word})*|[^\w\s{marks}]")
+def word_pattern() -> str:
+    """Return what a word is: letters, numbers and the marks upon them, apostrophes inside; or else one character."""
+    word, space = word_characters()
+    return f"[{word}]+(?:['’][{word}]+)*|[^{space}]"
+
+
+@cache
+def word_characters() -> tuple[str, str]:
+    """Return the characters of words, and those between words, each as the ranges of a regular expression's class.
+
+    They are what this Python's release of Unicode calls a letter, number or mark, with the underscore; and a space.
+    """
+    every = str(np.arange(sys.maxunicode + 1, dtype="<u4").tobytes(), "utf-32-le", "surrogatepass")
+    in_words = np.zeros(len(every), bool)
+    for match in re.finditer(r"\w+", every):
+        in_words[match.start() : match.end()] = True
+    in_words[[code for code in _PLACES_OF_MARKS if category(chr(code))[0] == "M"]] = True
+    starts, ends = (np.flatnonzero(in_words & ~np.roll(in_words, shift)).tolist() for shift in (1, -1))
+    ranges = (
+        chr(start) if start == end else f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True)
+    )
+    return "".join(ranges), "".join(re.findall(r"\s", every))
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"the pattern of a word tokenizer is no regular expression: {error}") from None
 
 
 def _shape(word: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
+from numformer.autograd import Parameter
 from numformer.autograd.storage import Precision
 from numformer.errors import InputError
+from numformer.names import takes_synonyms
 from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
 from numformer.optim.optimizer import check_range
 from numformer.optim.schedules import Schedule
@@ -16,12 +19,13 @@ OPTIMIZERS = Literal["adamw", "adam", "sgd"]
 DEFAULT_BATCH_SIZE = 32
 
 
+@takes_synonyms
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig(ScheduleConfig):
     """The update rule and its learning rate."""
 
     optimizer: OPTIMIZERS = "adamw"
-    """The update rule."""
+    """Which rule makes an update of a gradient."""
     lr: float = 1e-3
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.99)
@@ -40,8 +44,8 @@ class OptimConfig(ScheduleConfig):
         if self.optimizer not in get_args(OPTIMIZERS):
             raise InputError(f"unknown optimizer {self.optimizer!r}: choose {', '.join(get_args(OPTIMIZERS))}")
 
-    def build(self, parameters: list) -> Optimizer:
-        """Return the optimizer; raises InputError for a value out of range."""
+    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
+        """Return the optimizer of these settings for some parameters; raises InputError for a value out of range."""
         check_range("clip_norm", self.clip_norm, low=0.0)
         if self.optimizer == "sgd":
             return SGD(parameters, self.lr, self.momentum, self.weight_decay)
@@ -49,6 +53,7 @@ class OptimConfig(ScheduleConfig):
         return adam(parameters, self.lr, self.betas, self.eps, self.weight_decay)
 
 
+@takes_synonyms
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How long and on what to train."""

@@ -11,7 +11,7 @@ from numformer.files import write_atomically
 
 
 def append_metrics(path: Path, line: dict[str, Any]) -> None:
-    """Add a line; raises InputError when the file cannot be written."""
+    """Add the figures of a step to the file as one line; raises InputError when it cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -20,7 +20,7 @@ def append_metrics(path: Path, line: dict[str, Any]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines; a last one that was cut off while being written is left out.
+    """Return the figures of every line, none where there is no file; a last line that was cut off by a kill is left out.
 
     Raises InputError for a line that no run has written.
     """

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Self, TypeVar
 
-PATIENCE = 2.0  # seconds before a bar appears
-WIDE = 110  # columns of a terminal that has room for the bar and the speed
+PATIENCE = 2.0  # A bar appears only for somebody who has waited for so many seconds.
+WIDE = 110  # A terminal of so many columns has room for the bar and the speed.
 Item = TypeVar("Item")
 
 
 class Silent:
-    """Shows nothing."""
+    """Takes what Progress shows and shows none of it: for runs without an audience, and the base of Progress."""
 
     def __enter__(self) -> Self:
         return self
@@ -22,10 +22,10 @@ class Silent:
         return None
 
     def update(self, line: dict[str, Any]) -> None:
-        """Take the figures of a step."""
+        """Take the figures of a step, those of a line of metrics.jsonl."""
 
     def say(self, text: str) -> None:
-        """Take a message."""
+        """Take a message, one line of plain text."""
 
 
 class Progress(Silent):
@@ -38,7 +38,7 @@ class Progress(Silent):
         from rich.table import Column
 
         def fixed(width: int) -> Column:
-            return Column(min_width=width, no_wrap=True)  # where room is short, the figures in the middle give way
+            return Column(min_width=width, no_wrap=True)  # Where room is short, the figures in the middle give way.
 
         self.console = Console(stderr=True, highlight=False)
         self.bar = Bar(
@@ -63,7 +63,7 @@ class Progress(Silent):
         self.bar.stop()
 
     def update(self, line: dict[str, Any]) -> None:
-        """Show the figures of a step."""
+        """Show the figures of a step in the live line; outside a terminal, those with a validation loss as a line."""
         if "val_loss" in line:
             others = [
                 f", {name.removeprefix('val_')} {value:.3f}"
@@ -79,7 +79,7 @@ class Progress(Silent):
             print(f"step {line['step']}  {figures}", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
-        """Print a message above the live line."""
+        """Print a line of plain text above the live line."""
         self.console.print(text, soft_wrap=True, markup=False)
 
 

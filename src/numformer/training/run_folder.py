@@ -24,8 +24,10 @@ import tomli_w
 
 from numformer.errors import InputError
 from numformer.files import remove_temporaries, write_atomically
+from numformer.nn import Module
+from numformer.optim import Optimizer
 from numformer.pretrained import read_safetensors, save_model, write_safetensors
-from numformer.tokenizers import check_savable, save_tokenizer
+from numformer.tokenizers import Savable, check_savable, save_tokenizer
 
 OWN_FILES = (
     "config.json",
@@ -43,7 +45,7 @@ OWN_FILES = (
 
 @dataclass
 class Progression:
-    """Where a run stands."""
+    """Where a run stands: its last step, and the figures and the step of the best evaluation so far."""
 
     step: int = 0
     best: dict[str, float] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class Progression:
 
 
 class RunFolder:
-    """Paths and files of one run."""
+    """The folder of one run: reads and writes its files, and decides who may write there."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -67,7 +69,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"could not make the folder {self.path}: {error.strerror}") from None
-        if sys.platform == "win32":  # nothing keeps two processes apart there
+        if sys.platform == "win32":  # Nothing keeps two processes apart there.
             yield
             return
         import fcntl
@@ -93,19 +95,22 @@ class RunFolder:
         if not overwrite:
             raise InputError(f"the run {self.path} exists: continue it with --resume or replace it with --overwrite")
 
-    def start(self, settings: dict[str, Any], tokenizer: Any) -> None:
-        """Make the folder of a new run, removing the files of an older one."""
+    def start(self, settings: dict[str, Any], tokenizer: Savable) -> None:
+        """Make the folder of a new run, removing the files of an older one.
+
+        A link among them, such as a best/ kept on another disk, is removed itself; what it points to is left alone.
+        """
         check_savable(tokenizer, self.path)
         _as_toml(settings)
         for name in OWN_FILES:
             target = self.path / name
-            if target.is_dir():
+            if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
             else:
                 target.unlink(missing_ok=True)
         self.describe(settings, tokenizer)
 
-    def check_tokenizer(self, tokenizer: Any) -> None:
+    def check_tokenizer(self, tokenizer: Savable) -> None:
         """Raise InputError when the run would be continued with other tokens than it began with."""
         with tempfile.TemporaryDirectory(dir=self.path) as folder:
             save_tokenizer(tokenizer, folder)
@@ -114,7 +119,7 @@ class RunFolder:
                 if own.exists() and own.read_bytes() != file.read_bytes():
                     raise InputError(f"cannot resume: the tokenizer is not that of the run {self.path}")
 
-    def describe(self, settings: dict[str, Any], tokenizer: Any) -> None:
+    def describe(self, settings: dict[str, Any], tokenizer: Savable) -> None:
         """Write run.toml and the tokenizer, and clear away what a killed run was writing."""
         write_atomically(self.settings_file, _as_toml(settings))
         save_tokenizer(tokenizer, self.path)
@@ -124,14 +129,14 @@ class RunFolder:
         """Return the contents of run.toml; raises InputError when this is not a run folder."""
         return read_toml(self.settings_file)
 
-    def save_checkpoint(self, model: Any, optimizer: Any, progression: Progression) -> None:
-        """Write the state to continue from, then the model for everybody else."""
+    def save_checkpoint(self, model: Module, optimizer: Optimizer, progression: Progression) -> None:
+        """Write what a resumed run needs into state/, then the model as a Hugging Face folder for everybody else."""
         tensors = {f"model.{name}": p.data for name, p in model.named_parameters()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict(copy=False).items()}
         write_safetensors(self.checkpoint_file, tensors, {"progression": json.dumps(asdict(progression))})
         save_model(model, self.path)
 
-    def load_checkpoint(self, model: Any, optimizer: Any) -> Progression:
+    def load_checkpoint(self, model: Module, optimizer: Optimizer) -> Progression:
         """Put the state back; a run that was stopped before its first checkpoint starts from the beginning.
 
         Raises InputError when the checkpoint is damaged, belongs to another model, or was taken away.
@@ -149,8 +154,8 @@ class RunFolder:
         optimizer.load_state_dict(_under("optimizer.", tensors))
         return progression
 
-    def save_best(self, model: Any, tokenizer: Any) -> None:
-        """Keep the model as the best so far."""
+    def save_best(self, model: Module, tokenizer: Savable) -> None:
+        """Write the model and its tokenizer into best/, in place of those of the evaluation that was best before."""
         save_model(model, self.path / "best")
         save_tokenizer(tokenizer, self.path / "best")
 

@@ -96,7 +96,7 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
     for name in {**now, **before}:
         old, new = before.get(name), now.get(name)
         if name in ("data", "valid", "tokenizer"):
-            continue  # they may have moved; the text's checksum and the tokens tell whether they are the same
+            continue  # They may have moved; the text's checksum and the tokens tell whether they are the same.
         if not (isinstance(old, dict) and isinstance(new, dict)):
             old, new = {name: old}, {name: new}
         for key in {**new, **old}:

@@ -18,16 +18,16 @@ Batch = tuple[np.ndarray, ...]
 
 
 class Objective(Protocol):
-    """What a task trains on: arrays whose first axis is the sequences, a summed loss, and what it is divided by."""
+    """What a step trains on: a batch, which it may cut between sequences, a summed loss, and what that is divided by."""
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step, the same one whenever asked."""
+        """Return the batch of a step: arrays whose first axis is the sequences, the same whenever and wherever asked."""
 
     def loss_sum(self, *batch: np.ndarray) -> Tensor:
         """Return the loss summed over the real tokens of some sequences of a batch."""
 
     def num_tokens(self, *batch: np.ndarray) -> float:
-        """Count the real tokens, or add up their weights."""
+        """Return the number of real tokens of some sequences, or the sum of their weights: what the loss is divided by."""
 
 
 class StepResult(NamedTuple):
@@ -62,16 +62,19 @@ class TrainStep:
         self.seed, self.shards, self.accumulation, self.clip_norm = seed, shards, accumulation, clip_norm
         self.precision: Precision = precision
         self.gradients = shared_zeros((shards, optimizer.weights.size), optimizer.weights.dtype)
+        workers.hold(optimizer.in_shared_memory())
         self.team = workers.team(self._differentiate, shards)
 
     def __call__(self, step: int) -> StepResult:
         """Take one step; when the loss or the gradient is not a number, nothing is changed."""
+        self.optimizer.take_assigned()  # The other processes see the optimizer's weights only.
         answers = self.team.run(step)
         total = answers[0].num_tokens
         gradient = self.optimizer.gradient
         gradient[...] = self.gradients[0]
-        for other in self.gradients[1:]:
-            gradient += other
+        with np.errstate(over="ignore", invalid="ignore"):  # The norm tells of it.
+            for other in self.gradients[1:]:
+                gradient += other
         norm, loss = global_norm(gradient), sum(answer.loss_sum for answer in answers) / total
         if np.isfinite(loss) and np.isfinite(norm):
             if self.clip_norm and norm > self.clip_norm:
@@ -81,7 +84,7 @@ class TrainStep:
         return StepResult(loss, norm, total)
 
     def _differentiate(self, step: int, shard: int) -> _Answer:
-        """Leave the gradient of one shard in shared memory."""
+        """Write the gradient of one shard into its row of `self.gradients`, and return its loss."""
         batch = self.objective.batch(step)
         total = self.objective.num_tokens(*batch) or 1
         pieces = list(_cut(batch, self.shards * self.accumulation))
@@ -89,8 +92,8 @@ class TrainStep:
         present = [False] * len(self.optimizer.parameters)
         for number in range(shard * self.accumulation, (shard + 1) * self.accumulation):
             grads: list[np.ndarray | None] = [None] * len(present)
-            if len(pieces[number][0]):  # a batch of few long sequences may leave nothing for the last pieces
-                with np.errstate(over="ignore", invalid="ignore"):  # the caller hears of it through the loss
+            if len(pieces[number][0]):  # A batch of few long sequences may leave nothing for the last pieces.
+                with np.errstate(over="ignore", invalid="ignore"):  # The loss tells of it.
                     with storage(self.precision), random.use(random.Stream(self.seed, step, number)):
                         loss = self.objective.loss_sum(*pieces[number])
                     grads = gradients(loss, self.optimizer.parameters, np.float32(1.0 / total))

@@ -16,7 +16,9 @@ import numpy as np
 from numformer import random
 from numformer.autograd import no_grad
 from numformer.errors import InputError
+from numformer.nn import Module
 from numformer.optim import learning_rate
+from numformer.tokenizers import Savable
 from numformer.training.config import OptimConfig, TrainConfig
 from numformer.training.metrics import append_metrics, cut_metrics
 from numformer.training.progress import Progress, Silent
@@ -28,16 +30,16 @@ from numformer.training.workers import Workers, num_cores
 class MeasuredObjective(Objective, Protocol):
     """An Objective with its model, tokenizer and validation; `criterion` is the figure that says which is best."""
 
-    model: Any
-    tokenizer: Any
+    model: Module
+    tokenizer: Savable
     criterion: str
-    unit: str  # what num_tokens counts
+    unit: str  # What num_tokens counts, such as "tokens".
 
     def evaluate(self, workers: Workers) -> dict[str, float] | None:
         """Return the validation figures, "loss" among them, measured in evaluation mode; None without held-out data."""
 
     def describe(self) -> str:
-        """Say in a few words what is trained on what."""
+        """Return one line for people: the size of the model, and what it is trained on."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,15 @@ class Trainer:
         self.optimizer = optim.build(list(task.model.parameters()))
         self.progression = Progression()
         self.seconds = 0.0
-        self.best_weights: np.ndarray | None = None  # kept here when there is no folder for best/
-        learning_rate(1, peak=optim.lr, total_steps=max(1, train.steps), config=optim)  # complain now, not later
+        self.best_weights: np.ndarray | None = None  # They are kept here where there is no folder for best/.
+        # A schedule that does not fit the number of steps is reported here, before anything is written.
+        learning_rate(1, peak=optim.lr, total_steps=max(1, train.steps), config=optim)
 
     def resume(self) -> None:
-        """Continue from the folder's last checkpoint."""
+        """Take weights, optimizer and counters from the folder's last checkpoint, and drop the metrics after it.
+
+        Raises InputError as `RunFolder.load_checkpoint` does.
+        """
         assert self.folder is not None
         self.progression = self.folder.load_checkpoint(self.task.model, self.optimizer)
         kept = cut_metrics(self.folder.metrics_file, self.progression.step)
@@ -96,7 +102,7 @@ class Trainer:
 
     def _loop(self) -> FitResult:
         at, loss, val_loss, stopped = self.progression, math.nan, None, self._why_end()
-        self._checkpoint()  # of a run resumed after a kill too, so that all its files agree again
+        self._checkpoint()  # Of a run resumed after a kill too, so that all its files agree again.
         progress = Progress(at.step, self.train.steps, self.task.unit) if self.show else Silent()
         with ExitStack() as stack:
             workers = stack.enter_context(Workers(self.threads))
@@ -109,7 +115,7 @@ class Trainer:
                 accumulation=self.train.accumulation,
                 clip_norm=self.optim.clip_norm,
                 precision=self.train.precision,
-            )  # forks, so it comes before the thread of the progress line
+            )  # It forks, so it comes before the thread of the progress line.
             interrupted = stack.enter_context(_interruptible(progress))
             stack.enter_context(progress)
             progress.say(self.task.describe() + (f", run folder {self.folder.path}" if self.folder else ""))
@@ -117,7 +123,7 @@ class Trainer:
                 line = self._step(train_step)
                 loss = line["loss"]
                 evaluate = at.step % self.train.eval_every == 0 or at.step == self.train.steps
-                keep = interrupted.is_set()  # without an evaluation, which the same run uninterrupted would not have
+                keep = interrupted.is_set()  # No evaluation then: the same run uninterrupted would not have it.
                 if evaluate:
                     val_loss = self._evaluate(workers, line)
                 if self.folder and (evaluate or keep or at.step % self.train.log_every == 0):
@@ -129,7 +135,7 @@ class Trainer:
                 progress.update(line)
                 stopped = self._why_end() or ("interrupted" if keep else None)
         if stopped == "no improvement" and self.best_weights is not None:
-            self.optimizer.weights[...] = self.best_weights
+            self.optimizer.set_weights(self.best_weights)
         return FitResult(at.step, loss, val_loss, at.best.get("loss"), at.best_step, self.seconds, stopped, at.best)
 
     def _why_end(self) -> str | None:

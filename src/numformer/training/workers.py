@@ -8,27 +8,20 @@ product runs on one thread. No result depends on how many there are.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import multiprocessing
 import os
 import platform
-import signal
-import sys
-import warnings
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from multiprocessing.connection import Connection
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Self
 
-from numformer.errors import InputError
-
-Work = Callable[[int, int], Any]  # of a step and the number of a shard
+from numformer.training.team import Team, Work
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use, which a container or taskset can make fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -41,10 +34,8 @@ class Workers:
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
-        from threadpoolctl import threadpool_limits
-
         _keep_freed_memory()
-        self._stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
+        self._stack.enter_context(_single_threaded_blas())
         if self.num_workers > 1:
             self._pool = self._stack.enter_context(ThreadPoolExecutor(self.num_workers))
         return self
@@ -56,79 +47,39 @@ class Workers:
         """Apply the function to every item, on threads, and yield the results in order."""
         return map(function, *items) if self._pool is None else self._pool.map(function, *items)
 
+    def hold(self, context: AbstractContextManager[Any]) -> None:
+        """Enter a context that ends with the workers, after the teams that were made later."""
+        self._stack.enter_context(context)
+
     def team(self, work: Work, count: int) -> Team:
         """Return a team that does `work(step, number)` for the numbers below `count`, as often as it is asked."""
-        team = Team(work, count, self)
+        team = Team(work, count, self.num_workers, self.map)
         self._stack.callback(team.close)
         return team
 
 
-class Team:
-    """Processes that hold a copy of everything there was when the team was made; this one does its part too."""
-
-    def __init__(self, work: Work, count: int, workers: Workers) -> None:
-        self.work, self.count, self.workers = work, count, workers
-        size = min(workers.num_workers, count) if sys.platform == "linux" else 1  # elsewhere fork is not safe
-        self.shares = [range(first, count, size) for first in range(size)]
-        self.connections: list[Connection] = []
-        self.processes = [self._start(share) for share in self.shares[1:]]
-
-    def run(self, step: int) -> list[Any]:
-        """Return the results of a step in the order of their numbers; raises what the work raised."""
-        if not self.processes:
-            return list(self.workers.map(self.work, [step] * self.count, range(self.count)))
-        for connection in self.connections:
-            with contextlib.suppress(OSError):  # a dead process is reported when its answer is missing
-                connection.send(step)
-        answers = [[self.work(step, number) for number in self.shares[0]]]
-        answers += [_receive(connection) for connection in self.connections]
-        return [answers[number % len(answers)][number // len(answers)] for number in range(self.count)]
-
-    def close(self) -> None:
-        """End the processes."""
-        for connection in self.connections:
-            connection.close()
-        for process in self.processes:
-            process.join(timeout=5.0)
-            process.kill()
-            process.join()
-
-    def _start(self, share: range) -> Any:
-        here, there = multiprocessing.Pipe()
-        self.connections.append(here)
-        process = multiprocessing.get_context("fork").Process(target=_serve, args=(there, self, share), daemon=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # BLAS has threads, but they end before a fork
-            process.start()
-        there.close()
-        return process
+_lock = threading.Lock()
+_limit = ExitStack()
+_num_inside = 0  # The contexts that are open now, in all threads.
 
 
-def _serve(connection: Connection, team: Team, share: range) -> None:
-    """Answer steps until the other end is closed, or its process has died."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that a person started
-    for inherited in team.connections:
-        inherited.close()
+@contextmanager
+def _single_threaded_blas() -> Iterator[None]:
+    """Hold BLAS to one thread until the last of all contexts that overlap has ended, in whatever order they end."""
+    from threadpoolctl import threadpool_limits
+
+    global _num_inside
+    with _lock:
+        if _num_inside == 0:
+            _limit.enter_context(threadpool_limits(limits=1, user_api="blas"))
+        _num_inside += 1
     try:
-        while True:
-            step = connection.recv()
-            try:
-                answer: Any = [team.work(step, number) for number in share]
-            except Exception as error:
-                answer = error
-            connection.send(answer)
-    except (EOFError, OSError):
-        os._exit(0)  # without the clean-up that belongs to the process forked from
-
-
-def _receive(connection: Connection) -> list[Any]:
-    try:
-        answer = connection.recv()
-    except (EOFError, OSError):
-        raise InputError("a worker process has died, perhaps for want of memory: try more accumulation") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+        yield
+    finally:
+        with _lock:
+            _num_inside -= 1
+            if _num_inside == 0:
+                _limit.close()
 
 
 def _keep_freed_memory() -> None:

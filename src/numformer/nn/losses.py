@@ -1,0 +1,84 @@
+"""Losses: modules that compare what a model says with what is right, and answer with one number."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from numformer import ops
+from numformer.autograd import Array, ArrayLike, Tensor
+from numformer.errors import InputError
+from numformer.nn.module import Module
+
+Reduction = Literal["mean", "sum"]
+
+
+class Loss(Module):
+    """What all losses share: `backward` answers with the one gradient that the model's own `backward` takes."""
+
+    def __init__(self, reduction: Reduction = "mean") -> None:
+        self.reduction: Reduction = reduction
+
+    def backward(self, grad: ArrayLike = 1.0) -> Array:
+        """Return dL/d(first argument of the last call), an array of its shape, for a loss L times `grad`.
+
+        Raises InputError as `Module.backward` does.
+        """
+        found = super().backward(grad)
+        return found[0] if isinstance(found, tuple) else found
+
+
+class CrossEntropyLoss(Loss):
+    """Negative log-likelihood of targets [...] under logits [... V], averaged over the targets that count.
+
+    Targets equal to `ignore_index` do not count; `label_smoothing` is the share of a target that all classes get alike.
+    """
+
+    def __init__(
+        self,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+
+    def forward(self, logits: Array, targets: ArrayLike) -> Tensor:
+        """Return the loss [] of logits [... V] for integer targets [...], such as [B T V] and [B T]."""
+        if logits.ndim != 2:
+            targets = targets if isinstance(targets, Array) else Tensor(targets)
+            if targets.shape != logits.shape[:-1]:
+                raise InputError(
+                    f"logits of shape {logits.shape} need targets {logits.shape[:-1]}, got {targets.shape}"
+                )
+            logits, targets = ops.reshape(logits, shape=(-1, logits.shape[-1])), ops.reshape(targets, shape=-1)
+        return ops.cross_entropy(
+            logits,
+            targets,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            reduction=self.reduction,
+        )
+
+
+class MSELoss(Loss):
+    """Squared error, averaged over all elements, or their sum."""
+
+    def forward(self, predictions: Array, targets: ArrayLike) -> Tensor:
+        """Return the loss [] of predictions [...] for targets [...] of the same shape."""
+        return ops.mse(predictions, targets, reduction=self.reduction)
+
+
+class L1Loss(Loss):
+    """Absolute error, averaged over all elements, or their sum."""
+
+    def forward(self, predictions: Array, targets: ArrayLike) -> Tensor:
+        """Return the loss [] of predictions [...] for targets [...] of the same shape."""
+        return ops.l1(predictions, targets, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(Loss):
+    """Negative log-likelihood of yes-or-no answers under logits, averaged over all elements, or their sum."""
+
+    def forward(self, logits: Array, targets: ArrayLike) -> Tensor:
+        """Return the loss [] of logits [...] for targets [...] of the same shape, each from 0 (no) to 1 (yes)."""
+        return ops.bce_with_logits(logits, targets, reduction=self.reduction)

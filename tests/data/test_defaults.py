@@ -1,0 +1,41 @@
+"""Defaults decide what a program computes, so changing one is a change that a test sees."""
+
+import inspect
+
+import pytest
+
+from numformer import data
+from numformer.data.batches import LengthBatches, pad
+from numformer.data.clean_pairs import clean_pairs, normalise
+from numformer.data.lines import parse_json, read_json_lines, read_lines
+from numformer.data.split_pairs import split_pairs
+
+UTF8 = {"encoding": "utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("function", "defaults"),
+    [
+        (data.DataLoader, {"shuffle": False, "drop_last": False, "seed": 0}),
+        (LengthBatches, {"batch_size": None, "batch_tokens": None, "seed": 0}),
+        (pad, {"min_length": 1}),
+        (split_pairs, {"valid_size": 1000, "test_size": 1000, "seed": 0}),
+        (data.make_key_value_questions, {"num_pairs": 8}),
+        (data.make_toy_pairs, {"exclude": frozenset()}),
+        (data.TokenWindows, {"name": "text"}),
+        (data.TokenWindows.sequential, {"max_windows": None}),
+        (data.read_pairs, UTF8 | {"source": "source", "target": "target"}),
+        (data.read_conll, UTF8 | {"column": "auto", "tags": None}),
+        (data.read_labelled, UTF8 | {"text": None, "label": None, "labels": None}),
+        (data.read_squad, UTF8),
+        (read_lines, UTF8),
+        (read_json_lines, UTF8),
+        (parse_json, {"first_line": 1}),
+        (clean_pairs, {"filters": None}),
+        (normalise, {"unicode_form": "NFC"}),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
+def test_defaults_are_as_they_were(function, defaults):
+    parameters = inspect.signature(function).parameters.values()
+    assert {p.name: p.default for p in parameters if p.default is not p.empty} == defaults

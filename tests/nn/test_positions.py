@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from numformer import InputError, nn
+
+D = 8
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@pytest.mark.parametrize("make", [lambda: nn.PositionalEncoding(D, 4), lambda: nn.LearnedPositions(4, D)])
+def test_sequences_over_the_limit_are_refused(make):
+    layer = make()
+    layer(draw(1, 4, D))
+    with pytest.raises(InputError, match="a sequence of 5 positions does not fit max_seq_len=4"):
+        layer(draw(1, 5, D))
+
+
+def test_positional_encoding_adds_the_sinusoidal_table():
+    x = draw(2, 3, D).astype(np.float32)
+    y = nn.PositionalEncoding(D, 10)(x).data - x
+    np.testing.assert_allclose(y[0, :, 0], np.sin(np.arange(3)), atol=1e-6)
+    np.testing.assert_allclose(y[1, :, 1], np.cos(np.arange(3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [nn.PositionalEncoding, nn.LearnedPositions])
+def test_the_longest_sequence_goes_by_either_name(make):
+    with pytest.raises(InputError, match="a sequence of 5 positions does not fit max_seq_len=4"):
+        make(d_model=D, max_len=4)(draw(1, 5, D))
+    assert make(d_model=D, max_seq_len=5)(draw(1, 5, D)).shape == (1, 5, D)
+    with pytest.raises(InputError, match="max_seq_len and max_len are the same setting"):
+        make(d_model=D, max_seq_len=5, max_len=5)
+
+
+@pytest.mark.parametrize("make", [nn.PositionalEncoding, nn.LearnedPositions])
+def test_an_offset_shifts_the_positions(make):
+    layer, x = make(d_model=D, max_seq_len=9), draw(1, 9, D).astype(np.float32)
+    np.testing.assert_array_equal(layer(x[:, 4:], offset=4).data, layer(x).data[:, 4:])

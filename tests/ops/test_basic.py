@@ -1,0 +1,183 @@
+"""Axes counted from either end, and numbers of every kind in float32."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from numformer import InputError, Tensor, gradients, ops
+from numformer.testing import check_gradients
+
+
+def signed_permutations(ndim):
+    """Return every order of the axes, each axis counted from the front or from the end."""
+    for order in itertools.permutations(range(ndim)):
+        for signs in itertools.product((0, ndim), repeat=ndim):
+            yield tuple(axis - shift for axis, shift in zip(order, signs, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 5)], ids=str)
+def test_transpose_takes_every_axis_from_the_front_or_from_the_end(shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    for axes in signed_permutations(len(shape)):
+        tensor = Tensor(x, requires_grad=True)
+        y = tensor.transpose(*axes)
+        np.testing.assert_array_equal(y.data, x.transpose(axes))
+        weights = np.random.default_rng(1).standard_normal(y.shape)
+        expected = np.zeros(shape)
+        for place in np.ndindex(shape):  # every element goes to one place, and its gradient comes from there
+            expected[place] = weights[tuple(place[axis] for axis in axes)]
+        np.testing.assert_array_equal(gradients(y, [tensor], weights)[0], expected, err_msg=str(axes))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 3, 4)], ids=str)
+def test_transpose_without_axes_reverses_them(shape):
+    x = Tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True)
+    y = x.transpose()
+    np.testing.assert_array_equal(y.data, x.data.T)
+    np.testing.assert_array_equal(gradients(y, [x], x.data.T)[0], x.data)
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (0, 1, 1), (0, 1, 3), (0, 1, -4), (0, 1, 2, 2)], ids=str)
+def test_axes_that_are_no_order_of_the_axes_are_refused(axes):
+    with pytest.raises(InputError, match=r"^transpose: "):
+        Tensor(np.ones((2, 3, 4)), requires_grad=True).transpose(*axes)
+
+
+AXES = [
+    None,
+    (),
+    *range(-3, 3),
+    *itertools.permutations((0, 1, 2), 2),
+    (-1, 0),
+    (1, -1),
+    (-2, -3),
+    (0, 1, 2),
+    (-1, 0, -2),
+]
+
+
+@pytest.mark.parametrize("axis", AXES, ids=str)
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("op", [ops.sum, ops.mean], ids=lambda op: op.name)
+def test_reductions_take_axes_from_either_end(op, keepdims, axis):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4))
+    y = op(x, axis=axis, keepdims=keepdims)
+    np.testing.assert_allclose(y, getattr(np, op.name)(x, axis=axis, keepdims=keepdims), rtol=1e-12)
+    check_gradients(lambda x: op(x, axis=axis, keepdims=keepdims), x)
+
+
+@pytest.mark.parametrize("axis", range(-3, 3))
+def test_concat_joins_along_any_axis(axis):
+    lengths, parts = (2, 1, 0, 3), []
+    for number, length in enumerate(lengths):
+        shape = [2, 3, 4]
+        shape[axis] = length
+        parts.append(np.random.default_rng(number).standard_normal(shape))
+    np.testing.assert_array_equal(ops.concat(*parts, axis=axis), np.concatenate(parts, axis=axis))
+    check_gradients(lambda *xs: ops.concat(*xs, axis=axis), *parts)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: ops.sum(x, axis=3),
+        lambda x: ops.mean(x, axis=-4),
+        lambda x: ops.sum(x, axis=(0, 0)),
+        lambda x: ops.concat(x, x, axis=3),
+        lambda x: ops.concat(x, x, axis=-4),
+        lambda x: ops.concat(),
+        lambda x: ops.split(x, sections=0),
+        lambda x: ops.split(x, sections=3),
+        lambda x: ops.split_heads(x, num_heads=0),
+        lambda x: ops.split_heads(x, num_heads=3),
+    ],
+)
+def test_axes_and_parts_that_do_not_exist_are_one_sentence(call):
+    with pytest.raises(InputError) as raised:
+        call(np.ones((2, 3, 4)))
+    assert "\n" not in str(raised.value)
+
+
+def test_parts_of_a_split_have_gradients_of_their_own():
+    x = np.random.default_rng(0).standard_normal((2, 6))
+    check_gradients(lambda x: ops.split(x, sections=3), x)
+    check_gradients(lambda x: ops.split(x, sections=3)[::2], x)
+
+
+# Whole numbers
+
+
+WHOLE = np.array([[1, 2], [3, 4]])
+FLOAT = np.array([[0.5, 1.5], [2.5, 3.5]], np.float32)
+IN_FLOAT32 = {
+    "+ number": lambda x: x + 0.5,
+    "number -": lambda x: 0.5 - x,
+    "* number": lambda x: x * 0.5,
+    "/ number": lambda x: x / 2,
+    "number /": lambda x: 2 / x,
+    "/ itself": lambda x: x / x,
+    "+ float32": lambda x: x + FLOAT,
+    "float32 @": lambda x: Tensor(FLOAT) @ x,
+    "@ float32": lambda x: x @ FLOAT,
+    "mean": lambda x: x.mean(axis=0),
+    "where": lambda x: ops.where(x.data > 1, x, 0.5),
+    "linear": lambda x: ops.linear(x, FLOAT, FLOAT[0]),
+    "layer_norm": lambda x: ops.layer_norm(x, FLOAT[0], FLOAT[1]),
+    "rms_norm": lambda x: ops.rms_norm(x, FLOAT[0]),
+    "dropout": lambda x: ops.dropout(x, p=0.5, key=(1,)),
+    "masked_mean": lambda x: ops.masked_mean(x.reshape(1, 2, 2), np.ones((1, 2), bool)),
+    "cross_entropy": lambda x: ops.cross_entropy(x, np.array([0, 1])),
+    **{
+        name: getattr(ops, name)
+        for name in ("relu", "tanh", "sigmoid", "silu", "gelu", "softmax", "log_softmax", "exp", "log")
+    },
+}
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.uint64])
+@pytest.mark.parametrize("name", IN_FLOAT32)
+def test_whole_numbers_count_as_float32(name, dtype):
+    found = IN_FLOAT32[name](Tensor(WHOLE.astype(dtype)))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.data, IN_FLOAT32[name](Tensor(WHOLE.astype(np.float32))).data, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda x: x + 2, lambda x: 2 - x, lambda x: x * x, lambda x: x @ x, lambda x: x.sum()]
+)
+def test_whole_numbers_among_themselves_stay_whole(call):
+    assert call(Tensor(WHOLE)).dtype == np.int64
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint64])
+@pytest.mark.parametrize("op", [ops.softmax, ops.log_softmax], ids=lambda op: op.name)
+def test_a_softmax_of_unsigned_integers_does_not_wrap_around(op, dtype):
+    x = np.array([[3, 250, 0], [0, 1, 2]])
+    np.testing.assert_allclose(op(x.astype(dtype)), op(x.astype(np.float64)), rtol=1e-6, atol=1e-30)
+
+
+# Where
+
+
+def test_where_takes_the_gradient_to_what_was_taken():
+    condition = np.array([[True, False], [False, True]])
+    x, y = np.random.default_rng(0).standard_normal((2, 2)), np.random.default_rng(1).standard_normal(2)
+    check_gradients(lambda x, y: ops.where(condition, x, y), x, y)
+    np.testing.assert_array_equal(ops.where(condition, x, y), np.where(condition, x, y))
+
+
+def test_a_product_with_itself_and_a_quotient_by_itself():
+    x = np.random.default_rng(0).uniform(0.5, 2.0, 5)
+    check_gradients(lambda x: x * x, x)
+    (dx,) = gradients((tensor := Tensor(x, requires_grad=True)) / tensor, [tensor], np.ones(5))
+    np.testing.assert_allclose(dx, 0.0, atol=1e-15)
+
+
+def test_operators_do_not_write_into_what_they_are_given():
+    x, y = np.ones((2, 3), np.float32), np.ones(3, np.float32)
+    for operator in (ops.add, ops.sub, ops.mul, ops.div):
+        result = operator(x, y)
+        result += 5.0
+    np.testing.assert_array_equal(x, 1.0)
+    np.testing.assert_array_equal(y, 1.0)
