@@ -33,7 +33,7 @@ for result in mlm.predict(["a ship drifts near every mast .\na [MASK] drifts nea
     print(result["text"].splitlines()[-1], "->", ", ".join(guess["token"].strip() for guess in result["masks"][0]))
 
 few, others = labelled(slice(0, 3), 6), labelled(slice(3, None), 100)
-frozen = ("bert.embeddings", "bert.encoder.layer.0")  # the lower layers keep what they learned
+frozen = ("backbone.embeddings", "backbone.layers.0")  # the lower layers keep what they learned
 pretrained = nf.Classifier.from_data(few, valid=others, pretrained="runs/pretrained", freeze=frozen)
 scratch = nf.Classifier.from_data(few, valid=others, tokenizer="runs/pretrained", **shape)
 for name, classifier in {"pretrained": pretrained, "from nothing": scratch}.items():

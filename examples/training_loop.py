@@ -43,7 +43,7 @@ def train(model: nf.GPT, text: str, steps: int, lr: float, accumulation: int = 2
 model = nf.GPT(vocab_size=tokenizer.vocab_size, d_model=96, num_heads=4, num_layers=2, max_seq_len=64)
 with threadpool_limits(1, "blas"):  # products of this size are faster on one thread
     train(model, text, steps=400, lr=4e-3)
-    model.freeze("transformer.wte", "transformer.wpe", "transformer.h.0")
+    model.freeze("token_embedding", "position_embedding", "layers.0")
     trainable = sum(p.size for p in model.parameters() if p.requires_grad)
     print(f"\n{trainable:,} of {model.num_parameters():,} parameters go on, with programs")
     train(model, programs, steps=200, lr=1e-3)

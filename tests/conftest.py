@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from numformer import random
+from numformer.models.disk import names_of
 
 
 def randomised(module, seed=0):
@@ -20,6 +21,15 @@ def randomised(module, seed=0):
         else:
             parameter.data = 1.5 * rng.standard_normal(shape) / np.sqrt(shape[-1])
     return module
+
+
+def as_in_memory(model, arrays, prefix=""):
+    """Return the arrays of a file, whose names begin with `prefix`, under the names of the model's parameters."""
+    names, found = names_of(model), {}
+    for name, _ in model.named_parameters():
+        array = arrays[prefix + names.to_disk(name)]
+        found[name] = array.T if names.is_transposed(name) else array
+    return found
 
 
 def bytes_of(function):
@@ -44,6 +54,11 @@ def repeatable(monkeypatch):
 @pytest.fixture
 def randomise():
     return randomised
+
+
+@pytest.fixture(scope="session")
+def in_memory():
+    return as_in_memory
 
 
 @pytest.fixture

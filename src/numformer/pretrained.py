@@ -11,15 +11,19 @@ import numpy as np
 
 from numformer.errors import InputError
 from numformer.files import replacing, write_atomically
-from numformer.models.build import build_from_disk
+from numformer.models.disk import from_disk, names_of, to_disk
+from numformer.nn import Module
 
 
 def save_model(model: Any, folder: str | Path) -> None:
     """Write config.json and model.safetensors, each in one step; raises InputError when that is impossible."""
     folder = Path(folder)
-    weights = {name: _to_disk(model, name, p.data) for name, p in model.named_parameters()}
+    names = names_of(model)
+    weights = {
+        names.to_disk(name): p.data.T if names.is_transposed(name) else p.data for name, p in model.named_parameters()
+    }
     write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
-    write_atomically(folder / "config.json", json.dumps(model.to_disk(), indent=2) + "\n")
+    write_atomically(folder / "config.json", json.dumps(to_disk(model), indent=2) + "\n")
 
 
 def load_model(folder: str | Path) -> Any:
@@ -31,16 +35,36 @@ def load_model(folder: str | Path) -> Any:
     config = read_json(folder / "config.json")
     weights, _ = read_safetensors(folder / "model.safetensors")
     try:
-        model = build_from_disk(config, "config.json")
-        model.load_state_dict({name: _to_disk(model, name, value) for name, value in weights.items()})
+        model = from_disk(config, "config.json")
+        _take_weights(model, weights)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
     return model.eval()
 
 
-def _to_disk(model: Any, name: str, value: np.ndarray) -> np.ndarray:
-    """Transpose the weights that the architecture stores [in out]; the way back is the same."""
-    return np.ascontiguousarray(value.T) if name.endswith(model.config.transposed_on_disk) else value
+def _take_weights(model: Module, weights: dict[str, np.ndarray]) -> None:
+    """Make the arrays of a file a model's parameters, without a copy where they are float32 and lie as in memory.
+
+    Raises InputError listing every missing, unexpected and misshapen name, as they are in the file.
+    """
+    names, own = names_of(model), dict(model.named_parameters())
+    found = {names.from_disk(there): there for there in weights}
+    shapes = {name: p.shape[::-1] if names.is_transposed(name) else p.shape for name, p in own.items()}
+    problems = {
+        "missing": [names.to_disk(name) for name in own if name not in found],
+        "unexpected": sorted(there for name, there in found.items() if name not in own),
+        "of the wrong shape": [
+            f"{found[name]} (got {list(weights[found[name]].shape)}, expected {list(shape)})"
+            for name, shape in shapes.items()
+            if name in found and weights[found[name]].shape != shape
+        ],
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{what}: {', '.join(each)}" for what, each in problems.items() if each)
+        raise InputError(f"the weights do not fit {type(model).__name__}: {listed}")
+    for name, parameter in own.items():
+        value = weights[found[name]].astype(np.float32, copy=False)
+        parameter.data = np.ascontiguousarray(value.T) if names.is_transposed(name) else value
 
 
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:

@@ -110,7 +110,7 @@ def test_an_array_dies_when_its_copy_is_stored():
 
 def small_gpt(recomputed=False):
     gpt = GPT(vocab_size=17, d_model=32, num_heads=4, num_layers=3, max_seq_len=24, dropout=0.1)
-    gpt.transformer.h.recompute = recomputed
+    gpt.layers.recompute = recomputed
     return gpt
 
 

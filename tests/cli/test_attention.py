@@ -30,7 +30,7 @@ def test_all_layers_and_heads_are_drawn_unless_one_is_chosen(here, finished_run,
     expected = [each.weights for each in load_task(finished_run).attention("the ")]
     np.testing.assert_array_equal(all_weights, expected[0])
     np.testing.assert_array_equal(one_head, expected[-1][1:2])
-    assert title == "transformer.h.0.attn, head 1"
+    assert title == "layers.0.self_attn, head 1"
 
 
 def test_a_layer_or_head_that_is_not_there_is_refused(here, finished_run, numformer, refused):

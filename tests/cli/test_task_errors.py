@@ -129,7 +129,7 @@ SETTINGS = [
     ("classify", {"text": "body"}, "line 1: there is no column 'body' for the text (the columns are 'text', 'label')"),
     ("classify", {"text": "label"}, "the text and the label cannot both be the column 'label'"),
     ("classify", {"valid": "strange.csv"}, "the label 'strange' is not among the 2 labels of the model (neg, pos)"),
-    ("classify", {"freeze": "bert.pooler"}, "no parameter of SequenceClassifier is named 'bert.pooler'"),
+    ("classify", {"freeze": "backbone.pooler"}, "no parameter of SequenceClassifier is named 'backbone.pooler'"),
     ("tag", {"column": "upos"}, "ner.conll has no column 'upos': it is not CoNLL-U"),
     ("tag", {"column": "deps", "data": "ud.conllu"}, "column must be auto, upos, xpos, ner, got 'deps'"),
     ("tag", {"valid": "ud.conllu"}, "ud.conllu, line 3: the tag 'PROPN' is not among the 2 tags of the model"),

@@ -152,13 +152,13 @@ def test_a_run_is_resumed_to_the_bytes_of_one_that_was_never_stopped(train_task,
 
 def test_a_recipe_gives_the_data_the_shape_and_the_training(examples, numformer):
     (examples / "my.toml").write_text(
-        'task = "classify"\ndata = "reviews.jsonl"\nfreeze = ["bert.embeddings"]\nclass_weights = true\n'
+        'task = "classify"\ndata = "reviews.jsonl"\nfreeze = ["backbone.embeddings"]\nclass_weights = true\n'
         "[model]\nd_model = 8\nnum_heads = 2\n[train]\nsteps = 2\nbatch_size = 4\nshards = 1\n"
     )
     assert numformer("train", "classify", "--config=my.toml", "--train.steps=1").status == 0
     settings = tomllib.loads((examples / "runs" / "reviews" / "run.toml").read_text())
     assert (settings["model"]["d_model"], settings["train"]["steps"]) == (8, 1)
-    assert (settings["freeze"], settings["class_weights"]) == (["bert.embeddings"], True)
+    assert (settings["freeze"], settings["class_weights"]) == (["backbone.embeddings"], True)
 
 
 @pytest.mark.parametrize(("words", "expected"), [((), True), (("--no-answer",), True), (("--no-no-answer",), False)])
@@ -220,7 +220,7 @@ def test_training_starts_from_the_weights_and_the_tokenizer_of_another_model(
 
 def test_frozen_parts_stay_as_they_were_and_others_learn(examples, train_task, runs_of_tasks):
     base = runs_of_tasks("mlm")
-    words = {"from": base, "freeze": "bert.embeddings", "optim__lr": 0.1}
+    words = {"from": base, "freeze": "backbone.embeddings", "optim__lr": 0.1}
     assert train_task("classify", **words).status == 0
     before, after = weights_of(base), weights_of(examples / "run")
     for name in before.keys() & after.keys():
@@ -232,7 +232,7 @@ def test_frozen_parts_stay_as_they_were_and_others_learn(examples, train_task, r
 def test_a_run_that_started_from_another_model_is_repeated_and_resumed(
     train_task, numformer, runs_of_tasks, same_bytes, task
 ):
-    words = {"from": runs_of_tasks("mlm"), "freeze": "bert.embeddings"} | CONSTANT
+    words = {"from": runs_of_tasks("mlm"), "freeze": "backbone.embeddings"} | CONSTANT
     train_task(task, **words)
     assert numformer("train", task, "--config=run/run.toml", "--out=again").status == 0
     same_bytes("run", "again", (*WEIGHTS, "tokenizer.json", "run.toml"))

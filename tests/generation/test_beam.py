@@ -87,7 +87,7 @@ def make(randomise):
 @pytest.fixture
 def gpt(randomise):
     model = randomise(GPT(vocab_size=VOCAB, d_model=8, num_heads=2, num_layers=2, d_ff=12, max_seq_len=8)).eval()
-    model.transformer.ln_f.weight.data *= 0.5
+    model.norm.weight.data *= 0.5
     return model
 
 

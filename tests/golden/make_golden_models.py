@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from numformer.models import BertConfig, GPTConfig, build_model
+from numformer.models.disk import to_disk
 from numformer.pretrained import save_model
 
 PAD = 0
@@ -229,7 +230,7 @@ def check_transformers_reads_ours() -> None:
                 parameter.data[...] = rng.normal(size=parameter.shape) / math.sqrt(parameter.shape[-1])
             with tempfile.TemporaryDirectory() as folder:
                 save_model(model.eval(), folder)
-                name = model.to_disk()["architectures"][0]
+                name = to_disk(model)["architectures"][0]
                 theirs, report = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
             assert not any(report.values()), report
             if settings:

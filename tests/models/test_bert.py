@@ -70,11 +70,11 @@ def test_every_gradient_with_several_features_a_word(vocab_size, randomise):
 
 def test_the_embedding_is_the_normalised_sum_of_token_position_and_segment(randomise):
     part, tokens, segments = make(randomise).embeddings, draw_tokens(2, 5), draw_tokens(2, 5, below=3) - 1
-    tables = part.word_embeddings, part.position_embeddings, part.token_type_embeddings
+    tables = part.token_embedding, part.position_embedding, part.segment_embedding
     words, positions, kinds = (table.weight.data for table in tables)
     x = words[tokens] + positions[:5] + kinds[segments]
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-    expected = x * part.LayerNorm.weight.data + part.LayerNorm.bias.data
+    expected = x * part.norm.weight.data + part.norm.bias.data
     np.testing.assert_allclose(part(tokens, segments).data, expected, atol=1e-12)
 
 
@@ -89,7 +89,7 @@ def test_the_vector_of_a_word_is_the_sum_of_its_features(vocab_size, randomise):
     model, features = make(randomise, vocab_size=vocab_size), draw_tokens(2, 5, 3)
     features[0, 1] = [4, 4, 4]
     found = model.embeddings(features).data
-    words = model.embeddings.word_embeddings.weight
+    words = model.embeddings.token_embedding.weight
     words.data = np.concatenate([words.data[features].sum(axis=2).reshape(10, 8), words.data[:1]])
     np.testing.assert_allclose(model.embeddings(np.arange(10).reshape(2, 5)).data, found, atol=1e-12)
 
@@ -98,7 +98,7 @@ def test_padding_among_the_features_is_no_feature(randomise):
     model, features = make(randomise, pad_id=9), draw_tokens(2, 5, 2, below=9)
     more = np.concatenate([features, np.full((2, 5, 1), 9)], axis=-1)
     np.testing.assert_array_equal(model(features).data, model(more).data)
-    (grad,) = gradients((model(more) * model(features).data).sum(), [model.embeddings.word_embeddings.weight])
+    (grad,) = gradients((model(more) * model(features).data).sum(), [model.embeddings.token_embedding.weight])
     assert not grad[9].any()
     assert grad[features].any()
 
@@ -134,10 +134,10 @@ def test_the_order_of_tokens_matters(randomise):
 
 def test_the_output_layer_of_the_masked_language_model_is_the_embedding(randomise):
     model, tokens = randomise(make_mlm(dropout=0.0)), draw_tokens(1, 4)
-    table = model.bert.embeddings.word_embeddings.weight
+    table = model.backbone.embeddings.token_embedding.weight
     before = model(tokens).data
     table.data[0] *= 2.0  # a token that the text does not hold
-    bias = model.cls.predictions.bias.data[0]
+    bias = model.head.bias.data[0]
     np.testing.assert_allclose(model(tokens).data[..., 0] - bias, 2.0 * (before[..., 0] - bias))
 
 
@@ -156,7 +156,7 @@ def test_the_same_seed_gives_the_same_weights_and_dropout():
     first, again, other = (build_model(config, "mlm", seed=seed) for seed in (1, 1, 2))
     for (name, a), b, c in zip(first.named_parameters(), again.parameters(), other.parameters(), strict=True):
         np.testing.assert_array_equal(a.data, b.data)
-        assert name.endswith(("bias", "LayerNorm.weight")) or (a.data != c.data).any()
+        assert name.endswith(("bias", "norm.weight")) or (a.data != c.data).any()
     np.testing.assert_array_equal(first(draw_tokens(2, 6)).data, again(draw_tokens(2, 6)).data)
 
 
@@ -165,7 +165,7 @@ def test_initial_weights_follow_glorot_and_embeddings_are_small():
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             assert not parameter.data.any()
-        elif "LayerNorm" in name:
+        elif "norm" in name:
             assert (parameter.data == 1.0).all()
         else:
             expected = 0.02 if "embeddings" in name else math.sqrt(2.0 / sum(parameter.shape))

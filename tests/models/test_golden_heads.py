@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from numformer import gradients
-from numformer.models.build import build_from_disk
+from numformer.models.disk import from_disk, names_of
 from numformer.pretrained import load_model, save_model
 
 CASES = [
@@ -55,9 +55,10 @@ class Golden:
         assert at == len(self["grad"])
         return found
 
-    def model(self, dtype=np.float64):
-        model = build_from_disk(self.keys, "golden")
-        model.load_state_dict({name: in_memory(model, name, array) for name, array in self.weights().items()})
+    def model(self, in_memory, dtype=np.float64):
+        model = from_disk(self.keys, "golden")
+        assert {names_of(model).to_disk(name) for name, _ in model.named_parameters()} == self.weights().keys()
+        model.load_state_dict(in_memory(model, self.weights()))
         return model.astype(dtype).eval()
 
     def real(self, logits):
@@ -67,19 +68,15 @@ class Golden:
         return logits.swapaxes(1, 2)[self.mask] if self.head == "QuestionAnswering" else logits[self.mask]
 
 
-def in_memory(model, name, array):
-    return array.T if name.endswith(model.config.transposed_on_disk) else array
-
-
 def assert_close(ours, golden, tolerance, name, scale=1e-3):
     error = abs(ours - golden).max() / max(abs(golden).max(), scale)
     assert error <= tolerance, f"{name} is off by {error:.2g}"
 
 
 @every_case
-def test_names_are_those_of_hugging_face(file, head, tmp_path):
+def test_names_are_those_of_hugging_face(file, head, tmp_path, in_memory):
     golden = Golden(file, head)
-    save_model(golden.model(np.float32), tmp_path)
+    save_model(golden.model(in_memory, np.float32), tmp_path)
     with safe_open(tmp_path / "model.safetensors", "np") as saved:
         assert sorted(saved.keys()) == golden.names
     assert json.loads((tmp_path / "config.json").read_text()).items() >= golden.keys.items()
@@ -87,17 +84,17 @@ def test_names_are_those_of_hugging_face(file, head, tmp_path):
 
 @every_case
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-6), (np.float32, 5e-5)])
-def test_logits_and_every_gradient_are_those_of_transformers(file, head, dtype, tolerance):
+def test_logits_and_every_gradient_are_those_of_transformers(file, head, dtype, tolerance, in_memory):
     golden = Golden(file, head)
-    model = golden.model(dtype)
+    model = golden.model(in_memory, dtype)
     logits = model(golden.tokens, golden.mask, *golden.segments)
     assert_close(golden.real(logits.data), golden.real(golden["logits"]), tolerance, "the logits")
     own = dict(model.named_parameters())
-    expected = golden.gradients()
+    expected = in_memory(model, golden.gradients())
     assert own.keys() == expected.keys()
     scale = 0.01 * max(abs(grad).max() for grad in expected.values())  # that of a key bias is zero but for rounding
     for name, ours in zip(own, gradients(logits, list(own.values()), golden["dlogits"]), strict=True):
-        assert_close(ours, in_memory(model, name, expected[name]), tolerance, name, scale)
+        assert_close(ours, expected[name], tolerance, name, scale)
 
 
 @every_case

@@ -199,7 +199,7 @@ def test_cached_logits_are_the_uncached_ones_for_every_prefix(pre_norm, position
         memory = model.encode(src)
         cache = Seq2SeqCache(2, 3, 2, 6, 4, np.float64)
         for t in range(0, 6, step):
-            assert cache.length == t
+            assert cache.lengths.tolist() == [t] * 3
             found = model.decode(tgt[:, t : t + step], memory, src > 0, cache=cache).data
             expected = model.decode(tgt[:, : t + step], memory, src > 0).data[:, t:]
             np.testing.assert_allclose(found, expected, atol=1e-11)
@@ -324,7 +324,7 @@ def test_a_config_and_settings_together_are_refused():
     ("src", "tgt", "message"),
     [
         (np.ones((1, 8), int), [[1]], "a sequence of 8 positions does not fit max_seq_len=7"),
-        ([[1]], np.ones((1, 8), int), "a sequence of 8 positions does not fit max_seq_len=7"),
+        ([[1]], np.ones((1, 8), int), "a sequence of 8 tokens does not fit max_seq_len=7"),
         ([[11]], [[1]], "token ids run from 11 to 11, but the vocabulary has 11 tokens"),
         ([[1]], [[9, 0]], "token ids run from 0 to 9, but the vocabulary has 9 tokens"),
         ([1], [[1]], r"tokens must be integers with axes \[B T\]"),

@@ -15,17 +15,17 @@ def test_output_and_weights_come_together(randomise):
     attention = randomise(nn.MultiHeadAttention(D, 2))
     query, memory, mask = draw(2, 3, D), draw(2, 5, D, seed=1), np.random.default_rng(2).random((2, 3, 5)) < 0.7
     mask[..., 0] = True
-    output, weights = attention(query, memory, memory, mask, return_weights=True)
+    output, weights = attention(query, memory, memory, mask)
     assert output.shape == (2, 3, D)
     assert weights.shape == (2, 2, 3, 5)
     np.testing.assert_allclose(weights.data.sum(axis=-1), 1.0)
     assert not weights.data[~np.broadcast_to(mask[:, None], weights.shape)].any()
-    np.testing.assert_allclose(attention(query, memory, memory, mask).data, output.data)
+    np.testing.assert_allclose(attention(query, memory, memory, mask)[0].data, output.data)
 
 
 def test_the_layer_is_projections_around_softmax(randomise):
     attention, x = randomise(nn.MultiHeadAttention(D, 2)), draw(1, 4, D)
-    output, weights = attention(x, return_weights=True)
+    output, weights = attention(x)
     heads = []
     for h in range(2):
         columns = slice(4 * h, 4 * h + 4)
@@ -43,8 +43,8 @@ def test_the_layer_is_projections_around_softmax(randomise):
 
 def test_key_and_value_default_to_the_query_and_value_to_the_key(randomise):
     attention, x, memory = randomise(nn.MultiHeadAttention(D, 2)), draw(2, 3, D), draw(2, 5, D, seed=1)
-    np.testing.assert_array_equal(attention(x).data, attention(x, x, x).data)
-    np.testing.assert_array_equal(attention(x, memory).data, attention(x, memory, memory).data)
+    np.testing.assert_array_equal(attention(x)[0].data, attention(x, x, x)[0].data)
+    np.testing.assert_array_equal(attention(x, memory)[0].data, attention(x, memory, memory)[0].data)
 
 
 def test_gradients_of_query_key_value_and_weights(randomise):
@@ -52,7 +52,7 @@ def test_gradients_of_query_key_value_and_weights(randomise):
     mask = np.random.default_rng(2).random((2, 3, 5)) < 0.7
     inputs = draw(2, 3, D), draw(2, 5, D, seed=1), draw(2, 5, D, seed=2)
     parameters = list(attention.parameters())
-    check_gradients(lambda *a: attention(*a, mask, return_weights=True), *inputs, parameters=parameters)
+    check_gradients(lambda *a: attention(*a, mask), *inputs, parameters=parameters)
 
 
 def test_backward_returns_one_gradient_for_each_input(randomise):
@@ -67,12 +67,12 @@ def test_backward_returns_one_gradient_for_each_input(randomise):
 def test_masks_of_zeros_and_ones_mean_the_same_as_booleans(shape, dtype):
     attention, x = nn.MultiHeadAttention(D, 2), draw(2, 3, D)
     mask = np.random.default_rng(1).random(shape) < 0.7
-    np.testing.assert_array_equal(attention(x, mask=mask.astype(dtype)).data, attention(x, mask=mask).data)
+    np.testing.assert_array_equal(attention(x, mask=mask.astype(dtype))[0].data, attention(x, mask=mask)[0].data)
 
 
 def test_causal_is_the_triangular_mask():
     attention, x = nn.MultiHeadAttention(D, 2), draw(2, 5, D)
-    np.testing.assert_allclose(attention(x, causal=True).data, attention(x, mask=np.tri(5)).data, atol=1e-7)
+    np.testing.assert_allclose(attention(x, causal=True)[0].data, attention(x, mask=np.tri(5))[0].data, atol=1e-7)
 
 
 def test_an_additive_mask_is_refused():

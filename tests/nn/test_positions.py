@@ -35,6 +35,8 @@ def test_the_longest_sequence_goes_by_either_name(make):
 
 
 @pytest.mark.parametrize("make", [nn.PositionalEncoding, nn.LearnedPositions])
-def test_an_offset_shifts_the_positions(make):
-    layer, x = make(d_model=D, max_seq_len=9), draw(1, 9, D).astype(np.float32)
-    np.testing.assert_array_equal(layer(x[:, 4:], offset=4).data, layer(x).data[:, 4:])
+def test_every_row_may_stand_at_positions_of_its_own(make):
+    layer, x = make(d_model=D, max_seq_len=9), draw(2, 4, D).astype(np.float32)
+    found = layer(x, np.array([[4, 5, 6, 7], [0, 1, 2, 3]])).data - x
+    expected = layer(np.zeros((1, 9, D), np.float32)).data[0]
+    np.testing.assert_allclose(found, np.stack([expected[4:8], expected[:4]]), atol=1e-6)

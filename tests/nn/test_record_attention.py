@@ -17,8 +17,8 @@ ENCODER_DECODER = {
 }
 SHAPES = {
     "transformer": ENCODER_DECODER,
-    "bert": {f"bert.encoder.layer.{n}.attention.self": (3, 2, 6, 6) for n in range(2)},
-    "gpt2": {f"transformer.h.{n}.attn": (3, 2, 6, 6) for n in range(2)},
+    "bert": {f"backbone.layers.{n}.self_attn": (3, 2, 6, 6) for n in range(2)},
+    "gpt2": {f"backbone.layers.{n}.self_attn": (3, 2, 6, 6) for n in range(2)},
 }
 every_kind = pytest.mark.parametrize("kind", SHAPES)
 
@@ -87,7 +87,7 @@ def test_the_recorded_weights_are_those_before_dropout(make):
         model.train(training)
         with nn.record_attention(model) as maps, no_grad():
             run(model)
-        found.append(maps["bert.encoder.layer.0.attention.self"])
+        found.append(maps["backbone.layers.0.self_attn"])
     for weights in found:
         np.testing.assert_allclose(weights.sum(axis=-1), 1.0)
 
@@ -183,7 +183,7 @@ def test_recording_works_with_recomputation_and_with_a_cache(make):
     gpt = GPT(vocab_size=11, **SIZES, num_layers=1)
     with nn.record_attention(gpt) as maps:
         gpt.generate([[1, 2], [1, 2, 3]], 2)
-    assert {name: weights.shape for name, weights in maps.items()} == {"transformer.h.0.attn": (2, 2, 1, 4)}
+    assert {name: weights.shape for name, weights in maps.items()} == {"layers.0.self_attn": (2, 2, 1, 4)}
 
 
 def test_an_attention_on_its_own_is_recorded_too(randomise):
@@ -191,6 +191,6 @@ def test_an_attention_on_its_own_is_recorded_too(randomise):
     x = np.random.default_rng(0).standard_normal((1, 4, 8))
     with nn.record_attention(layer) as maps:
         layer(x)
-    _, weights = layer.self_attn(layer.residual1.norm(x), return_weights=True)
+    _, weights = layer.self_attn(layer.residual1.norm(x))
     assert list(maps) == ["self_attn"]
     np.testing.assert_array_equal(maps["self_attn"], weights.data)

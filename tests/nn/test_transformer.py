@@ -62,9 +62,9 @@ def test_decoder_backward_returns_the_gradients_of_both_inputs(pre_norm, randomi
 @both_norms
 def test_the_norm_stands_before_or_after_each_part(pre_norm, randomise):
     layer, x = make(randomise, nn.EncoderLayer, pre_norm), draw(2, 5, D)
-    for residual, part in ((layer.residual1, layer.self_attn), (layer.residual2, layer.feed_forward)):
-        expected = x + part(residual.norm(x)).data if pre_norm else residual.norm(x + part(x).data).data
-        x = expected
+    parts = ((layer.residual1, lambda y: layer.self_attn(y)[0]), (layer.residual2, layer.feed_forward))
+    for residual, part in parts:
+        x = x + part(residual.norm(x)).data if pre_norm else residual.norm(x + part(x).data).data
     np.testing.assert_allclose(layer(draw(2, 5, D)).data, x)
 
 

@@ -100,14 +100,14 @@ def test_parameters_stay_views_of_one_array(make):
 
 def test_a_tied_head_stays_tied_after_steps_and_after_loading():
     model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=1, max_seq_len=4)
-    model.head = model.transformer.wte  # a second name of the same matrix
+    model.head = model.token_embedding  # a second name of the same matrix
     optimizer = AdamW(model.parameters(), lr=0.1)
     assert sum(p.shape == (11, 8) for p in optimizer.parameters) == 1
     for _ in range(2):
         model(np.array([[1, 2, 3]])).sum().backward()
         optimizer.step()
         model.load_state_dict({name: value * 0.5 for name, value in model.state_dict().items()})
-    assert model.head.weight is model.transformer.wte.weight
+    assert model.head.weight is model.token_embedding.weight
     assert np.shares_memory(model.head.weight.data, optimizer.weights)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from numformer import Classifier, InputError, LanguageModel
 from numformer.models import GPTConfig, SequenceClassifier
-from numformer.models.gpt import GPTBackbone
+from numformer.models.gpt import GPT
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 32, "dropout": 0.0, "vocab_size": 300}
 FAST = {"lr": 1e-2, "batch_size": 16, "shards": 1, "progress": False}
@@ -62,7 +62,7 @@ def test_a_language_model_becomes_a_classifier(pooling, tmp_path):
     lm = LanguageModel.from_text(text, d_model=16, num_heads=2, num_layers=1, max_seq_len=32)
     lm.save(tmp_path)
     task = Classifier.from_data(data, pretrained=tmp_path, pooling=pooling, valid_fraction=0.0)
-    assert isinstance(task.model.backbone, GPTBackbone)
+    assert isinstance(task.model.backbone, GPT)
     for name, value in lm.model.transformer.state_dict().items():
         np.testing.assert_array_equal(task.model.backbone.state_dict()[name], value)
     assert task.tokenizer.encode("red").tolist() == lm.tokenizer.encode("red").tolist()

@@ -98,8 +98,8 @@ def test_a_vocabulary_wider_than_the_tokenizers_never_gives_an_unknown_token():
 
 def test_the_end_token_ends_a_text():
     lm = LanguageModel.from_text(TEXT, tokenizer="bytes", **SMALL)
-    lm.model.transformer.ln_f.weight.data[...] = 0.0
-    lm.model.transformer.ln_f.bias.data[...] = lm.model.transformer.wte.weight.data[lm.tokenizer.eos_id]
+    lm.model.norm.weight.data[...] = 0.0
+    lm.model.norm.bias.data[...] = lm.model.token_embedding.weight.data[lm.tokenizer.eos_id]
     assert lm.generate("the", max_new_tokens=20, temperature=0.0) == ""
 
 

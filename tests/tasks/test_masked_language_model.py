@@ -196,7 +196,7 @@ def test_other_tasks_start_from_its_weights_and_its_tokenizer(mlm, tmp_path, tas
 
 def test_what_is_frozen_stays_to_the_bit_and_is_no_business_of_the_optimizer(mlm, tmp_path):
     mlm.save(tmp_path / "pretrained")
-    frozen = ("bert.embeddings", "bert.encoder.layer.0.attention")
+    frozen = ("backbone.embeddings", "backbone.layers.0.self_attn")
     task = Classifier.from_data(TOPICS, pretrained=tmp_path / "pretrained", freeze=frozen, valid_fraction=0.0)
     before = {name: value.copy() for name, value in task.model.state_dict().items()}
     task.fit(steps=5, out=tmp_path / "run", **FAST)
@@ -215,7 +215,7 @@ def test_a_run_with_frozen_parts_is_continued_to_the_same_weights(mlm, tmp_path)
 
     def run(out, **settings):
         task = Classifier.from_data(
-            TOPICS, pretrained=tmp_path / "pretrained", freeze=("bert.embeddings",), valid_fraction=0.0
+            TOPICS, pretrained=tmp_path / "pretrained", freeze=("backbone.embeddings",), valid_fraction=0.0
         )
         task.fit(out=tmp_path / out, eval_every=2, schedule="constant", **FAST | settings)
         return (tmp_path / out / "model.safetensors").read_bytes()

@@ -400,10 +400,10 @@ def test_a_run_in_the_place_of_a_file_is_refused(out, tmp_path):
 def test_one_part_to_freeze_may_be_a_text(name, tmp_path):
     TASKS[name]().save(tmp_path)
     start, data = (MaskedLanguageModel.from_text, TEXT) if name == "mlm" else (Classifier.from_data, TEXTS)
-    task = start(data, pretrained=str(tmp_path), freeze="bert.embeddings")
+    task = start(data, pretrained=str(tmp_path), freeze="backbone.embeddings")
     frozen = {key for key, p in task.model.named_parameters() if not p.requires_grad}
     assert frozen
-    assert all(key.startswith("bert.embeddings.") for key in frozen)
+    assert all(key.startswith("backbone.embeddings.") for key in frozen)
 
 
 @pytest.mark.parametrize("name", ["classify", "tag", "qa", "seq2seq", "mlm"])

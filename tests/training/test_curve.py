@@ -25,16 +25,11 @@ def recorded():
 
 
 @pytest.fixture
-def model(recorded):
+def model(recorded, in_memory):
     arrays, config = recorded
     model = GPT(GPTConfig.from_disk(config["model"]))
-    model.load_state_dict(weights(arrays, "first."))
+    model.load_state_dict(in_memory(model, arrays, "first."))
     return model
-
-
-def weights(arrays, prefix):
-    found = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-    return {name: value.T if name.endswith(GPTConfig.transposed_on_disk) else value for name, value in found.items()}
 
 
 def adamw(model, recipe):
@@ -49,14 +44,14 @@ def batches(arrays, context):
         yield windows[:, :-1], windows[:, 1:]
 
 
-def check(model, arrays, losses, norms):
+def check(model, arrays, losses, norms, last):
     np.testing.assert_allclose(losses, arrays["loss"], atol=1e-5, rtol=0)
     np.testing.assert_allclose(norms, arrays["grad_norm"], rtol=1e-4)
-    for name, expected in weights(arrays, "last.").items():
+    for name, expected in last.items():
         np.testing.assert_allclose(model.state_dict()[name], expected, atol=2e-5, rtol=0, err_msg=name)
 
 
-def test_a_loop_written_by_hand_follows_the_recorded_curve(recorded, model):
+def test_a_loop_written_by_hand_follows_the_recorded_curve(recorded, model, in_memory):
     arrays, config = recorded
     recipe, loss_function = config["recipe"], CrossEntropyLoss()
     optimizer = adamw(model, recipe)
@@ -68,11 +63,11 @@ def test_a_loop_written_by_hand_follows_the_recorded_curve(recorded, model):
         norms.append(clip_grad_norm(model.parameters(), recipe["clip"]))
         optimizer.step()
         losses.append(loss.item())
-    check(model, arrays, losses, norms)
+    check(model, arrays, losses, norms, in_memory(model, arrays, "last."))
 
 
 @pytest.mark.parametrize(("pieces", "threads"), [(1, 1), (3, 2)])
-def test_the_trainers_step_follows_the_recorded_curve(recorded, model, pieces, threads):
+def test_the_trainers_step_follows_the_recorded_curve(recorded, model, in_memory, pieces, threads):
     arrays, config = recorded
     recipe = config["recipe"]
     given = list(batches(arrays, recipe["context"]))
@@ -88,4 +83,4 @@ def test_the_trainers_step_follows_the_recorded_curve(recorded, model, pieces, t
             TrainStep(task, optimizer, workers, seed=0, shards=pieces, clip_norm=recipe["clip"])(step)
             for step in range(1, recipe["steps"] + 1)
         ]
-    check(model, arrays, [r.loss for r in results], [r.grad_norm for r in results])
+    check(model, arrays, [r.loss for r in results], [r.grad_norm for r in results], in_memory(model, arrays, "last."))

@@ -140,7 +140,7 @@ def test_label_smoothing_spreads_the_training_target():
 
 def test_a_step_without_a_finite_loss_changes_nothing():
     model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=1, max_seq_len=8)
-    model.transformer.ln_f.bias.data[0] = np.nan
+    model.norm.bias.data[0] = np.nan
     task = LanguageModelObjective(model, None, TOKENS, None, TrainConfig(batch_size=2))
     optimizer = SGD(model.parameters(), momentum=0.9)
     before = optimizer.weights.copy()

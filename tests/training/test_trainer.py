@@ -218,7 +218,7 @@ def test_divergence_says_when_and_what_to_try_and_keeps_the_last_good_checkpoint
 
 def test_weights_that_are_not_numbers_stop_the_first_step(make_lm):
     lm = make_lm()
-    lm.model.transformer.wte.weight.data[...] = np.nan
+    lm.model.token_embedding.weight.data[...] = np.nan
     with pytest.raises(InputError, match="the loss became nan at step 1"):
         lm.fit(steps=3, progress=False)
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import tyro
 
 from numformer.cli.options import parse
-from numformer.models import TransformerConfig
 from numformer.tasks import load
 from numformer.tokenizers import TokenizerPair
 from numformer.training.metrics import read_metrics
@@ -43,7 +42,7 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
         ("model", f"{type(model).__name__}, {model.num_parameters():,} parameters"),
         (
             "shape",
-            f"{_layers(config)} layers, width {config.d_model}, {config.num_heads} heads, d_ff {config.ff_width}",
+            f"{config.depth} layers, width {config.d_model}, {config.num_heads} heads, d_ff {config.ff_width}",
         ),
         ("context", f"{config.max_seq_len} tokens"),
         ("tokenizer", _describe_tokenizer(task.tokenizer)),
@@ -62,12 +61,6 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     rows.append(("files", ", ".join(f"{path.name} ({_size(path.stat().st_size)})" for path in files)))
     return rows
-
-
-def _layers(config: Any) -> str:
-    if isinstance(config, TransformerConfig):
-        return f"{config.num_encoder_layers} encoder and {config.num_decoder_layers} decoder"
-    return str(config.num_layers)
 
 
 def _describe_tokenizer(tokenizer: Any) -> str:

@@ -6,6 +6,7 @@ from numformer.generation.generate import generate
 from numformer.generation.sampling import SamplingConfig
 from numformer.generation.seq2seq import Seq2SeqDecoder
 from numformer.generation.streaming import TextStream
+from numformer.models.backbone import writes_with
 
 __all__ = [
     "BeamConfig",
@@ -17,3 +18,5 @@ __all__ = [
     "beam_search",
     "generate",
 ]
+
+writes_with(generate)

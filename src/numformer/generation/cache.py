@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +19,12 @@ class KVCache:
         self.keys, self.values = np.zeros(shape, dtype), np.zeros(shape, dtype)
         self.lengths = np.zeros(batch_size, np.intp)
 
-    def positions(self, num_new: int) -> np.ndarray:
-        """Return the positions [B T] of the next `num_new` tokens."""
-        return self.lengths[:, None] + np.arange(num_new)
+    def positions_and_mask(self, num_new: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the positions [B T] of the next `num_new` tokens, and the mask [B 1 T S] that unequal rows need."""
+        positions, longest = self.lengths[:, None] + np.arange(num_new), int(self.lengths.max(initial=0)) + num_new
+        if (self.lengths == self.lengths[0]).all():
+            return positions, None
+        return positions, np.arange(longest) <= positions[:, None, :, None]
 
     def layer(self, number: int) -> LayerCache:
         """Return one layer's part."""
@@ -47,32 +49,24 @@ class KVCache:
 class LayerCache:
     """One layer's view of a KVCache."""
 
+    is_filled = False
+
     def __init__(self, cache: KVCache, number: int) -> None:
         self.cache = cache
         self.keys, self.values = cache.keys[number], cache.values[number]
 
-    def keys_and_values(self, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
-        """Store what `project` returns for new tokens of rows of one length, and return all so far."""
-        k, v, mask = self.extend(*project())
-        assert mask is None
-        return k, v
-
-    def extend(self, k: Tensor, v: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Store the keys and values [B G T K] of new tokens and return all so far [B G S K].
-
-        Rows of unequal length also need the returned mask [B 1 T S]; for equal ones it is None and causal order is right.
-        """
+    def update(self, k: Tensor, v: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Store the keys and values [B G T K] of new tokens and return all so far [B G S K]."""
         num_new, lengths = k.shape[2], self.cache.lengths
         start, longest = int(lengths.min()), int(lengths.max()) + num_new
         if start + num_new == longest:
             self.keys[:, :, start:longest], self.values[:, :, start:longest] = k.data, v.data
-            return self.keys[:, :, :longest], self.values[:, :, :longest], None
-        positions = self.cache.positions(num_new)
+            return self.keys[:, :, :longest], self.values[:, :, :longest]
+        positions = self.cache.positions_and_mask(num_new)[0]
         rows = np.arange(len(lengths))[:, None]
         self.keys[rows, :, positions] = k.data.transpose(0, 2, 1, 3)
         self.values[rows, :, positions] = v.data.transpose(0, 2, 1, 3)
-        mask = np.arange(longest) <= positions[:, None, :, None]
-        return self.keys[:, :, :longest], self.values[:, :, :longest], mask
+        return self.keys[:, :, :longest], self.values[:, :, :longest]
 
 
 class Seq2SeqCache(KVCache):
@@ -112,11 +106,16 @@ class CrossCache:
     def __init__(self) -> None:
         self.kept: tuple[Any, Any] | None = None
 
-    def keys_and_values(self, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `project` returned the first time."""
-        if self.kept is None:
-            k, v = project()
+    @property
+    def is_filled(self) -> bool:
+        """Whether the keys and values are kept already."""
+        return self.kept is not None
+
+    def update(self, k: Tensor | None, v: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+        """Keep what is given the first time, and return what is kept."""
+        if k is not None and v is not None:
             self.kept = np.ascontiguousarray(k.data), np.ascontiguousarray(v.data)
+        assert self.kept is not None
         return self.kept
 
     def select(self, rows: np.ndarray) -> None:

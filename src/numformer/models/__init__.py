@@ -1,18 +1,21 @@
 """Models: one readable file per architecture."""
 
-from numformer.models.bert import Bert
+from numformer.models.backbone import CausalLM
+from numformer.models.bert import Bert, BertConfig
 from numformer.models.build import build_model
-from numformer.models.config import BertConfig, GPTConfig, TransformerConfig
-from numformer.models.gpt import GPT
+from numformer.models.config import ModelConfig
+from numformer.models.gpt import GPT, GPTConfig
 from numformer.models.heads import MaskedLM, SequenceClassifier, SpanClassifier, TokenClassifier
-from numformer.models.transformer import Transformer
+from numformer.models.transformer import Transformer, TransformerConfig
 
 __all__ = [
     "GPT",
     "Bert",
     "BertConfig",
+    "CausalLM",
     "GPTConfig",
     "MaskedLM",
+    "ModelConfig",
     "SequenceClassifier",
     "SpanClassifier",
     "TokenClassifier",

@@ -1,176 +1,187 @@
-"""BERT: a bidirectional encoder with the layout and the weight names of Devlin et al. 2019 (arXiv:1810.04805)."""
+"""BERT: the bidirectional encoder of Devlin et al. 2019 (arXiv:1810.04805)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from numformer import ops, random
-from numformer.errors import InputError
-from numformer.models.config import BertConfig
+from numformer.autograd import Array, ArrayLike, Parameter, Tensor
+from numformer.models.backbone import Backbone, place
+from numformer.models.config import ArchitectureConfig
+from numformer.models.layouts import Layout
+from numformer.models.registry import register
+from numformer.names import takes_synonyms
 from numformer.nn import init
-from numformer.nn.attention import attend
-from numformer.nn.layers import Dropout, Embedding, LayerNorm, Linear, make_activation, reseed_dropout
+from numformer.nn.attention import MultiHeadAttention
+from numformer.nn.dropout import Dropout
+from numformer.nn.feed_forward import FeedForward
+from numformer.nn.layers import Embedding, LayerNorm, Linear
 from numformer.nn.module import Module
 from numformer.nn.stack import Stack
+from numformer.nn.transformer import Layer, Residual, reseed_dropout
 
 STD = 0.02  # of the embeddings at the start; other weights follow Glorot's rule, which suits narrow models too
 
 
-class Bert(Module):
+@takes_synonyms
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(ArchitectureConfig):
+    """A bidirectional encoder with the layout of BERT (Devlin et al. 2019)."""
+
+    layer_norm_eps: float = 1e-5
+    """Added to the variance in every LayerNorm."""
+    vocab_size: int = 0
+    """Number of distinct tokens; 0 takes it from the tokenizer."""
+    num_layers: int = 2
+    """Number of layers."""
+    max_seq_len: int = 128
+    """Context length: the most tokens that the model sees at once."""
+    dropout: float = 0.1
+    """Share of elements dropped while training, after the embedding, in the attention and on both residual branches."""
+    activation: str = "gelu"
+    """One of gelu_tanh, gelu, relu, silu."""
+    pad_id: int = 0
+    """The token that fills a batch up."""
+
+    model_type: ClassVar[str] = "bert"
+    names_on_disk: ClassVar[dict[str, str]] = {
+        "vocab_size": "vocab_size",
+        "d_model": "hidden_size",
+        "num_heads": "num_attention_heads",
+        "num_layers": "num_hidden_layers",
+        "d_ff": "intermediate_size",
+        "max_seq_len": "max_position_embeddings",
+        "dropout": "hidden_dropout_prob",
+        "activation": "hidden_act",
+        "layer_norm_eps": "layer_norm_eps",
+        "pad_id": "pad_token_id",
+    }
+    needed_on_disk: ClassVar[tuple[str, ...]] = (
+        *("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers"),
+        *("intermediate_size", "max_position_embeddings"),
+    )
+    fixed_on_disk: ClassVar[dict[str, Any]] = {"type_vocab_size": 2, "position_embedding_type": "absolute"}
+
+    def to_disk(self) -> dict[str, Any]:
+        """Return the keys of a Hugging Face config.json."""
+        return super().to_disk() | {"attention_probs_dropout_prob": self.dropout, "intermediate_size": self.ff_width}
+
+
+LAYOUT = Layout(
+    prefix="bert.",
+    backbone="""
+        embeddings.token_embedding     embeddings.word_embeddings
+        embeddings.position_embedding  embeddings.position_embeddings
+        embeddings.segment_embedding   embeddings.token_type_embeddings
+        embeddings.norm                embeddings.LayerNorm
+        layers.*.self_attn.q_proj      encoder.layer.*.attention.self.query
+        layers.*.self_attn.k_proj      encoder.layer.*.attention.self.key
+        layers.*.self_attn.v_proj      encoder.layer.*.attention.self.value
+        layers.*.self_attn.out_proj    encoder.layer.*.attention.output.dense
+        layers.*.residual1.norm        encoder.layer.*.attention.output.LayerNorm
+        layers.*.feed_forward.linear1  encoder.layer.*.intermediate.dense
+        layers.*.feed_forward.linear2  encoder.layer.*.output.dense
+        layers.*.residual2.norm        encoder.layer.*.output.LayerNorm
+        pooler                         pooler.dense
+    """,
+    heads={
+        "mlm": """
+            head.dense  cls.predictions.transform.dense
+            head.norm   cls.predictions.transform.LayerNorm
+            head.bias   cls.predictions.bias
+        """,
+        "classify": "head classifier",
+        "tag": "head classifier",
+        "qa": "head qa_outputs",
+    },
+)
+
+
+@register(BertConfig, LAYOUT, class_prefix="Bert")
+class Bert(Backbone):
     """Encode tokens looking both ways, tokens [B T] (or features [B T C], which are summed) -> [B T D]."""
 
-    name: ClassVar[str] = "bert"
+    looks_ahead = True
+    takes_segments = True
 
     def __init__(self, config: BertConfig, *, seed: int = 0, pooler: bool = False) -> None:
         config.check_vocabulary()
-        self.config, generator = config, random.generator(seed)
-        self.embeddings = BertEmbeddings(config, generator)
-        self.encoder = BertEncoder(config, generator)
-        self.pooler: Any = BertPooler(config, generator) if pooler else None
+        self.config = config
+        with init.undrawn():
+            self.embeddings = Embeddings(config)
+            self.layers = Stack(BertLayer(config) for _ in range(config.num_layers))
+            self.pooler = Linear(config.d_model, config.d_model) if pooler else None
+        init_weights(self, seed)
         reseed_dropout(self, seed)
 
-    def forward(self, tokens: Any, mask: Any = None, segments: Any = None) -> Any:
+    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None, segments: ArrayLike | None = None) -> Tensor:
         """Encode; `mask` [B T] is False at padding, `segments` [B T] tells a first text (0) from a second (1).
 
         Raises InputError when T is over the context length.
         """
-        mask = None if mask is None else ops.key_mask(mask)
-        return self.encoder(self.embeddings(ops.as_ids(tokens, features=True), segments), mask)
+        ids = ops.as_ids(tokens, features=True)
+        _, mask = place(ids, mask, None, self.config.max_seq_len)
+        return self.layers(self.embeddings(ids, segments), mask=mask)
+
+    encode = forward
+
+    @property
+    def token_table(self) -> Parameter:
+        """The embedding of the tokens [V D], which a head that predicts tokens shares."""
+        return self.embeddings.token_embedding.weight
+
+    def prepare_for_head(self, *, summarises: bool, seed: int) -> None:
+        """Drop the pooler, which would be saved and not be known when loaded, or make one where a summary is wanted."""
+        if not summarises:
+            self.pooler = None
+        elif self.pooler is None:
+            self.pooler = Linear(self.config.d_model, self.config.d_model, generator=random.generator(seed, 2))
+
+    def summary(self, x: Tensor, mask: Array | None) -> Tensor:
+        """Return the first token's vector, passed through the pooler, x [B T D] -> [B D]."""
+        assert self.pooler is not None, "prepare_for_head makes it"
+        return ops.tanh(self.pooler(x[:, 0]))
 
 
-class BertEmbeddings(Module):
+class Embeddings(Module):
     """Token, position and segment embeddings, summed and normalised."""
 
-    def __init__(self, config: BertConfig, generator: Any) -> None:
+    def __init__(self, config: BertConfig) -> None:
         self.pad_id = config.pad_id
-        self.word_embeddings = Embedding(config.vocab_size, config.d_model, std=STD, generator=generator)
-        self.position_embeddings = Embedding(config.max_seq_len, config.d_model, std=STD, generator=generator)
-        self.token_type_embeddings = Embedding(2, config.d_model, std=STD, generator=generator)
-        self.LayerNorm = LayerNorm(config.d_model, config.layer_norm_eps)
+        self.token_embedding = Embedding(config.vocab_size, config.d_model)
+        self.position_embedding = Embedding(config.max_seq_len, config.d_model)
+        self.segment_embedding = Embedding(2, config.d_model)
+        self.norm = LayerNorm(config.d_model, config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, tokens: Any, segments: Any = None) -> Any:
-        """Embed."""
-        length, longest = tokens.shape[1], len(self.position_embeddings.weight)
-        if length > longest:
-            raise InputError(f"a sequence of {length} tokens does not fit max_seq_len={longest}")
+    def forward(self, tokens: Array, segments: ArrayLike | None = None) -> Tensor:
+        """Return a vector for every token, tokens [B T] or features [B T C] -> [B T D]; all are of segment 0 by default."""
         if tokens.ndim == 3:
-            words = ops.embedding_bag(tokens, self.word_embeddings.weight, padding_id=self.pad_id)
+            x = ops.embedding_bag(tokens, self.token_embedding.weight, padding_id=self.pad_id)
         else:
-            words = self.word_embeddings(tokens)
-        kinds = self.token_type_embeddings.weight[0] if segments is None else self.token_type_embeddings(segments)
-        return self.dropout(self.LayerNorm(words + self.position_embeddings.weight[:length] + kinds))
+            x = self.token_embedding(tokens)
+        kinds = self.segment_embedding
+        x = x + self.position_embedding.weight[: tokens.shape[1]]
+        return self.dropout(self.norm(x + (kinds.weight[0] if segments is None else kinds(ops.as_ids(segments)))))
 
 
-class BertEncoder(Module):
-    """The layers."""
+class BertLayer(Layer):
+    """Post-norm attention and feed-forward, with no dropout inside the latter, x [B T D] -> [B T D]."""
 
-    def __init__(self, config: BertConfig, generator: Any) -> None:
-        self.layer = Stack(BertLayer(config, generator) for _ in range(config.num_layers))
-
-    def forward(self, x: Any, mask: Any = None) -> Any:
-        """Apply the layers to x [B T D]."""
-        return self.layer(x, mask=mask)
-
-
-class BertLayer(Module):
-    """Post-norm attention and feed-forward, x [B T D] -> [B T D]."""
-
-    def __init__(self, config: BertConfig, generator: Any) -> None:
-        self.attention = BertAttention(config, generator)
-        self.intermediate = BertIntermediate(config, generator)
-        self.output = BertOutput(config.ff_width, config, generator)
-
-    def forward(self, x: Any, mask: Any = None) -> Any:
-        """Transform."""
-        x = self.attention(x, mask)
-        return self.output(self.intermediate(x), x)
+    def __init__(self, config: BertConfig) -> None:
+        D, eps = config.d_model, config.layer_norm_eps
+        self.self_attn = MultiHeadAttention(D, config.num_heads, config.dropout)
+        self.residual1 = Residual(LayerNorm(D, eps), config.dropout, pre_norm=False)
+        self.feed_forward = FeedForward(D, config.ff_width, dropout=None, activation=config.activation)
+        self.residual2 = Residual(LayerNorm(D, eps), config.dropout, pre_norm=False)
 
 
-class BertAttention(Module):
-    """Self-attention and its residual branch."""
-
-    def __init__(self, config: BertConfig, generator: Any) -> None:
-        self.self = BertSelfAttention(config, generator)
-        self.output = BertOutput(config.d_model, config, generator)
-
-    def forward(self, x: Any, mask: Any = None) -> Any:
-        """Attend."""
-        return self.output(self.self(x, mask), x)
-
-
-class BertSelfAttention(Module):
-    """Every position looks at every other."""
-
-    def __init__(self, config: BertConfig, generator: Any) -> None:
-        self.num_heads = config.num_heads
-        self.query, self.key, self.value = (
-            Linear(config.d_model, config.d_model, generator=generator) for _ in range(3)
-        )
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Any, mask: Any = None) -> Any:
-        """Attend, x [B T D] -> [B T D]."""
-        q, k, v = (ops.split_heads(part(x), num_heads=self.num_heads) for part in (self.query, self.key, self.value))
-        return ops.merge_heads(attend(q, k, v, mask, dropout=self.dropout, causal=False))
-
-
-class BertIntermediate(Module):
-    """The wide half of the feed-forward network."""
-
-    def __init__(self, config: BertConfig, generator: Any) -> None:
-        self.dense = Linear(config.d_model, config.ff_width, generator=generator)
-        self.act = make_activation(config.activation)
-
-    def forward(self, x: Any) -> Any:
-        """Widen and activate."""
-        return self.act(self.dense(x))
-
-
-class BertOutput(Module):
-    """Project a branch back to the width, drop out, add the residual and normalise."""
-
-    def __init__(self, width: int, config: BertConfig, generator: Any) -> None:
-        self.dense = Linear(width, config.d_model, generator=generator)
-        self.LayerNorm = LayerNorm(config.d_model, config.layer_norm_eps)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, branch: Any, x: Any) -> Any:
-        """Close the branch."""
-        return self.LayerNorm(self.dropout(self.dense(branch)) + x)
-
-
-class BertPooler(Module):
-    """The first token as a summary of the text, x [B T D] -> [B D]."""
-
-    def __init__(self, config: BertConfig, generator: Any) -> None:
-        self.dense = Linear(config.d_model, config.d_model, generator=generator)
-
-    def forward(self, x: Any) -> Any:
-        """Pool."""
-        return ops.tanh(self.dense(x[:, 0]))
-
-
-class BertPredictions(Module):
-    """The masked-language-model head, x [B T D] and the embedding table [V D] -> logits [B T V]."""
-
-    def __init__(self, config: BertConfig, generator: Any) -> None:
-        self.transform = BertTransform(config, generator)
-        self.bias = init.zeros(config.vocab_size)
-
-    def forward(self, x: Any, table: Any) -> Any:
-        """Score every token of the vocabulary."""
-        return ops.linear(self.transform(x), table, self.bias)
-
-
-class BertTransform(Module):
-    """The layer between the encoder and the output."""
-
-    def __init__(self, config: BertConfig, generator: Any) -> None:
-        self.dense = Linear(config.d_model, config.d_model, generator=generator)
-        self.act = make_activation(config.activation)
-        self.LayerNorm = LayerNorm(config.d_model, config.layer_norm_eps)
-
-    def forward(self, x: Any) -> Any:
-        """Transform."""
-        return self.LayerNorm(self.act(self.dense(x)))
+def init_weights(model: Bert, seed: int) -> None:
+    """Draw the embeddings from N(0, 0.02²) and the other weights by Glorot's rule."""
+    generator = random.generator(seed)
+    for name, parameter in model.named_parameters():
+        if name.endswith("embedding.weight"):
+            init.draw_normal(parameter, STD, generator)
+        elif parameter.ndim == 2:
+            init.draw_xavier(parameter, generator)

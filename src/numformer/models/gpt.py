@@ -1,139 +1,152 @@
-"""GPT: a decoder-only Transformer with the layout and the weight names of GPT-2."""
+"""GPT: the decoder-only Transformer of Radford et al. 2019 (GPT-2)."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Unpack
 
 from numformer import ops, random
+from numformer.autograd import ArrayLike, Tensor
 from numformer.errors import InputError
-from numformer.models.config import GPTConfig
-from numformer.nn.attention import attend
-from numformer.nn.layers import Dropout, Embedding, LayerNorm, Linear, make_activation, reseed_dropout
-from numformer.nn.module import Module
+from numformer.models.backbone import CausalModel, place
+from numformer.models.config import ArchitectureConfig, ArchitectureSettings
+from numformer.models.layouts import Layout
+from numformer.models.registry import register
+from numformer.names import takes_synonyms
+from numformer.nn import init
+from numformer.nn.attention import FusedAttention
+from numformer.nn.cache import KVCache
+from numformer.nn.dropout import Dropout
+from numformer.nn.feed_forward import FeedForward
+from numformer.nn.layers import Embedding, LayerNorm
 from numformer.nn.stack import Stack
+from numformer.nn.transformer import Layer, Residual, reseed_dropout
+
+STD = 0.02  # of the weights at the start
 
 
-class GPT(Module):
-    """Predict the next token at every position, tokens [B T] -> logits [B T V].
+@takes_synonyms
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig(ArchitectureConfig):
+    """A decoder-only Transformer with the layout of GPT-2 (Radford et al. 2019)."""
 
-    Takes a GPTConfig or its fields as keywords: `GPT(vocab_size=65, d_model=128, num_heads=4, num_layers=3)`.
-    The head shares its weight with the token embedding.
-    """
+    layer_norm_eps: float = 1e-5
+    """Added to the variance in every LayerNorm."""
+    vocab_size: int = 0
+    """Number of distinct tokens; 0 takes it from the tokenizer."""
+    num_layers: int = 3
+    """Number of blocks."""
 
-    config_class: ClassVar[type[GPTConfig]] = GPTConfig
-
-    def __init__(self, config: GPTConfig | None = None, *, seed: int = 0, **settings: Any) -> None:
-        if config is not None and settings:
-            raise InputError(f"GPT takes a GPTConfig or its fields, not both; got a config and {', '.join(settings)}")
-        self.config = config or GPTConfig(**settings)
-        self.transformer = GPTBackbone(self.config, random.generator(seed))
-        reseed_dropout(self, seed)
-
-    @property
-    def backbone(self) -> GPTBackbone:
-        """The model without its head."""
-        return self.transformer
+    model_type: ClassVar[str] = "gpt2"
+    names_on_disk: ClassVar[dict[str, str]] = {
+        "vocab_size": "vocab_size",
+        "d_model": "n_embd",
+        "num_heads": "n_head",
+        "num_layers": "n_layer",
+        "d_ff": "n_inner",
+        "max_seq_len": "n_positions",
+        "dropout": "resid_pdrop",
+        "activation": "activation_function",
+        "layer_norm_eps": "layer_norm_epsilon",
+    }
+    needed_on_disk: ClassVar[tuple[str, ...]] = ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions")
+    fixed_on_disk: ClassVar[dict[str, Any]] = {
+        "tie_word_embeddings": True,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "add_cross_attention": False,
+    }
 
     def to_disk(self) -> dict[str, Any]:
         """Return the keys of a Hugging Face config.json."""
-        return self.config.to_disk() | {"architectures": ["GPT2LMHeadModel"]}
-
-    def forward(self, tokens: Any, cache: Any = None, last: Any = None) -> Any:
-        """Return logits [B T V], or [B 1 V] at the positions `last` [B] only.
-
-        With a `KVCache` the tokens continue those already in it.
-        """
-        x = self.transformer(tokens, cache=cache)
-        if last is not None:
-            x = ops.index(x, key=(range(len(x)), last))[:, None]
-        return ops.linear(x, self.transformer.wte.weight)
-
-    def generate(self, prompts: Any, max_new_tokens: int = 100, **settings: Any) -> list[Any]:
-        """Continue token prompts; see `numformer.generation.generate` for the settings and what is returned."""
-        from numformer.generation import generate
-
-        return generate(self, prompts, max_new_tokens, **settings)
+        extra = {"embd_pdrop": self.dropout, "attn_pdrop": self.dropout, "bos_token_id": None, "eos_token_id": None}
+        return super().to_disk() | extra
 
 
-class GPTBackbone(Module):
-    """Embeddings, blocks and the final LayerNorm, tokens [B T] -> [B T D]."""
+class GPTSettings(ArchitectureSettings, total=False):
+    """The types of the keywords that GPT takes: the fields of GPTConfig."""
 
-    name: ClassVar[str] = "transformer"
+    layer_norm_eps: float
+    vocab_size: int
+    num_layers: int
 
-    def __init__(self, config: GPTConfig, generator: Any) -> None:
+
+LAYOUT = Layout(
+    prefix="transformer.",
+    backbone="""
+        token_embedding                wte
+        position_embedding             wpe
+        layers.*.residual1.norm        h.*.ln_1
+        layers.*.self_attn.in_proj     h.*.attn.c_attn   [in out]
+        layers.*.self_attn.out_proj    h.*.attn.c_proj   [in out]
+        layers.*.residual2.norm        h.*.ln_2
+        layers.*.feed_forward.linear1  h.*.mlp.c_fc      [in out]
+        layers.*.feed_forward.linear2  h.*.mlp.c_proj    [in out]
+        norm                           ln_f
+    """,
+    heads={"classify": "head score", "tag": "head classifier", "qa": "head qa_outputs"},
+)
+
+
+@register(GPTConfig, LAYOUT, task="lm", class_on_disk="GPT2LMHeadModel", class_prefix="GPT2")
+class GPT(CausalModel):
+    """Predict the next token at every position, tokens [B T] -> logits [B T V].
+
+    Takes a GPTConfig or its fields as keywords: `GPT(vocab_size=65, d_model=128, num_heads=4, num_layers=3)`.
+    The output layer shares its weight with the token embedding. Raises InputError for a setting that is unknown or out of
+    range.
+    """
+
+    def __init__(self, config: GPTConfig | None = None, *, seed: int = 0, **settings: Unpack[GPTSettings]) -> None:
+        if config is not None and settings:
+            raise InputError(f"GPT takes a GPTConfig or its fields, not both; got a config and {', '.join(settings)}")
+        self.config = config = config or GPTConfig(**settings)  # type: ignore[misc]  # max_len is a field's other name
         config.check_vocabulary()
-        self.config = config
-        self.wte = Embedding(config.vocab_size, config.d_model, generator=generator)
-        self.wpe = Embedding(config.max_seq_len, config.d_model, generator=generator)
-        self.drop = Dropout(config.dropout)
-        self.h = Stack(Block(config, generator) for _ in range(config.num_layers))
-        self.ln_f = LayerNorm(config.d_model, config.layer_norm_eps)
+        with init.undrawn():
+            self.token_embedding = Embedding(config.vocab_size, config.d_model)
+            self.position_embedding = Embedding(config.max_seq_len, config.d_model)
+            self.dropout = Dropout(config.dropout)
+            self.layers = Stack(GPTLayer(config) for _ in range(config.num_layers))
+            self.norm = LayerNorm(config.d_model, config.layer_norm_eps)
+        init_weights(self, seed)
+        reseed_dropout(self, seed)
 
-    def forward(self, tokens: Any, mask: Any = None, cache: Any = None) -> Any:
-        """Embed and transform; `mask` [B T] is False at padding. Raises InputError when T is over the context length."""
-        tokens = ops.as_ids(tokens)
-        length, longest = tokens.shape[1], len(self.wpe.weight)
-        if length > longest:
-            raise InputError(f"a sequence of {length} tokens does not fit max_seq_len={longest}")
-        positions = self.wpe.weight[:length] if cache is None else self.wpe(cache.positions(length))
-        x = self.drop(self.wte(tokens) + positions)
-        x = self.h(x, cache=cache, mask=None if mask is None else ops.key_mask(mask))
+    def encode(self, tokens: ArrayLike, mask: ArrayLike | None = None, cache: KVCache | None = None) -> Tensor:
+        """Return a vector for every token, as CausalModel says, tokens [B T] -> [B T D]."""
+        ids = ops.as_ids(tokens)
+        table, length = self.position_embedding, ids.shape[1]
+        numbers, mask = place(ids, mask, cache, self.config.max_seq_len)
+        positions = table.weight[:length] if numbers is None else table(numbers)
+        x = self.dropout(self.token_embedding(ids) + positions)
+        x = self.layers(x, mask=mask, causal=True, cache=cache)
         if cache is not None:
             cache.advance(length)
-        return self.ln_f(x)
+        return self.norm(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits of the next token, x [B T D] -> [B T V]."""
+        return ops.linear(x, self.token_embedding.weight)
 
 
-class Block(Module):
-    """Pre-norm attention and feed-forward, x [B T D] -> [B T D]."""
+class GPTLayer(Layer):
+    """Pre-norm causal attention and feed-forward, with no dropout inside the latter, x [B T D] -> [B T D]."""
 
-    def __init__(self, config: GPTConfig, generator: Any) -> None:
-        self.ln_1 = LayerNorm(config.d_model, config.layer_norm_eps)
-        self.attn = CausalSelfAttention(config, generator)
-        self.ln_2 = LayerNorm(config.d_model, config.layer_norm_eps)
-        self.mlp = MLP(config, generator)
-
-    def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
-        """Transform; `cache` is this layer's part of a KVCache."""
-        x = x + self.attn(self.ln_1(x), mask, cache)
-        return x + self.mlp(self.ln_2(x))
+    def __init__(self, config: GPTConfig) -> None:
+        D, eps = config.d_model, config.layer_norm_eps
+        self.residual1 = Residual(LayerNorm(D, eps), config.dropout)
+        self.self_attn = FusedAttention(D, config.num_heads, config.dropout)
+        self.residual2 = Residual(LayerNorm(D, eps), config.dropout)
+        self.feed_forward = FeedForward(D, config.ff_width, dropout=None, activation=config.activation)
 
 
-class CausalSelfAttention(Module):
-    """Queries, keys and values from one product; each position sees itself and what came before."""
+def init_weights(model: GPT, seed: int) -> None:
+    """Draw the weights as GPT-2 does: from N(0, 0.02²), those that add to the residual stream smaller.
 
-    def __init__(self, config: GPTConfig, generator: Any) -> None:
-        self.num_heads = config.num_heads
-        self.c_attn = Linear(config.d_model, 3 * config.d_model, std=0.02, generator=generator)
-        self.c_proj = Linear(config.d_model, config.d_model, std=_residual_std(config), generator=generator)
-        self.attn_dropout = Dropout(config.dropout)
-        self.resid_dropout = Dropout(config.dropout)
-
-    def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
-        """Attend, x [B T D] -> [B T D]."""
-        q, k, v = (ops.split_heads(part, num_heads=self.num_heads) for part in ops.split(self.c_attn(x), sections=3))
-        causal = True
-        if cache is not None:
-            k, v, mask = cache.extend(k, v)
-            causal = mask is None
-        y = attend(q, k, v, mask, dropout=self.attn_dropout, causal=causal)
-        return self.resid_dropout(self.c_proj(ops.merge_heads(y)))
-
-
-class MLP(Module):
-    """The feed-forward network."""
-
-    def __init__(self, config: GPTConfig, generator: Any) -> None:
-        self.c_fc = Linear(config.d_model, config.ff_width, std=0.02, generator=generator)
-        self.c_proj = Linear(config.ff_width, config.d_model, std=_residual_std(config), generator=generator)
-        self.act = make_activation(config.activation)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Any) -> Any:
-        """Widen, activate, narrow."""
-        return self.dropout(self.c_proj(self.act(self.c_fc(x))))
-
-
-def _residual_std(config: GPTConfig) -> float:
-    """Two branches a layer add up on the residual stream; this keeps its variance independent of depth."""
-    return 0.02 / math.sqrt(2 * config.num_layers)
+    Two branches a layer add up on the stream; dividing by √(2 · layers) keeps its variance independent of depth.
+    """
+    generator, std = random.generator(seed), STD / math.sqrt(2 * model.config.num_layers)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            closes_a_branch = name.endswith(("out_proj.weight", "linear2.weight"))
+            init.draw_normal(parameter, std if closes_a_branch else STD, generator)

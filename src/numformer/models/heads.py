@@ -1,118 +1,148 @@
-"""Heads: what turns a backbone (Bert, or GPT without its own head) into a model for a task; any head fits any backbone.
+"""Heads: what turns a backbone (any model that gives a vector per token) into a model for a task.
 
 `SequenceClassifier(backbone, labels)` puts a new head on a backbone, be it new, loaded, or that of another model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 from numformer import ops, random
+from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
-from numformer.models.bert import STD, Bert, BertPooler, BertPredictions
-from numformer.nn.layers import Dropout, Linear, reseed_dropout
+from numformer.models.backbone import Backbone
+from numformer.names import takes_synonyms
+from numformer.nn import init
+from numformer.nn.activations import make_activation
+from numformer.nn.dropout import Dropout
+from numformer.nn.layers import LayerNorm, Linear
 from numformer.nn.module import Module
+from numformer.nn.transformer import reseed_dropout
 
-ARCHITECTURES = {"bert": "Bert", "gpt2": "GPT2"}  # how Hugging Face begins the names of classes
+STD = 0.02  # of a new output layer
+
+Made = TypeVar("Made", bound="type[Headed]")
+HEADS: dict[str, type[Headed]] = {}  # by the task that a model with the head does
+
+
+def head_for(task: str) -> Callable[[Made], Made]:
+    """Make the class below known as the head for a task."""
+
+    def add(head: Made) -> Made:
+        head.task = task
+        HEADS[task] = head
+        return head
+
+    return add
 
 
 class Headed(Module):
-    """A backbone under its Hugging Face name, to be followed by a head."""
+    """A backbone, to be followed by a head."""
 
+    task: ClassVar[str]
     suffix: ClassVar[str]  # how Hugging Face ends the name of the class
-    may_pool: ClassVar[bool] = False
+    config: Any
 
-    def __init__(self, backbone: Any) -> None:
-        if isinstance(backbone, Bert) and not self.may_pool:
-            backbone.pooler = None  # left by another head, it would be saved and not be known when loaded
-        self._backbone_name = backbone.name
-        setattr(self, backbone.name, backbone)
+    def __init__(self, backbone: Backbone, *, summarises: bool = False, seed: int = 0) -> None:
+        backbone.prepare_for_head(summarises=summarises, seed=seed)
+        self.backbone = backbone
         self.config = backbone.config
 
-    @property
-    def backbone(self) -> Any:
-        """The model without its head."""
-        return getattr(self, self._backbone_name)
-
-    def encode(self, tokens: Any, mask: Any, segments: Any = None) -> Any:
-        """Return the backbone's output [B T D]; a GPT knows no segments."""
-        if segments is None or not isinstance(self.backbone, Bert):
-            return self.backbone(tokens, mask)
-        return self.backbone(tokens, mask, segments)
+    @classmethod
+    def fits(cls, model: type[Any]) -> bool:
+        """Tell whether the head can be put on models of a class."""
+        return issubclass(model, Backbone)
 
     def to_disk(self) -> dict[str, Any]:
-        """Return the keys of a Hugging Face config.json."""
-        return self.config.to_disk() | {"architectures": [ARCHITECTURES[self.config.model_type] + self.suffix]}
+        """Return the keys of config.json that say more than the shape and the name of the class."""
+        return {}
 
 
+@takes_synonyms
+@head_for("mlm")
 class MaskedLM(Headed):
     """Predict the tokens that were masked, tokens [B T] -> logits [B T V]; the head shares the embedding's weight."""
 
     suffix = "ForMaskedLM"
 
-    def __init__(self, backbone: Bert, *, seed: int = 0) -> None:
-        super().__init__(backbone)
-        self.cls = _Predictions(BertPredictions(backbone.config, random.generator(seed, 1)))
+    def __init__(self, backbone: Backbone, *, seed: int = 0) -> None:
+        super().__init__(backbone, seed=seed)
+        self.head = MaskedLMHead(backbone.config, seed)
         reseed_dropout(self, seed)
 
-    def forward(self, tokens: Any, mask: Any = None, where: Any = None) -> Any:
+    @classmethod
+    def fits(cls, model: type[Any]) -> bool:
+        """Tell whether a model of a class looks both ways: another would read what it has to guess."""
+        return super().fits(model) and bool(model.looks_ahead)
+
+    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None, where: ArrayLike | None = None) -> Tensor:
         """Score the vocabulary at every position; `mask` [B T] is False at padding.
 
         With `where`, a boolean array [B T], the logits [N V] of those N positions alone, which saves most of the time
         that goes into a large vocabulary.
         """
-        x = self.encode(tokens, mask)
+        x = self.backbone.encode(tokens, mask)
         if where is not None:
-            x = ops.index(x, key=where.nonzero())
-        return self.cls.predictions(x, self.backbone.embeddings.word_embeddings.weight)
+            xp = namespace_of(where)
+            x = ops.index(x, key=xp.nonzero(xp.asarray(where)))
+        return self.head(x, self.backbone.token_table)
 
 
-class _Predictions(Module):
-    """The level that BERT's names have above the head."""
+class MaskedLMHead(Module):
+    """A layer between the encoder and the output, x [B T D] and the embedding table [V D] -> logits [B T V]."""
 
-    def __init__(self, predictions: BertPredictions) -> None:
-        self.predictions = predictions
+    def __init__(self, config: Any, seed: int) -> None:
+        self.dense = Linear(config.d_model, config.d_model, generator=random.generator(seed, 1))
+        self.activation = make_activation(config.activation)
+        self.norm = LayerNorm(config.d_model, config.layer_norm_eps)
+        self.bias = init.zeros(config.vocab_size)
+
+    def forward(self, x: Array, table: Array) -> Tensor:
+        """Score every token of the vocabulary."""
+        return ops.linear(self.norm(self.activation(self.dense(x))), table, self.bias)
 
 
 class Labelled(Headed):
     """A head with one output per label."""
 
-    def __init__(self, backbone: Any, labels: Sequence[str] | int, name: str, *, bias: bool = True, seed: int) -> None:
-        super().__init__(backbone)
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: Sequence[str] | int,
+        *,
+        bias: bool = True,
+        summarises: bool = False,
+        seed: int,
+    ) -> None:
+        super().__init__(backbone, summarises=summarises, seed=seed)
         self.labels = [f"LABEL_{i}" for i in range(labels)] if isinstance(labels, int) else list(labels)
         if not self.labels:
             raise InputError("a classifier needs at least one label, got none")
-        self._head_name = name
         self.dropout = Dropout(self.config.dropout)
-        generator = random.generator(seed, 1)
-        setattr(self, name, Linear(self.config.d_model, len(self.labels), bias, std=STD, generator=generator))
+        self.head = Linear(self.config.d_model, len(self.labels), bias, std=STD, generator=random.generator(seed, 1))
         reseed_dropout(self, seed)
 
-    @property
-    def head(self) -> Linear:
-        """The output layer."""
-        return getattr(self, self._head_name)
-
     def to_disk(self) -> dict[str, Any]:
-        """Return the keys of a Hugging Face config.json."""
+        """Return the keys of config.json that name the labels."""
         names = {str(number): label for number, label in enumerate(self.labels)}
-        return super().to_disk() | {"id2label": names, "label2id": {label: int(i) for i, label in names.items()}}
+        return {"id2label": names, "label2id": {label: int(i) for i, label in names.items()}}
 
 
+@takes_synonyms
+@head_for("classify")
 class SequenceClassifier(Labelled):
     """Give a text one of the labels, tokens [B T] -> logits [B C].
 
-    `pooling` makes one vector of the positions: "mean" of the real ones, or "first": with BERT's pooler on the first
-    token, and on a GPT, which sees only what came before, the last real token, as their Hugging Face classes do.
+    `pooling` makes one vector of the positions: "mean" of the real ones, or "first": the first token, passed through the
+    pooler, of a model that looks both ways, and the last real token of one that sees only what came before.
     """
 
     suffix = "ForSequenceClassification"
-    may_pool = True
 
     def __init__(
         self,
-        backbone: Any,
+        backbone: Backbone,
         labels: Sequence[str] | int = 2,
         *,
         pooling: Literal["mean", "first"] = "mean",
@@ -120,58 +150,50 @@ class SequenceClassifier(Labelled):
     ) -> None:
         if pooling not in ("mean", "first"):
             raise InputError(f"unknown pooling {pooling!r}: choose mean or first")
-        is_bert = isinstance(backbone, Bert)
-        super().__init__(backbone, labels, "classifier" if is_bert else "score", bias=is_bert, seed=seed)
+        super().__init__(backbone, labels, bias=backbone.looks_ahead, summarises=pooling == "first", seed=seed)
         self.pooling: Literal["mean", "first"] = pooling
-        if is_bert and pooling == "mean":
-            backbone.pooler = None
-        elif is_bert and backbone.pooler is None:
-            backbone.pooler = BertPooler(backbone.config, random.generator(seed, 2))
 
-    def forward(self, tokens: Any, mask: Any = None) -> Any:
+    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None) -> Tensor:
         """Score the labels; `mask` [B T] is False at padding."""
         mask = None if mask is None else ops.key_mask(mask)[:, 0, 0]
-        x = self.encode(tokens, mask)
-        if self.pooling == "mean":
-            pooled = x.mean(axis=1) if mask is None else ops.masked_mean(x, mask)
-        elif isinstance(self.backbone, Bert):
-            pooled = self.backbone.pooler(x)
+        x = self.backbone.encode(tokens, mask)
+        if self.pooling == "first":
+            pooled = self.backbone.summary(x, mask)
         else:
-            pooled = ops.index(x, key=(range(len(x)), -1 if mask is None else ops.last_true(mask)))
+            pooled = x.mean(axis=1) if mask is None else ops.masked_mean(x, mask)
         return self.head(self.dropout(pooled))
 
-    def to_disk(self) -> dict[str, Any]:
-        """Return the keys of a Hugging Face config.json; mean pooling has a class name of its own."""
-        keys = super().to_disk()
-        if self.pooling == "mean":
-            keys["architectures"] = [f"Mean{keys['architectures'][0]}"]
-        return keys
 
-
+@takes_synonyms
+@head_for("tag")
 class TokenClassifier(Labelled):
     """Give every token one of the labels, tokens [B T] -> logits [B T C]."""
 
     suffix = "ForTokenClassification"
 
-    def __init__(self, backbone: Any, labels: Sequence[str] | int = 2, *, seed: int = 0) -> None:
-        super().__init__(backbone, labels, "classifier", seed=seed)
+    def __init__(self, backbone: Backbone, labels: Sequence[str] | int = 2, *, seed: int = 0) -> None:
+        super().__init__(backbone, labels, seed=seed)
 
-    def forward(self, tokens: Any, mask: Any = None) -> Any:
+    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None) -> Tensor:
         """Score the labels of every token; `mask` [B T] is False at padding."""
-        return self.head(self.dropout(self.encode(tokens, mask)))
+        return self.head(self.dropout(self.backbone.encode(tokens, mask)))
 
 
+@takes_synonyms
+@head_for("qa")
 class SpanClassifier(Headed):
     """Score every position as the start and as the end of an answer, tokens [B T] -> logits [B 2 T]."""
 
     suffix = "ForQuestionAnswering"
 
-    def __init__(self, backbone: Any, *, seed: int = 0) -> None:
-        super().__init__(backbone)
-        self.qa_outputs = Linear(self.config.d_model, 2, std=STD, generator=random.generator(seed, 1))
+    def __init__(self, backbone: Backbone, *, seed: int = 0) -> None:
+        super().__init__(backbone, seed=seed)
+        self.head = Linear(self.config.d_model, 2, std=STD, generator=random.generator(seed, 1))
         reseed_dropout(self, seed)
 
-    def forward(self, tokens: Any, mask: Any = None, segments: Any = None) -> Any:
-        """Score; `mask` [B T] is False at padding, where the scores are very low."""
-        logits = self.qa_outputs(self.encode(tokens, mask, segments)).transpose(0, 2, 1)
+    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None, segments: ArrayLike | None = None) -> Tensor:
+        """Score; `mask` [B T] is False at padding, where the scores are very low; a model without segments ignores them."""
+        takes_segments = segments is not None and self.backbone.takes_segments
+        known = {"segments": segments} if takes_segments else {}
+        logits = self.head(self.backbone.encode(tokens, mask, **known)).transpose(0, 2, 1)
         return logits if mask is None else ops.where(ops.key_mask(mask)[:, 0], logits, -1e9)

@@ -2,147 +2,279 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 from numformer import ops, random
+from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
-from numformer.models.config import TransformerConfig
-from numformer.nn.layers import Embedding, LayerNorm, LearnedPositions, Linear, PositionalEncoding, reseed_dropout
+from numformer.models.backbone import place
+from numformer.models.config import ArchitectureConfig
+from numformer.models.layouts import Layout
+from numformer.models.registry import register
+from numformer.names import takes_synonyms
+from numformer.nn import init
+from numformer.nn.cache import EncoderDecoderCache
+from numformer.nn.layers import Embedding, LayerNorm, Linear
 from numformer.nn.module import Module
+from numformer.nn.positions import LearnedPositions, PositionalEncoding
 from numformer.nn.stack import Stack
-from numformer.nn.transformer import DecoderLayer, EncoderLayer
+from numformer.nn.transformer import DecoderLayer, EncoderLayer, reseed_dropout
 
 
+@takes_synonyms
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(ArchitectureConfig):
+    """The encoder-decoder of Vaswani et al. 2017, with today's choices as settings."""
+
+    layer_norm_eps: float = 1e-5
+    """Added to the variance in every LayerNorm."""
+    src_vocab_size: int = 0
+    """Number of distinct tokens of the source; 0 takes it from the tokenizer."""
+    tgt_vocab_size: int = 0
+    """Number of distinct tokens of the target; 0 takes it from the tokenizer."""
+    num_encoder_layers: int = 3
+    """Number of encoder layers."""
+    num_decoder_layers: int = 3
+    """Number of decoder layers."""
+    max_seq_len: int = 256
+    """The most tokens of a source or a target."""
+    dropout: float = 0.1
+    """Share of elements dropped while training, after the embedding, in the attention and on the residual branches."""
+    activation: str = "relu"
+    """One of gelu_tanh, gelu, relu, silu."""
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    """How positions are told apart."""
+    pre_norm: bool = True
+    """Normalise before each part (trains more easily) instead of after it (as published)."""
+    share_embeddings: bool = True
+    """One table of embeddings for source and target; needs vocabularies of one size."""
+    tie_output: bool = True
+    """The output layer shares its weight with the target's embedding."""
+    pad_id: int = 0
+    """The token that fills a batch up."""
+
+    model_type: ClassVar[str] = "transformer"
+    lengths: ClassVar[tuple[str, ...]] = (
+        *("d_model", "num_heads", "d_ff", "max_seq_len", "num_encoder_layers", "num_decoder_layers"),
+    )
+    vocabularies: ClassVar[tuple[str, ...]] = ("src_vocab_size", "tgt_vocab_size")
+    names_on_disk: ClassVar[dict[str, str]] = {
+        "src_vocab_size": "vocab_size",
+        "tgt_vocab_size": "decoder_vocab_size",
+        "d_model": "d_model",
+        "num_heads": "num_attention_heads",
+        "num_encoder_layers": "encoder_layers",
+        "num_decoder_layers": "decoder_layers",
+        "d_ff": "ffn_dim",
+        "max_seq_len": "max_position_embeddings",
+        "dropout": "dropout",
+        "activation": "activation_function",
+        "layer_norm_eps": "layer_norm_eps",
+        "positions": "position_embedding_type",
+        "pre_norm": "normalize_before",
+        "share_embeddings": "share_encoder_decoder_embeddings",
+        "tie_output": "tie_word_embeddings",
+        "pad_id": "pad_token_id",
+    }
+    needed_on_disk: ClassVar[tuple[str, ...]] = tuple(names_on_disk.values())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("pre_norm", "share_embeddings", "tie_output"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        if self.positions not in ("sinusoidal", "learned"):
+            raise InputError(f"unknown positions {self.positions!r}: choose sinusoidal or learned")
+        if self.share_embeddings and self.src_vocab_size != self.tgt_vocab_size:
+            raise InputError(
+                f"share_embeddings needs vocabularies of one size, got src_vocab_size={self.src_vocab_size} "
+                f"and tgt_vocab_size={self.tgt_vocab_size}"
+            )
+
+    @property
+    def depth(self) -> str:
+        """The numbers of layers, in words."""
+        return f"{self.num_encoder_layers} encoder and {self.num_decoder_layers} decoder"
+
+    @classmethod
+    def from_general(cls, settings: dict[str, Any]) -> Self:
+        """Return the config with these fields of a ModelConfig, its vocabulary and depth those of both sides."""
+        both = {"vocab_size": ("src_vocab_size", "tgt_vocab_size")}
+        both["num_layers"] = ("num_encoder_layers", "num_decoder_layers")
+        return cls(**{name: value for given, value in settings.items() for name in both.get(given, (given,))})
+
+
+class TransformerSettings(TypedDict, total=False):
+    """The types of the keywords that Transformer takes besides its sizes: other fields of TransformerConfig."""
+
+    max_len: int
+    activation: str
+    layer_norm_eps: float
+    positions: Literal["sinusoidal", "learned"]
+    pre_norm: bool
+    share_embeddings: bool
+    tie_output: bool
+    pad_id: int
+
+
+@register(TransformerConfig, Layout(), task="seq2seq", class_on_disk="TransformerForConditionalGeneration")
 class Transformer(Module):
     """Predict every next token of a target from a source, src [B S], tgt [B T] -> logits [B T V].
 
     Takes sizes, `Transformer(src_vocab_size, tgt_vocab_size, d_model, …)` with any other field of TransformerConfig as a
-    keyword, or a TransformerConfig alone. Made from sizes, the two vocabularies have tables of their own unless
-    `share_embeddings` is given. Raises InputError when a size is missing or out of range.
+    keyword, or a TransformerConfig alone; what is not given is as in TransformerConfig. Made from sizes, the two
+    vocabularies have tables of their own unless `share_embeddings` is given. Raises InputError when a size is missing or
+    out of range, and for an unknown keyword.
     """
-
-    config_class: ClassVar[type[TransformerConfig]] = TransformerConfig
 
     def __init__(
         self,
         src_vocab_size: int | TransformerConfig,
         tgt_vocab_size: int | None = None,
-        d_model: int = 512,
-        num_heads: int = 8,
-        num_encoder_layers: int = 6,
-        num_decoder_layers: int = 6,
-        d_ff: int = 2048,
-        max_seq_len: int = 512,
-        dropout: float = 0.1,
+        d_model: int | None = None,
+        num_heads: int | None = None,
+        num_encoder_layers: int | None = None,
+        num_decoder_layers: int | None = None,
+        d_ff: int | None = None,
+        max_seq_len: int | None = None,
+        dropout: float | None = None,
         *,
         seed: int = 0,
-        **settings: Any,
+        **settings: Unpack[TransformerSettings],
     ) -> None:
-        if isinstance(src_vocab_size, TransformerConfig):
-            config = src_vocab_size
-            if settings:
-                raise InputError(f"Transformer takes a config or settings, not both; got {', '.join(settings)} as well")
-        else:
-            config = TransformerConfig(
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=src_vocab_size if tgt_vocab_size is None else tgt_vocab_size,
-                d_model=d_model,
-                num_heads=num_heads,
-                num_encoder_layers=num_encoder_layers,
-                num_decoder_layers=num_decoder_layers,
-                d_ff=d_ff,
-                max_seq_len=max_seq_len,
-                dropout=dropout,
-                **{"share_embeddings": False, **settings},
-            )
+        sizes = {"tgt_vocab_size": tgt_vocab_size, "d_model": d_model, "num_heads": num_heads}
+        sizes |= {"num_encoder_layers": num_encoder_layers, "num_decoder_layers": num_decoder_layers}
+        sizes |= {"d_ff": d_ff, "max_seq_len": max_seq_len}
+        given = {name: value for name, value in {**sizes, "dropout": dropout}.items() if value is not None} | settings
+        config = _config_of(src_vocab_size, given)
         config.check_vocabulary()
         self.config = config
-        generator = random.generator(seed)
-        self.src_embedding = self._embedding(config.src_vocab_size, generator)
-        if config.share_embeddings:
-            self.tgt_embedding = self.src_embedding
-        else:
-            self.tgt_embedding = self._embedding(config.tgt_vocab_size, generator)
-        self.src_positions, self.tgt_positions = self._positions(generator), self._positions(generator)
-        self.encoder = Encoder(config, generator)
-        self.decoder = Decoder(config, generator)
-        self.output = None if config.tie_output else Linear(config.d_model, config.tgt_vocab_size, generator=generator)
+        with init.undrawn():
+            self.src_embedding = self._embedding(config.src_vocab_size)
+            if config.share_embeddings:
+                self.tgt_embedding = self.src_embedding
+            else:
+                self.tgt_embedding = self._embedding(config.tgt_vocab_size)
+            self.src_positions, self.tgt_positions = self._positions(), self._positions()
+            self.encoder, self.decoder = Encoder(config), Decoder(config)
+            self.output = None if config.tie_output else Linear(config.d_model, config.tgt_vocab_size)
+        init_weights(self, seed)
         reseed_dropout(self, seed)
 
-    def forward(self, src: Any, tgt: Any, src_mask: Any = None, tgt_mask: Any = None) -> Any:
+    def forward(
+        self, src: ArrayLike, tgt: ArrayLike, src_mask: ArrayLike | None = None, tgt_mask: ArrayLike | None = None
+    ) -> Tensor:
         """Return logits [B T V]; the masks [B S] and [B T] are False at padding, by default where src is `pad_id`.
 
-        A target padded on the right needs no mask, since no real position sees what comes after it.
+        A target padded on the right needs no mask, since no real position sees what comes after it. A causal matrix [T T]
+        as `tgt_mask` says what holds anyway.
         """
         src_mask = self.padding_mask(src) if src_mask is None else src_mask
         return self.decode(tgt, self.encode(src, src_mask), src_mask, tgt_mask)
 
-    def encode(self, src: Any, src_mask: Any = None) -> Any:
+    def encode(self, src: ArrayLike, src_mask: ArrayLike | None = None) -> Tensor:
         """Return what the decoder attends to, src [B S] -> [B S D]."""
         mask = self.padding_mask(src) if src_mask is None else ops.key_mask(src_mask)
-        return self.encoder(self.src_positions(self._scaled(self.src_embedding(ops.as_ids(src)))), mask)
+        return self.encoder(self.src_positions(self.src_embedding(ops.as_ids(src))), mask)
 
-    def decode(self, tgt: Any, memory: Any, src_mask: Any = None, tgt_mask: Any = None, cache: Any = None) -> Any:
-        """Return logits [B T V] given the encoder's output [B S D]; with a `Seq2SeqCache` tgt continues what it holds."""
-        memory_mask = None if src_mask is None else ops.key_mask(src_mask)
-        mask = None if tgt_mask is None else ops.key_mask(tgt_mask)  # real tokens come first and see no later padding
-        offset = 0 if cache is None else cache.length
-        x = self.tgt_positions(self._scaled(self.tgt_embedding(ops.as_ids(tgt))), offset)
+    def decode(
+        self,
+        tgt: ArrayLike,
+        memory: Array | None,
+        src_mask: ArrayLike | None = None,
+        tgt_mask: ArrayLike | None = None,
+        cache: EncoderDecoderCache | None = None,
+    ) -> Tensor:
+        """Return logits [B T V] given the encoder's output [B S D]; with a cache tgt continues what its rows hold.
+
+        A cache keeps what it needs of the encoder's output, which may be None after the first tokens.
+        """
+        ids, memory_mask = ops.as_ids(tgt), None if src_mask is None else ops.key_mask(src_mask)
+        tgt_mask = None if tgt_mask is None else _target_mask(tgt_mask, ids.shape)
+        positions, mask = place(ids, tgt_mask, cache, self.config.max_seq_len)
+        x = self.tgt_positions(self.tgt_embedding(ids), positions)
         x = self.decoder(x, memory, memory_mask, mask, cache)
         return ops.linear(x, self.tgt_embedding.weight) if self.output is None else self.output(x)
 
-    def padding_mask(self, tokens: Any) -> Any:
+    def padding_mask(self, tokens: ArrayLike) -> Array:
         """Return the mask [B 1 1 S] that is False where a token is `pad_id`."""
         return ops.padding_mask(ops.as_ids(tokens), self.config.pad_id)
 
-    def to_disk(self) -> dict[str, Any]:
-        """Return the keys of config.json."""
-        return self.config.to_disk() | {"architectures": ["TransformerForConditionalGeneration"]}
+    def make_cache(self, num_rows: int) -> EncoderDecoderCache:
+        """Return an empty cache for so many targets."""
+        return EncoderDecoderCache(self.config.num_decoder_layers, num_rows, self.config.max_seq_len)
 
-    def _embedding(self, vocab_size: int, generator: Any) -> Embedding:
-        """Return a table whose rows, scaled up by √D, have variance 1, and whose products as an output layer do too."""
-        return Embedding(vocab_size, self.config.d_model, std=self.config.d_model**-0.5, generator=generator)
+    def _embedding(self, vocab_size: int) -> Embedding:
+        return Embedding(vocab_size, self.config.d_model, scaled=True)
 
-    def _scaled(self, x: Any) -> Any:
-        return x * math.sqrt(self.config.d_model)  # §3.4
-
-    def _positions(self, generator: Any) -> Module:
+    def _positions(self) -> PositionalEncoding | LearnedPositions:
         config = self.config
         if config.positions == "sinusoidal":
             return PositionalEncoding(config.d_model, config.max_seq_len, config.dropout)
-        return LearnedPositions(config.max_seq_len, config.d_model, config.dropout, generator=generator)
+        return LearnedPositions(config.max_seq_len, config.d_model, config.dropout)
 
 
 class Encoder(Module):
     """Encoder layers, and a LayerNorm at the end of a pre-norm stack, x [B S D] -> [B S D]."""
 
-    def __init__(self, config: TransformerConfig, generator: Any) -> None:
-        self.layers = Stack(_layer(EncoderLayer, config, generator) for _ in range(config.num_encoder_layers))
+    def __init__(self, config: TransformerConfig) -> None:
+        self.layers = Stack(_layer(EncoderLayer, config) for _ in range(config.num_encoder_layers))
         self.norm = LayerNorm(config.d_model, config.layer_norm_eps) if config.pre_norm else None
 
-    def forward(self, x: Any, mask: Any = None) -> Any:
+    def forward(self, x: Array, mask: ArrayLike | None = None) -> Tensor:
         """Encode; mask as in MultiHeadAttention."""
-        x = self.layers(x, mask=mask)
-        return x if self.norm is None else self.norm(x)
+        y = self.layers(x, mask=mask)
+        return y if self.norm is None else self.norm(y)
 
 
 class Decoder(Module):
     """Decoder layers, and a LayerNorm at the end of a pre-norm stack, x [B T D] -> [B T D]."""
 
-    def __init__(self, config: TransformerConfig, generator: Any) -> None:
-        self.layers = Stack(_layer(DecoderLayer, config, generator) for _ in range(config.num_decoder_layers))
+    def __init__(self, config: TransformerConfig) -> None:
+        self.layers = Stack(_layer(DecoderLayer, config) for _ in range(config.num_decoder_layers))
         self.norm = LayerNorm(config.d_model, config.layer_norm_eps) if config.pre_norm else None
 
-    def forward(self, x: Any, memory: Any, memory_mask: Any = None, mask: Any = None, cache: Any = None) -> Any:
+    def forward(
+        self,
+        x: Array,
+        memory: Array | None,
+        memory_mask: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        cache: EncoderDecoderCache | None = None,
+    ) -> Tensor:
         """Decode given memory [B S D]; masks as in DecoderLayer."""
-        x = self.layers(x, memory, memory_mask=memory_mask, mask=mask, cache=cache)
+        y = self.layers(x, memory, memory_mask=memory_mask, mask=mask, cache=cache)
         if cache is not None:
             cache.advance(x.shape[1])
-        return x if self.norm is None else self.norm(x)
+        return y if self.norm is None else self.norm(y)
 
 
-def _layer(kind: type, config: TransformerConfig, generator: Any) -> Any:
+def init_weights(model: Transformer, seed: int) -> None:
+    """Draw the weights by Glorot's rule, but tables of embeddings from N(0, 1/D) and learned positions from N(0, 0.02²).
+
+    The rows of a table, scaled up by √D, then have variance 1, and so have their products as an output layer.
+    """
+    generator = random.generator(seed)
+    for name, parameter in model.named_parameters():
+        if name.endswith("embedding.weight"):
+            init.draw_normal(parameter, model.config.d_model**-0.5, generator)
+        elif name.endswith("positions.weight"):
+            init.draw_normal(parameter, 0.02, generator)
+        elif parameter.ndim == 2:
+            init.draw_xavier(parameter, generator)
+
+
+def _config_of(first: int | TransformerConfig, given: dict[str, Any]) -> TransformerConfig:
+    """Return the config that a Transformer was given whole, or in sizes."""
+    if isinstance(first, TransformerConfig):
+        if given:
+            raise InputError(f"Transformer takes a config or settings, not both; got {', '.join(given)} as well")
+        return first
+    return TransformerConfig(src_vocab_size=first, **{"tgt_vocab_size": first, "share_embeddings": False, **given})
+
+
+def _layer(kind: type[Any], config: TransformerConfig) -> Any:
     return kind(
         config.d_model,
         config.num_heads,
@@ -151,5 +283,14 @@ def _layer(kind: type, config: TransformerConfig, generator: Any) -> Any:
         pre_norm=config.pre_norm,
         activation=config.activation,
         eps=config.layer_norm_eps,
-        generator=generator,
     )
+
+
+def _target_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Any:
+    """Return a mask [B T] of padding as one of keys, and others, such as a causal matrix [T T], as they are."""
+    array = ops.as_mask(mask)
+    xp, (B, T) = namespace_of(array), shape
+    if array.shape != (1, 1, B, T) or len(getattr(mask, "shape", (B, T))) != 2:
+        return array
+    is_causal = B == T and bool(xp.all(array[0, 0] == ops.causal_mask(T, array)))
+    return array if is_causal else ops.key_mask(array[0, 0])

@@ -3,7 +3,7 @@
 from numformer.autograd import Parameter
 from numformer.nn import init
 from numformer.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh, make_activation
-from numformer.nn.attention import MultiHeadAttention, record_attention
+from numformer.nn.attention import FusedAttention, MultiHeadAttention, record_attention
 from numformer.nn.dropout import Dropout
 from numformer.nn.feed_forward import FeedForward
 from numformer.nn.layers import Embedding, LayerNorm, Linear, RMSNorm
@@ -11,7 +11,7 @@ from numformer.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSE
 from numformer.nn.module import Module, ModuleList, Sequential
 from numformer.nn.positions import LearnedPositions, PositionalEncoding
 from numformer.nn.stack import Stack, set_recompute
-from numformer.nn.transformer import DecoderLayer, EncoderLayer
+from numformer.nn.transformer import DecoderLayer, EncoderLayer, Layer, Residual
 
 __all__ = [
     "GELU",
@@ -22,7 +22,9 @@ __all__ = [
     "Embedding",
     "EncoderLayer",
     "FeedForward",
+    "FusedAttention",
     "L1Loss",
+    "Layer",
     "LayerNorm",
     "LeakyReLU",
     "LearnedPositions",
@@ -35,6 +37,7 @@ __all__ = [
     "PositionalEncoding",
     "RMSNorm",
     "ReLU",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",

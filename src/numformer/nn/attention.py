@@ -8,15 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from numformer import ops
+from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
-from numformer.nn.layers import Dropout, Linear
+from numformer.nn.dropout import Dropout
+from numformer.nn.layers import Linear
 from numformer.nn.module import Module
+from numformer.random import Generator
 
 
 class MultiHeadAttention(Module):
     """Project, attend in `num_heads` heads side by side, project back (Vaswani et al. 2017, §3.2.2).
 
-    With `num_kv_heads` below `num_heads` the heads share keys and values in groups.
+    With `num_kv_heads` below `num_heads` the heads share keys and values in groups. `head_dim` is the width of a head where
+    it is not the heads' equal share of the width. With `rope_theta` queries and keys are rotated by their positions
+    (Su et al. 2021). With `window` a position sees only so many of the last ones, and `scale` replaces 1/√K.
     Raises InputError when the heads do not divide the width, or the groups the heads.
     """
 
@@ -27,63 +32,136 @@ class MultiHeadAttention(Module):
         dropout: float = 0.0,
         *,
         num_kv_heads: int | None = None,
+        head_dim: int | None = None,
         bias: bool = True,
-        generator: Any = None,
+        rope_theta: float | None = None,
+        window: int | None = None,
+        scale: float | None = None,
+        generator: Generator | None = None,
     ) -> None:
         self.num_heads, self.num_kv_heads = num_heads, num_heads if num_kv_heads is None else num_kv_heads
-        check_heads(d_model, num_heads, self.num_kv_heads)
-        kv_width = d_model // num_heads * self.num_kv_heads
-        self.q_proj = Linear(d_model, d_model, bias, generator=generator)
+        self.rope_theta, self.window, self.scale = rope_theta, window, scale
+        width = check_heads(d_model, num_heads, self.num_kv_heads, head_dim)
+        self._add_projections(d_model, width * num_heads, width * self.num_kv_heads, bias, generator)
+        self.out_proj = Linear(width * num_heads, d_model, bias, generator=generator)
+        self.dropout = Dropout(dropout)
+
+    def _add_projections(
+        self, d_model: int, width: int, kv_width: int, bias: bool, generator: Generator | None
+    ) -> None:
+        self.q_proj = Linear(d_model, width, bias, generator=generator)
         self.k_proj = Linear(d_model, kv_width, bias, generator=generator)
         self.v_proj = Linear(d_model, kv_width, bias, generator=generator)
-        self.out_proj = Linear(d_model, d_model, bias, generator=generator)
-        self.dropout = Dropout(dropout)
 
     def forward(
         self,
-        query: Any,
-        key: Any = None,
-        value: Any = None,
-        mask: Any = None,
+        query: Array,
+        key: Array | None = None,
+        value: Array | None = None,
+        mask: ArrayLike | None = None,
         *,
+        bias: Array | None = None,
         causal: bool = False,
-        return_weights: bool = False,
         cache: Any = None,
-    ) -> Any:
-        """Let query [B T D] attend to key and value [B S D] (to itself by default) -> [B T D].
+        positions: Array | None = None,
+        need_weights: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Let query [B T D] attend to key and value [B S D] (to itself by default) -> [B T D] and weights [B H T S].
 
-        mask: [T S], [B T S] or [B H T S], True = attend. With `return_weights` also returns the weights [B H T S].
-        `cache` is one attention's part of a cache: it keeps the projected keys and values.
+        Without `need_weights`, which saves time and memory, the second is None. mask: [T S], [B T S] or [B H T S], True =
+        attend. bias: added to the scores, [B H T S], any axis of which may be 1. positions: [T] or [B T], from 0 by
+        default. `cache` is one attention's part of a cache: it takes the keys and values of new tokens, and gives all
+        that it holds.
         """
-        key = query if key is None else key
-        value = key if value is None else value
-
-        def project() -> tuple[Any, Any]:
-            k = ops.split_heads(self.k_proj(key), num_heads=self.num_kv_heads)
-            return k, ops.split_heads(self.v_proj(value), num_heads=self.num_kv_heads)
-
-        q = ops.split_heads(self.q_proj(query), num_heads=self.num_heads)
-        if cache is None:
-            k, v = project()
+        if cache is not None and cache.is_filled:  # by what the encoder said, which stays the same for every token
+            q = self._queries(query)
+            k, v = cache.update(None, None)
         else:
-            k, v = cache.keys_and_values(project)
-        result = attend(q, k, v, mask, dropout=self.dropout, causal=causal, return_weights=return_weights)
-        output, weights = result if return_weights else (result, None)
-        output = self.out_proj(ops.merge_heads(output))
-        return (output, weights) if return_weights else output
+            key = query if key is None else key
+            q, k, v = self._queries_keys_values(query, key, key if value is None else value, positions)
+            if cache is not None:
+                k, v = cache.update(k, v)
+        output, weights = self._attend(q, k, v, mask, bias, causal, need_weights)
+        return self.out_proj(ops.merge_heads(output)), weights
+
+    def _queries(self, query: Array) -> Array:
+        """Return the queries [B H T K] of a module that attends to what is in a cache already."""
+        return ops.split_heads(self._project(query, None, None)[0], num_heads=self.num_heads)
+
+    def _queries_keys_values(
+        self, query: Array, key: Array, value: Array, positions: Array | None
+    ) -> tuple[Array, Array, Array]:
+        """Return queries [B H T K], and keys and values [B G S K], rotated where that is wanted."""
+        q, k, v = self._project(query, key, value)
+        q = ops.split_heads(q, num_heads=self.num_heads)
+        k, v = ops.split_heads(k, num_heads=self.num_kv_heads), ops.split_heads(v, num_heads=self.num_kv_heads)
+        if self.rope_theta is not None:
+            positions = namespace_of(query).arange(query.shape[1]) if positions is None else positions
+            q, k = ops.rope(q, positions, theta=self.rope_theta), ops.rope(k, positions, theta=self.rope_theta)
+        return q, k, v
+
+    def _project(self, query: Array, key: Array | None, value: Array | None) -> tuple[Any, Any, Any]:
+        """Return what is to be cut into heads, nothing for a key or a value that is None."""
+        q = self.q_proj(query)
+        return q, None if key is None else self.k_proj(key), None if value is None else self.v_proj(value)
+
+    def _attend(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        mask: ArrayLike | None,
+        bias: Array | None,
+        causal: bool,
+        need_weights: bool,
+    ) -> tuple[Any, Any]:
+        """Return the heads' output [B H T K], and their weights [B H T S] where they are asked for."""
+        recording, dropping = _recorder.maps, self.dropout.active
+        result = ops.attention(
+            *(q, k, v, None if mask is None else ops.as_mask(mask), bias),
+            causal=causal,
+            window=self.window,
+            scale=self.scale,
+            dropout=self.dropout.p if dropping else 0.0,
+            key=self.dropout.next_key() if dropping else (),
+            return_weights=need_weights or recording is not None,
+        )
+        output, weights = result if need_weights or recording is not None else (result, None)
+        if recording is not None:
+            recording[id(self)] = weights
+        return output, weights if need_weights else None
 
 
-def attend(q: Any, k: Any, v: Any, mask: Any, *, dropout: Dropout, causal: bool, return_weights: bool = False) -> Any:
-    """Call the attention op with a layer's dropout, and the mask only where there is one."""
-    recording = _recorder.maps
-    settings: dict[str, Any] = {"causal": causal, "return_weights": return_weights or recording is not None}
-    if dropout.active:
-        settings |= {"dropout": dropout.p, "key": dropout.next_key()}
-    result = ops.attention(q, k, v, *([] if mask is None else [ops.as_mask(mask)]), **settings)
-    if recording is None:
-        return result
-    recording[id(dropout)] = result[1]
-    return result if return_weights else result[0]
+class FusedAttention(MultiHeadAttention):
+    """Attention whose queries, keys and values come from one product, with one weight [3D D]; faster to itself."""
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        *,
+        bias: bool = True,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(d_model, num_heads, dropout, bias=bias, generator=generator)
+
+    def _add_projections(
+        self, d_model: int, width: int, kv_width: int, bias: bool, generator: Generator | None
+    ) -> None:
+        self.in_proj = Linear(d_model, width + 2 * kv_width, bias, generator=generator)
+
+    def _project(self, query: Array, key: Array | None, value: Array | None) -> tuple[Any, Any, Any]:
+        if key is query and value is query:
+            return ops.split(self.in_proj(query), sections=3)
+        weight, bias = self.in_proj.weight, self.in_proj.bias
+        width = weight.shape[0] // 3
+        parts = [slice(start, start + width) for start in (0, width, 2 * width)]
+        q, k, v = (
+            None if x is None else ops.linear(x, weight[part], None if bias is None else bias[part])
+            for x, part in zip((query, key, value), parts, strict=True)
+        )
+        return q, k, v
 
 
 class _Recorder(threading.local):
@@ -103,16 +181,17 @@ def record_attention(model: Module) -> Iterator[dict[str, Any]]:
         yield found
         for name, module in model.named_modules():
             if id(module) in maps:
-                found[name.rpartition(".")[0]] = maps[id(module)].data
+                found[name] = maps[id(module)].data
     finally:
         if before is not None:
             before |= maps
         _recorder.maps = before
 
 
-def check_heads(d_model: int, num_heads: int, num_kv_heads: int) -> None:
-    """Raise InputError unless the heads divide the width and the groups the heads."""
-    if num_heads < 1 or d_model % num_heads:
+def check_heads(d_model: int, num_heads: int, num_kv_heads: int, head_dim: int | None = None) -> int:
+    """Return the width of a head; raises InputError unless the heads divide the width and the groups the heads."""
+    if num_heads < 1 or (head_dim is None and d_model % num_heads):
         raise InputError(f"num_heads={num_heads} does not divide d_model={d_model}")
     if num_kv_heads < 1 or num_heads % num_kv_heads:
         raise InputError(f"num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
+    return d_model // num_heads if head_dim is None else head_dim

@@ -47,9 +47,3 @@ def set_dropout(model: Module, p: float) -> None:
             module.p = p
         elif hasattr(module, "config"):
             module.config = dataclasses.replace(module.config, dropout=p)
-
-
-def reseed_dropout(model: Module, seed: int) -> None:
-    """Give every dropout of a model its own sequence of masks, from the model's seed."""
-    for site, dropout in enumerate(m for _, m in model.named_modules() if isinstance(m, Dropout)):
-        dropout.reseed(seed, site)

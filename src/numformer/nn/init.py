@@ -1,34 +1,87 @@
-"""Initialisers: each returns a new float32 Parameter."""
+"""Initialisers: each returns a new float32 Parameter, and each `draw_…` draws one that is there anew."""
 
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from numformer import random
-from numformer.autograd import Parameter
+from numformer.autograd import Parameter, namespace_of
+
+
+class _Thread(threading.local):
+    drawing = True
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Leave weights undrawn in this thread while the block runs: zeros, which cost nothing until they are read.
+
+    A model builds its layers so and then draws all weights in one function; a loader builds the whole model so.
+    """
+    before, _thread.drawing = _thread.drawing, False
+    try:
+        yield
+    finally:
+        _thread.drawing = before
 
 
 def normal(*shape: int, std: float, generator: Any = None) -> Parameter:
-    """Draw from N(0, std²)."""
-    return Parameter((generator or random.fresh()).standard_normal(shape, dtype="float32") * std)
+    """Return a parameter drawn from N(0, std²)."""
+    parameter = _reserved(shape)
+    draw_normal(parameter, std, generator)
+    return parameter
 
 
 def uniform(*shape: int, bound: float, generator: Any = None) -> Parameter:
-    """Draw uniformly between -bound and bound."""
-    return Parameter(((generator or random.fresh()).random(shape, dtype="float32") * 2.0 - 1.0) * bound)
+    """Return a parameter drawn uniformly between -bound and bound."""
+    parameter = _reserved(shape)
+    draw_uniform(parameter, bound, generator)
+    return parameter
 
 
 def xavier_uniform(fan_out: int, fan_in: int, generator: Any = None) -> Parameter:
-    """Draw a weight [out in] that keeps the variance of signals and gradients (Glorot and Bengio 2010)."""
-    return uniform(fan_out, fan_in, bound=math.sqrt(6.0 / (fan_in + fan_out)), generator=generator)
+    """Return a weight [out in] that keeps the variance of signals and gradients (Glorot and Bengio 2010)."""
+    parameter = _reserved((fan_out, fan_in))
+    draw_xavier(parameter, generator)
+    return parameter
 
 
 def zeros(*shape: int) -> Parameter:
-    """Fill with 0."""
+    """Return a parameter that is 0 everywhere."""
     return Parameter.full(shape, 0.0)
 
 
 def ones(*shape: int) -> Parameter:
-    """Fill with 1."""
+    """Return a parameter that is 1 everywhere."""
     return Parameter.full(shape, 1.0)
+
+
+def draw_normal(parameter: Parameter, std: float, generator: Any = None) -> None:
+    """Draw a parameter from N(0, std²)."""
+    if _thread.drawing:
+        parameter.data = (generator or random.fresh()).standard_normal(parameter.shape, dtype="float32") * std
+
+
+def draw_uniform(parameter: Parameter, bound: float, generator: Any = None) -> None:
+    """Draw a parameter uniformly between -bound and bound."""
+    if _thread.drawing:
+        unit = (generator or random.fresh()).random(parameter.shape, dtype="float32")
+        parameter.data = (unit * 2.0 - 1.0) * bound
+
+
+def draw_xavier(parameter: Parameter, generator: Any = None) -> None:
+    """Draw a weight [out in] by the rule of `xavier_uniform`."""
+    draw_uniform(parameter, math.sqrt(6.0 / sum(parameter.shape)), generator)
+
+
+def _reserved(shape: tuple[int, ...]) -> Parameter:
+    """Return zeros, for which the system hands out memory only when something is written."""
+    xp = namespace_of(None)
+    return Parameter(xp.zeros(shape, dtype=xp.float32))

@@ -9,7 +9,6 @@ from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.nn import init
 from numformer.nn.activations import make_activation as make_activation
 from numformer.nn.dropout import Dropout as Dropout
-from numformer.nn.dropout import reseed_dropout as reseed_dropout
 from numformer.nn.dropout import set_dropout as set_dropout
 from numformer.nn.module import Module
 from numformer.nn.positions import LearnedPositions as LearnedPositions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from numformer import ops
 from numformer.autograd import Tensor
 from numformer.errors import InputError
@@ -23,11 +25,11 @@ class PositionalEncoding(Module):
         self.table = ops.sinusoidal_positions(max_seq_len, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, offset: int = 0) -> Tensor:
-        """Add the rows offset..offset+T-1 of the table, x [B T D] -> [B T D]."""
-        end = offset + x.shape[1]
-        _check_length(end, len(self.table))
-        return self.dropout(x + self.table[offset:end].astype(x.dtype))
+    def forward(self, x: Tensor, positions: Any = None) -> Tensor:
+        """Add the table's rows 0..T-1, or those of positions [B T], to x [B T D]."""
+        _check_length(x.shape[1], len(self.table))
+        rows = self.table[: x.shape[1]] if positions is None else self.table[positions]
+        return self.dropout(x + rows.astype(x.dtype))
 
 
 @takes_synonyms
@@ -46,11 +48,12 @@ class LearnedPositions(Module):
         self.weight = init.normal(max_seq_len, d_model, std=std, generator=generator)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, offset: int = 0) -> Tensor:
-        """Add the vectors of the positions offset..offset+T-1, x [B T D] -> [B T D]."""
-        end = offset + x.shape[1]
-        _check_length(end, len(self.weight))
-        return self.dropout(x + self.weight[offset:end])
+    def forward(self, x: Tensor, positions: Any = None) -> Tensor:
+        """Add the vectors of positions 0..T-1, or of these [B T], to x [B T D]."""
+        _check_length(x.shape[1], len(self.weight))
+        return self.dropout(
+            x + (self.weight[: x.shape[1]] if positions is None else ops.embedding(positions, self.weight))
+        )
 
 
 def _check_length(length: int, longest: int) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from numformer.data import TokenWindows
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig, TextStream, generate
-from numformer.models import GPT, GPTConfig
+from numformer.models import GPTConfig, build_model
+from numformer.models.backbone import CausalModel
 from numformer.random import generator
 from numformer.tasks.shared.objective import Batch, TargetObjective
 from numformer.tasks.shared.text_task import TextTask
@@ -30,7 +31,7 @@ class LanguageModelObjective(TargetObjective):
 
     def __init__(
         self,
-        model: GPT,
+        model: CausalModel,
         tokenizer: Tokenizer,
         train_tokens: np.ndarray,
         valid_tokens: np.ndarray | None,
@@ -65,21 +66,21 @@ class TextScores(TypedDict):
 
 
 class LanguageModel(TextTask):
-    """A GPT with its tokenizer and, for training, its text.
+    """A model that continues text, with its tokenizer and, for training, its text.
 
     `LanguageModel.from_text("book.txt").fit(steps=2000)` trains one, `LanguageModel.load(folder)` reads one.
     """
 
     name = "lm"
-    model_class = GPT
+    model_class = CausalModel
     model_config = GPTConfig()
 
-    model: GPT
+    model: CausalModel
 
     @classmethod
-    def build(cls, model: GPTConfig, tokenizer: Tokenizer, seed: int) -> GPT:
-        """Return a new GPT."""
-        return GPT(model, seed=seed)
+    def build(cls, model: GPTConfig, tokenizer: Tokenizer, seed: int) -> CausalModel:
+        """Return a new model that predicts the next token."""
+        return build_model(model, "lm", seed=seed)
 
     def objective(self, train: TrainConfig) -> LanguageModelObjective:
         """Return what to train on; raises InputError without a text."""

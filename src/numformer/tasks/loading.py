@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from numformer.tasks import task_classes
+from numformer.models.build import task_of
+from numformer.tasks import TABLE, task_class
 from numformer.tasks.shared.start import load_model_of
 from numformer.tasks.shared.task import Task, settings_of
 
@@ -27,6 +28,7 @@ load_task = load
 
 
 def _task_of(model: Any, name: str) -> type[Task]:
-    """Return the task of a name when it fits the model, else the first one in the table that does."""
-    fitting = {each.name: each for each in task_classes() if each.fits(model)}
-    return fitting.get(name) or next(iter(fitting.values()))
+    """Return the task of a name when it has such models, else the task that the model says it does."""
+    kind = task_class(task_of(model))
+    named = task_class(name) if name in TABLE else kind
+    return named if named.model_class is kind.model_class else kind

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from numformer.data.split import split_by_group
 from numformer.errors import InputError
-from numformer.models.config import ModelConfig
+from numformer.models.config import ArchitectureConfig
 from numformer.tasks.shared.format import DataConfig, Format, Parts, checksum, places
 from numformer.tasks.shared.settings import fill_in
 from numformer.tasks.shared.start import check_no_tokenizer, pretrained_model
@@ -87,7 +87,7 @@ class ExampleTask(Task):
         data: Data[Any],
         valid: Data[Any] | None,
         config: DataConfig | None,
-        model: ModelConfig | None,
+        model: ArchitectureConfig | None,
         tokenizer: str | Path | AnyTokenizer | None,
         seed: int,
         settings: Mapping[str, Any],

@@ -35,7 +35,7 @@ class DataConfig:
     pretrained: str | None = None
     """Folder of a trained model whose weights and tokenizer to start from; the head is new where the task is another."""
     freeze: tuple[str, ...] = ()
-    """Names of parts of the model that are not trained, such as bert.embeddings or bert.encoder.layer.0."""
+    """Names of parts of the model that are not trained, such as backbone.embeddings or backbone.layers.0."""
     encoding: str = "utf-8"
     """Encoding of text files."""
 

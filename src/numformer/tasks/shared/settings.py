@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, TypeVar
 
-from numformer.models.config import ModelConfig
+from numformer.models.config import ArchitectureConfig
 from numformer.names import rename_settings
 
 DataT = TypeVar("DataT")
-ModelT = TypeVar("ModelT", bound=ModelConfig)
+ModelT = TypeVar("ModelT", bound=ArchitectureConfig)
 
 
 class DataSettings(TypedDict, total=False):
@@ -24,7 +24,7 @@ class DataSettings(TypedDict, total=False):
 
 
 class ShapeSettings(TypedDict, total=False):
-    """The fields of ModelConfig."""
+    """The fields of ArchitectureConfig."""
 
     d_model: int
     num_heads: int

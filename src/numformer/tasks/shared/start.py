@@ -8,7 +8,7 @@ from typing import Any
 
 from numformer.errors import InputError
 from numformer.models.build import build_backbone
-from numformer.models.config import ModelConfig
+from numformer.models.config import ArchitectureConfig
 from numformer.nn.layers import set_dropout
 from numformer.pretrained import load_model
 from numformer.tasks.shared.format import DataConfig
@@ -21,7 +21,7 @@ def load_model_of(folder: str | Path) -> Any:
     return load_model(folder)
 
 
-def pretrained_model(folder: str | Path, config: ModelConfig, default: ModelConfig) -> Any:
+def pretrained_model(folder: str | Path, config: ArchitectureConfig, default: ArchitectureConfig) -> Any:
     """Return the model of a folder, with the dropout of a config that does not leave it at the default.
 
     Raises InputError when the config has another shape than the model, which brings its own.
@@ -42,10 +42,12 @@ def check_no_tokenizer(config: DataConfig) -> None:
             raise InputError(f"the tokenizer comes from {config.pretrained}: leave out {field.name}")
 
 
-def backbone_of(config: DataConfig, model: ModelConfig, seed: int, base: Any) -> Any:
+def backbone_of(config: DataConfig, model: ArchitectureConfig, seed: int, base: Any) -> Any:
     """Return a new backbone, or that of a pretrained model; raises InputError when it has none to put a head on."""
     if base is None:
         return build_backbone(model, seed)
     if not hasattr(base, "backbone"):
-        raise InputError(f"{config.pretrained} holds a {type(base).__name__}; this task starts from a Bert or a GPT")
+        raise InputError(
+            f"{config.pretrained} holds a {type(base).__name__}; this task needs a model that takes a head"
+        )
     return base.backbone

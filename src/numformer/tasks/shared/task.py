@@ -11,7 +11,7 @@ import tomli_w
 
 from numformer.errors import InputError
 from numformer.files import write_atomically
-from numformer.models.config import ModelConfig
+from numformer.models.config import ArchitectureConfig
 from numformer.pretrained import save_model
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
 from numformer.tasks.shared.format import DataConfig
@@ -32,7 +32,7 @@ class Task:
 
     name: ClassVar[str]  # in commands, run.toml and numformer.names
     model_class: ClassVar[type]
-    model_config: ClassVar[ModelConfig]  # the defaults of a new model
+    model_config: ClassVar[ArchitectureConfig]  # the defaults of a new model
     data_config: ClassVar[type[Any]]
     train_config: ClassVar[TrainConfig] = TrainConfig()
     optim_config: ClassVar[OptimConfig] = OptimConfig()
@@ -166,7 +166,7 @@ class Task:
     @classmethod
     def fits(cls, model: Any) -> bool:
         """Tell whether a model is of the kind that the task has."""
-        return type(model) is cls.model_class
+        return isinstance(model, cls.model_class)
 
     @classmethod
     def load_tokenizer(cls, folder: str | Path) -> Any:

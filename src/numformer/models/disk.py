@@ -1,0 +1,68 @@
+"""Models as config.json and the names of weights describe them, which are Hugging Face's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numformer.errors import InputError
+from numformer.models.build import build_model, task_of, tasks_of
+from numformer.models.heads import HEADS, Headed
+from numformer.models.layouts import Names
+from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
+from numformer.nn import init
+
+MEAN = "Mean"  # before the class of a classifier of texts by the mean of their positions, which Hugging Face has not
+
+
+def to_disk(model: Any) -> dict[str, Any]:
+    """Return the keys of a model's config.json."""
+    architecture, extra = architecture_of(model.config), {}
+    name = architecture.class_on_disk
+    if isinstance(model, Headed):
+        name, extra = architecture.class_prefix + model.suffix, model.to_disk()
+    if getattr(model, "pooling", None) == "mean":
+        name = MEAN + name
+    return model.config.to_disk() | {"architectures": [name]} | extra
+
+
+def from_disk(keys: dict[str, Any], where: str) -> Any:
+    """Return a model of the kind that a config.json describes, its weights undrawn.
+
+    Raises InputError for an architecture that is not known, and for what its config does not take.
+    """
+    kind = keys.get("model_type")
+    if kind not in tuple(ARCHITECTURES):  # it may be anything that JSON can say
+        raise InputError(f"{where}: model_type is {kind!r}, supported are {', '.join(ARCHITECTURES)}")
+    architecture = ARCHITECTURES[str(kind)]
+    names = keys.get("architectures") or [""]
+    name = str(names[0]) if isinstance(names, list) else str(names)
+    task, settings = _task_of_class(name, architecture), dict[str, Any]()
+    if task in ("classify", "tag"):
+        settings["labels"] = _labels(keys, where)
+    if task == "classify":
+        settings["pooling"] = "mean" if name.startswith(MEAN) else "first"
+    with init.undrawn():
+        return build_model(architecture.config.from_disk(keys), task, **settings)
+
+
+def names_of(model: Any) -> Names:
+    """Return the names of a model's parameters, here and on disk."""
+    layout = architecture_of(model.config).layout
+    return layout.names(task_of(model), isinstance(model, Headed))
+
+
+def _task_of_class(name: str, architecture: Architecture) -> str:
+    """Return the task that a class of Hugging Face does; for one that is not known, what the architecture is made for."""
+    tasks = tasks_of(architecture)
+    for task in tasks:
+        if task in HEADS and name.endswith(HEADS[task].suffix):
+            return task
+    return tasks[0]
+
+
+def _labels(keys: dict[str, Any], where: str) -> list[str]:
+    labels = keys.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+    try:
+        return [str(labels[str(number)]) for number in range(len(labels))]
+    except (KeyError, TypeError):
+        raise InputError(f"{where}: id2label must number the labels from 0, got {labels!r}") from None

@@ -1,0 +1,79 @@
+"""The names of weights on disk, which are Hugging Face's: a table per architecture turns ours into them and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+TRANSPOSED = "[in out]"  # written after a name: the matrix lies on disk the other way round than in memory, [out in]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names of an architecture's modules, and of parameters that lie in none, here and on disk.
+
+    A table is a text with a pair of names in each line, in which `*` stands for a number: `layers.*.norm  h.*.ln_1`; a name
+    that it does not hold is the same on disk. `backbone` is the table of the model without a head; its names stand after
+    `prefix` on disk, and after "backbone." here when there is a head. `heads` has a table for each task.
+    """
+
+    backbone: str = ""
+    prefix: str = ""
+    heads: Mapping[str, str] = field(default_factory=dict)
+
+    def names(self, task: str, is_headed: bool) -> Names:
+        """Return the names of the model for a task."""
+        rules = []
+        for ours, theirs, is_transposed in _pairs(self.backbone):
+            rules.append((f"backbone.{ours}" if is_headed else ours, self.prefix + theirs, is_transposed))
+        return Names([*rules, *_pairs(self.heads.get(task, ""))])
+
+
+class Names:
+    """One model's names, both ways."""
+
+    def __init__(self, rules: list[tuple[str, str, bool]]) -> None:
+        self._to_disk = [(_pattern(ours), _filled(theirs), turned) for ours, theirs, turned in rules]
+        self._from_disk = [(_pattern(theirs), _filled(ours), turned) for ours, theirs, turned in rules]
+
+    def to_disk(self, name: str) -> str:
+        """Return the name on disk of the parameter of that name."""
+        return _renamed(name, self._to_disk)
+
+    def from_disk(self, name: str) -> str:
+        """Return the name of the parameter that has that name on disk."""
+        return _renamed(name, self._from_disk)
+
+    def is_transposed(self, name: str) -> bool:
+        """Tell whether the parameter of that name lies on disk as its transpose."""
+        rule = next((rule for rule in self._to_disk if rule[0].match(name)), None)
+        return rule is not None and rule[2] and name.endswith(".weight")
+
+
+def _pairs(table: str) -> list[tuple[str, str, bool]]:
+    """Return the lines of a table: our name, that on disk, and whether the weight is transposed."""
+    pairs = []
+    for line in filter(str.strip, table.splitlines()):
+        names = line.removesuffix(TRANSPOSED)
+        ours, theirs = names.split()
+        pairs.append((ours, theirs, names != line))
+    return pairs
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    """Return what matches a name and everything under it."""
+    return re.compile(re.escape(name).replace(r"\*", r"(\d+)") + r"(?=\.|$)")
+
+
+def _filled(name: str) -> str:
+    """Return a name as the replacement for a match, the numbers taken from there."""
+    parts = name.split("*")
+    return "".join(f"{part}\\g<{number}>" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
+
+
+def _renamed(name: str, rules: list[tuple[re.Pattern[str], str, bool]]) -> str:
+    for pattern, replacement, _ in rules:
+        if match := pattern.match(name):
+            return match.expand(replacement) + name[match.end() :]
+    return name
