@@ -28,10 +28,11 @@ PUBLIC_FILES = {
     "random",
     "testing",
 }  # of those at the top; the others are for the package alone
-PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tokenizers", "training"}
+PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tasks", "tokenizers", "training"}
 PUBLIC_NAMES = {
     *("GPT", "GPTConfig", "BertConfig", "Transformer", "TransformerConfig", "build_model"),
     *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Summariser", "Tagger", "Translator"),
+    *("load", "load_task", "ModelConfig"),
     *("Parameter", "Tensor", "gradients", "inference", "no_grad", "recompute"),
     *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "TensorDataset", "CrossEntropyLoss"),
     *("BeamConfig", "SamplingConfig", "OptimConfig", "TrainConfig", "InputError"),

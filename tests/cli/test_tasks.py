@@ -255,3 +255,9 @@ def test_a_run_that_started_from_another_model_is_repeated_and_resumed(
 def test_a_batch_is_bounded_by_what_is_given_and_by_32_examples_when_nothing_is(task, words, max_sequences, tokens):
     train = _read(f"train {task}", task, options_class(task), words).train
     assert (train.max_sequences, train.batch_tokens) == (max_sequences, tokens)
+
+
+def test_a_task_goes_by_other_words_too(examples, numformer):
+    shape = ["--model.d-model=8", "--model.num-heads=2", "--train.steps=2", "--train.batch-size=4"]
+    assert numformer("train", "text-classification", "--data=reviews.csv", "--out=run", *shape).status == 0
+    assert tomllib.loads((examples / "run" / "run.toml").read_text())["task"] == "classify"

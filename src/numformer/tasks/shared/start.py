@@ -48,6 +48,6 @@ def backbone_of(config: DataConfig, model: ArchitectureConfig, seed: int, base: 
         return build_backbone(model, seed)
     if not hasattr(base, "backbone"):
         raise InputError(
-            f"{config.pretrained} holds a {type(base).__name__}; this task needs a model that takes a head"
+            f"{config.pretrained} holds a {type(base).__name__}; this task starts from a model that takes a head"
         )
     return base.backbone
