@@ -31,7 +31,16 @@ PUBLIC_FILES = {
 PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tasks", "tokenizers", "training"}
 PUBLIC_NAMES = {
     *("GPT", "GPTConfig", "BertConfig", "Transformer", "TransformerConfig", "build_model"),
-    *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Summariser", "Tagger", "Translator"),
+    *(
+        "Classifier",
+        "LanguageModel",
+        "MaskedLanguageModel",
+        "QuestionAnswerer",
+        "Regressor",
+        "Summariser",
+        "Tagger",
+        "Translator",
+    ),
     *("load", "load_task", "ModelConfig"),
     *("Parameter", "Tensor", "gradients", "inference", "no_grad", "recompute"),
     *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "TensorDataset", "CrossEntropyLoss"),

@@ -13,11 +13,12 @@ from numformer.cli.train_options import options_class
 from numformer.pretrained import load_model
 from numformer.training import trainer
 
-TASKS = ["mlm", "seq2seq", "summarise", "classify", "tag", "qa"]
+TASKS = ["mlm", "seq2seq", "summarise", "classify", "regress", "tag", "qa"]
 FORMATS = [
     *[("mlm", "text.txt"), ("seq2seq", "pairs.tsv"), ("seq2seq", "pairs.jsonl"), ("summarise", "news.jsonl")],
     *[("summarise", "pairs.tsv"), ("classify", "reviews.csv"), ("classify", "reviews.tsv")],
     *[("classify", "reviews.jsonl"), ("classify", "reviews"), ("classify", "polarity")],
+    *[("regress", "prices.csv"), ("regress", "prices.tsv"), ("regress", "prices.jsonl")],
     *[("tag", "ner.conll"), ("tag", "ud.conllu"), ("qa", "squad.json")],
 ]
 FILES = {"config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "run.toml", "curves.png"}

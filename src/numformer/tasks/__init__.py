@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numformer.tasks.loading import load_task as load_task
     from numformer.tasks.masked_language_model import MaskedLanguageModel as MaskedLanguageModel
     from numformer.tasks.question_answering import QuestionAnswerer as QuestionAnswerer
+    from numformer.tasks.regression import Regressor as Regressor
     from numformer.tasks.shared.task import Task
     from numformer.tasks.summarisation import Summariser as Summariser
     from numformer.tasks.tagging import Tagger as Tagger
@@ -37,6 +38,7 @@ TABLE = {
     "summarise": Row("summarisation", "Summariser", "train a model that writes summaries"),
     "classify": Row("classification", "Classifier", "train a text classifier"),
     "tag": Row("tagging", "Tagger", "train a tagger of words"),
+    "regress": Row("regression", "Regressor", "train a model that gives texts numbers"),
     "qa": Row("question_answering", "QuestionAnswerer", "train a model that finds answers in texts"),
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "LanguageModel",
     "MaskedLanguageModel",
     "QuestionAnswerer",
+    "Regressor",
     "Summariser",
     "Tagger",
     "Translator",
