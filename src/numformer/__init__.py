@@ -55,8 +55,10 @@ __all__ = [
 __all__ += tasks.__all__  # the classes of the tasks, and `load`
 
 
-def __getattr__(name: str) -> Any:
-    """Import what belongs to a task when it is asked for, so that those who need none do not wait for it."""
-    if name not in tasks.__all__:
-        raise AttributeError(f"module 'numformer' has no attribute {name!r}")
-    return getattr(tasks, name)
+if not TYPE_CHECKING:  # a type checker knows the names, and finds misspelt ones
+
+    def __getattr__(name: str) -> Any:
+        """Import what belongs to a task when it is asked for, so that those who need none do not wait for it."""
+        if name not in tasks.__all__:
+            raise AttributeError(f"module 'numformer' has no attribute {name!r}")
+        return getattr(tasks, name)

@@ -250,6 +250,12 @@ def test_what_is_no_question_with_its_context_is_named(given):
         scripted({}, {}).predict([given])
 
 
+def test_questions_may_be_asked_about_one_context():
+    task = scripted({}, {})
+    pairs = [("Who?", "Ann came."), ("Where?", "Ann came.")]
+    assert task.predict(["Who?", "Where?"], context="Ann came.") == task.predict(pairs)
+
+
 def test_a_file_in_another_encoding_is_read(tmp_path):
     answer = {"text": "Zoë", "answer_start": 0}
     qa = {"id": "1", "question": "Who?", "answers": [answer]}

@@ -439,6 +439,15 @@ def test_an_unknown_setting_is_refused_with_those_that_are_known(name):
         TASKS[name]().fit(stepz=3)
 
 
+@pytest.mark.parametrize("name", ["lm", "classify", "seq2seq"])
+def test_a_setting_goes_by_its_other_words_too(name):
+    make, data = (
+        (LanguageModel.from_text, TEXT) if name == "lm" else (type(TASKS[name]()).from_data, TASKS[name]().train_data)
+    )
+    extra = {"tokenizer": "characters"} if name == "seq2seq" else {}
+    assert make(data, d_model=16, num_heads=2, max_len=17, **extra).model.config.max_seq_len == 17
+
+
 @pytest.mark.parametrize("name", FROM_SCRATCH)
 def test_a_pretrained_model_brings_its_shape(name, tmp_path):
     TASKS[name]().save(tmp_path)

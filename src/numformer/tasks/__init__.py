@@ -68,9 +68,13 @@ def task_classes() -> list[type[Task]]:
     return [task_class(name) for name in TABLE]
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for."""
-    modules = {row.class_name: row.module for row in TABLE.values()} | dict.fromkeys(("load", "load_task"), "loading")
-    if name not in modules:
-        raise AttributeError(f"module 'numformer.tasks' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"numformer.tasks.{modules[name]}"), name)
+if not TYPE_CHECKING:  # a type checker knows the names, and finds misspelt ones
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for."""
+        modules = {row.class_name: row.module for row in TABLE.values()} | dict.fromkeys(
+            ("load", "load_task"), "loading"
+        )
+        if name not in modules:
+            raise AttributeError(f"module 'numformer.tasks' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"numformer.tasks.{modules[name]}"), name)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, TypeVar
 
-from numformer.models.config import ArchitectureConfig
+from numformer.models.config import ArchitectureConfig, ArchitectureSettings
 from numformer.names import rename_settings
 
 DataT = TypeVar("DataT")
@@ -23,33 +23,23 @@ class DataSettings(TypedDict, total=False):
     encoding: str
 
 
-class ShapeSettings(TypedDict, total=False):
-    """The fields of ArchitectureConfig."""
-
-    d_model: int
-    num_heads: int
-    d_ff: int | None
-    max_seq_len: int
-    dropout: float
-    activation: str
-    layer_norm_eps: float
-
-
-class EncoderSettings(ShapeSettings, total=False):
+class EncoderSettings(ArchitectureSettings, total=False):
     """The fields of BertConfig, and so of GPTConfig."""
 
     vocab_size: int
     num_layers: int
+    layer_norm_eps: float
     pad_id: int
 
 
-class EncoderDecoderSettings(ShapeSettings, total=False):
+class EncoderDecoderSettings(ArchitectureSettings, total=False):
     """The fields of TransformerConfig."""
 
     src_vocab_size: int
     tgt_vocab_size: int
     num_encoder_layers: int
     num_decoder_layers: int
+    layer_norm_eps: float
     positions: Literal["sinusoidal", "learned"]
     pre_norm: bool
     share_embeddings: bool

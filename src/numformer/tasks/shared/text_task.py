@@ -13,6 +13,7 @@ import numpy as np
 
 from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
 from numformer.errors import InputError
+from numformer.names import rename_settings
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import vocabulary_size
 from numformer.tasks.shared.settings import EncoderSettings, names
@@ -20,7 +21,6 @@ from numformer.tasks.shared.start import pretrained_model
 from numformer.tasks.shared.task import Task
 from numformer.tokenizers import KINDS, CharacterTokenizer, Tokenizer, encode_text, make_tokenizer
 from numformer.training.run_folder import run_of
-from numformer.training.settings import make_config
 
 SUBWORDS = 4096  # tokens of a tokenizer that is trained on the text, when the model's config does not say
 
@@ -124,7 +124,8 @@ class TextTask(Task):
         """
         if config is not None and settings:
             raise InputError(f"give a config or its fields, not both; got a config and {', '.join(settings)}")
-        config = config or make_config(type(cls.model_config), dataclasses.asdict(cls.model_config) | dict(settings))
+        known = {field.name for field in dataclasses.fields(cls.model_config)}
+        config = config or dataclasses.replace(cls.model_config, **rename_settings(settings, known))
         is_text, is_object = isinstance(text, str) and "\n" in text, not isinstance(tokenizer, (str, Path))
         data = TextConfig(
             data="" if is_text else str(text),
