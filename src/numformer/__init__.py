@@ -8,7 +8,7 @@ from numformer.data import DataLoader, TensorDataset
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, SamplingConfig
 from numformer.models import GPT, BertConfig, GPTConfig, ModelConfig, Transformer, TransformerConfig, build_model
-from numformer.nn import CrossEntropyLoss
+from numformer.nn import CrossEntropyLoss, capture, intervene
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer
 from numformer.training import OptimConfig, TrainConfig
 
@@ -37,9 +37,11 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "build_model",
+    "capture",
     "generation",
     "gradients",
     "inference",
+    "intervene",
     "models",
     "nn",
     "no_grad",

@@ -42,8 +42,8 @@ def test_a_folder_without_a_model_is_refused(train_task, refused, task, folder, 
         ("seq2seq", "classify", " holds a SequenceClassifier; this task starts from a Transformer"),
         ("mlm", "seq2seq", " holds a Transformer; mlm needs a MaskedLM"),
         ("mlm", "classify", " holds a SequenceClassifier; mlm needs a MaskedLM"),
-        ("lm", "mlm", " holds a MaskedLM; lm needs a GPT"),
-        *[(task, "seq2seq", " holds a Transformer; this task starts from a Bert or a GPT") for task in TASKS[3:]],
+        ("lm", "mlm", " holds a MaskedLM; lm needs a CausalModel"),
+        *[(task, "seq2seq", " holds a Transformer; this task needs a model that takes a head") for task in TASKS[3:]],
     ],
 )
 def test_a_model_of_another_kind_is_refused(train_task, runs_of_tasks, numformer, refused, task, base, message):
@@ -274,7 +274,7 @@ def test_only_pairs_are_translated(here, runs_of_tasks, numformer, refused, task
 
 @pytest.mark.parametrize("task", TASKS)
 def test_only_language_models_go_on_with_a_prompt(here, runs_of_tasks, numformer, refused, task):
-    refused(lambda: numformer("generate", runs_of_tasks(task)), "LanguageModel needs a GPT")
+    refused(lambda: numformer("generate", runs_of_tasks(task)), "LanguageModel needs a CausalModel")
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "info"])

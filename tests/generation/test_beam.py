@@ -3,9 +3,8 @@ import pytest
 
 from numformer import GPT, InputError
 from numformer.autograd import no_grad
-from numformer.generation.beam import BeamConfig, Hypothesis, beam_search
-from numformer.generation.decoder import CachedDecoder, PlainDecoder
-from numformer.generation.seq2seq import Seq2SeqDecoder
+from numformer.generation import Session
+from numformer.generation.beam import BeamConfig, Hypothesis, beam_search, search
 from numformer.models import Transformer, TransformerConfig
 
 PAD, BOS, EOS, VOCAB = 0, 1, 2, 5
@@ -15,23 +14,33 @@ every_penalty = pytest.mark.parametrize("penalty", PENALTIES)
 several_models = pytest.mark.parametrize("seed", [0, 3])
 
 
-class FunctionDecoder:
-    """Sequences whose next logits are a function of the ids; notes the number of rows of each step."""
+class FunctionSession:
+    """A session whose next logits are a function of the ids; notes the number of sequences of each step."""
 
-    def __init__(self, function, sequences):
-        self.function, self.sequences = function, [list(ids) for ids in sequences]
+    def __init__(self, function, *sequences):
+        self.function, self.sequences = function, dict(enumerate(map(list, sequences)))
         self.rows = []
 
-    def next_logits(self):
+    def logits(self):
         self.rows.append(len(self.sequences))
-        return np.array([self.function(ids) for ids in self.sequences])
+        return {slot: np.array(self.function(ids)) for slot, ids in self.sequences.items()}
 
-    def append(self, ids):
-        for sequence, token in zip(self.sequences, ids.tolist(), strict=True):
-            sequence.append(token)
+    def append(self, slot, token):
+        self.sequences[slot].append(token)
 
-    def select(self, rows):
-        self.sequences = [list(self.sequences[row]) for row in rows.tolist()]
+    def fork(self, slot):
+        twin = next(number for number in range(10**6) if number not in self.sequences)
+        self.sequences[twin] = list(self.sequences[slot])
+        return twin
+
+    def retire(self, slot):
+        del self.sequences[slot]
+
+    def search(self, limit, config, eos_id=EOS):
+        slots = list(self.sequences)
+        found = search(self, slots, [limit] * len(slots), config, eos_id=eos_id)
+        assert not self.sequences  # all that the search used is free afterwards
+        return found
 
 
 def by_last_token(table):
@@ -98,11 +107,10 @@ def src():
     return ids
 
 
-def search(model, src, limit, eos_id=EOS, vocab_size=None, **settings):
-    longest = limit if isinstance(limit, int) else max(limit)
-    with no_grad():
-        decoder = Seq2SeqDecoder(model, src, BOS, longest)
-        return beam_search(decoder, limit, BeamConfig(**settings), eos_id=eos_id, vocab_size=vocab_size)
+def translate(model, src, limit, eos_id=EOS, vocab_size=None, **settings):
+    sources, prompts = [row[row != PAD] for row in src], [[BOS]] * len(src)
+    config = BeamConfig(**settings)
+    return beam_search(model, prompts, limit, config, sources=sources, eos_id=eos_id, vocab_size=vocab_size)
 
 
 def next_logits_of(model, row):
@@ -141,7 +149,7 @@ def all_hypotheses(next_logits, limit, penalty):
 @pytest.mark.parametrize("sharpness", [0.2, 1.0])
 def test_one_beam_is_greedy_decoding(seed, sharpness, make, src):
     model = make(seed, sharpness)
-    for row, found in zip(src, search(model, src, 8, num_beams=1), strict=True):
+    for row, found in zip(src, translate(model, src, 8, num_beams=1), strict=True):
         ids, next_logits = [], next_logits_of(model, row)
         while len(ids) < 8 and (token := int(next_logits(ids).argmax())) != EOS:
             ids.append(token)
@@ -153,11 +161,11 @@ def test_one_beam_is_greedy_decoding(seed, sharpness, make, src):
 def test_a_beam_wide_enough_finds_all_sequences_in_order(seed, penalty, make, src):
     model = make(seed)
     expected = all_hypotheses(next_logits_of(model, src[1]), 4, penalty)
-    found = search(model, src[1:2, :2], 4, num_beams=400, num_return=400, length_penalty=penalty)[0]
+    found = translate(model, src[1:2, :2], 4, num_beams=400, num_return=400, length_penalty=penalty)[0]
     assert len(found) == 1 + 4 + 16 + 64 * 5
     assert_same(found, expected)
     for number in (1, 3):
-        few = search(model, src[1:2, :2], 4, num_beams=400, num_return=number, length_penalty=penalty)[0]
+        few = translate(model, src[1:2, :2], 4, num_beams=400, num_return=number, length_penalty=penalty)[0]
         assert_same(few, expected[:number])
 
 
@@ -165,9 +173,9 @@ def test_a_beam_wide_enough_finds_all_sequences_in_order(seed, penalty, make, sr
 @pytest.mark.parametrize("num_beams", [1, 2, 4])
 def test_the_search_is_the_reference_search(num_beams, penalty, make, src):
     model, settings = make(num_beams, 0.3), {"num_beams": num_beams, "length_penalty": penalty}
-    for row, found in zip(src, search(model, src, 6, num_return=num_beams, **settings), strict=True):
+    for row, found in zip(src, translate(model, src, 6, num_return=num_beams, **settings), strict=True):
         assert_same(found, reference(next_logits_of(model, row), 6, BeamConfig(num_return=num_beams, **settings)))
-        assert_same(search(model, row[row != PAD][None], 6, **settings)[0], found[:1])
+        assert_same(translate(model, row[row != PAD][None], 6, **settings)[0], found[:1])
 
 
 @every_penalty
@@ -184,10 +192,10 @@ def test_ending_early_never_changes_a_result(penalty):
         num_beams, limit = int(rng.integers(1, 6)), int(rng.integers(1, 10))
         num_return = int(rng.integers(1, num_beams + 1))
         config = BeamConfig(num_beams=num_beams, num_return=num_return, length_penalty=penalty)
-        decoder = FunctionDecoder(logits, [[BOS]])
-        found = beam_search(decoder, limit, config, eos_id=EOS)[0]
+        session = FunctionSession(logits, [BOS])
+        found = session.search(limit, config)[0]
         assert_same(found, reference(lambda ids, logits=logits: logits([BOS, *ids]), limit, config))
-        ended_early += len(decoder.rows) < limit
+        ended_early += len(session.rows) < limit
     assert ended_early > 10
 
 
@@ -200,8 +208,8 @@ def test_ending_early_never_changes_a_result(penalty):
 )
 def test_the_search_goes_on_while_a_longer_hypothesis_can_still_win(penalty, table, ids, score):
     with np.errstate(divide="ignore"):
-        decoder = FunctionDecoder(by_last_token(np.log(table)), [[BOS]])
-    found = beam_search(decoder, 5, BeamConfig(num_beams=3, length_penalty=penalty), eos_id=EOS)[0][0]
+        session = FunctionSession(by_last_token(np.log(table)), [BOS])
+    found = session.search(5, BeamConfig(num_beams=3, length_penalty=penalty))[0][0]
     assert found.ids == ids
     assert found.score == pytest.approx(score)
 
@@ -209,12 +217,12 @@ def test_the_search_goes_on_while_a_longer_hypothesis_can_still_win(penalty, tab
 def test_the_search_ends_when_nothing_can_come_before_the_results():
     table = np.zeros((VOCAB, VOCAB))
     table[:, EOS] = 50.0
-    decoder = FunctionDecoder(by_last_token(table), [[BOS]])
-    beam_search(decoder, 100, BeamConfig(num_beams=3), eos_id=EOS)
-    assert len(decoder.rows) == 1
-    decoder = FunctionDecoder(by_last_token(table), [[BOS]])  # three results need three hypotheses to end
-    assert len(beam_search(decoder, 100, BeamConfig(num_beams=3, num_return=3), eos_id=EOS)[0]) == 3
-    assert len(decoder.rows) == 2
+    session = FunctionSession(by_last_token(table), [BOS])
+    session.search(100, BeamConfig(num_beams=3))
+    assert len(session.rows) == 1
+    session = FunctionSession(by_last_token(table), [BOS])  # three results need three hypotheses to end
+    assert len(session.search(100, BeamConfig(num_beams=3, num_return=3))[0]) == 3
+    assert len(session.rows) == 2
 
 
 # Scores
@@ -225,7 +233,7 @@ def test_scores_are_teacher_forced_log_probabilities_over_a_power_of_the_length(
     limit, lengths = 6, set()
     for seed in range(2):
         model = make(seed, 0.3)
-        rows = search(model, src, limit, num_beams=4, num_return=4, length_penalty=penalty)
+        rows = translate(model, src, limit, num_beams=4, num_return=4, length_penalty=penalty)
         for row, found in zip(src, rows, strict=True):
             for hypothesis in found:
                 ids, ended = hypothesis.ids, len(hypothesis.ids) < limit
@@ -254,7 +262,7 @@ def test_scores_by_hand(penalty, ids, scores):
     with np.errstate(divide="ignore"):
         table = np.log([[0, 0, 1, 0], [0, 0, 0.4, 0.6], [0, 0, 1, 0], [0.4, 0, 0.6, 0]])
     config = BeamConfig(num_beams=3, num_return=3, length_penalty=penalty)
-    found = beam_search(FunctionDecoder(by_last_token(table), [[BOS]]), 2, config, eos_id=EOS)[0]
+    found = FunctionSession(by_last_token(table), [BOS]).search(2, config)[0]
     assert [h.ids for h in found] == ids
     np.testing.assert_allclose([h.score for h in found], scores)
 
@@ -262,7 +270,7 @@ def test_scores_by_hand(penalty, ids, scores):
 @every_penalty
 @several_models
 def test_results_come_best_first_and_none_twice(seed, penalty, make, src):
-    for found in search(make(seed), src, 6, num_beams=5, num_return=5, length_penalty=penalty):
+    for found in translate(make(seed), src, 6, num_beams=5, num_return=5, length_penalty=penalty):
         scores = [h.score for h in found]
         assert scores == sorted(scores, reverse=True)
         assert len({tuple(h.ids) for h in found}) == len(found) == 5
@@ -274,22 +282,22 @@ def test_results_come_best_first_and_none_twice(seed, penalty, make, src):
 @every_penalty
 def test_a_batch_is_its_rows_one_by_one(penalty, make, src):
     model, settings = make(sharpness=0.3), {"num_beams": 3, "num_return": 3, "length_penalty": penalty}
-    together = search(model, src, 7, **settings)
+    together = translate(model, src, 7, **settings)
     for row, length, found in zip(src, LENGTHS, together, strict=True):
-        assert_same(found, search(model, row[None, :length], 7, **settings)[0])
+        assert_same(found, translate(model, row[None, :length], 7, **settings)[0])
 
 
 def test_float32_batches_give_the_ids_of_their_rows(make, src):
     model = make(sharpness=0.3).astype(np.float32)
-    together = search(model, src, 7, num_beams=3, num_return=3)
+    together = translate(model, src, 7, num_beams=3, num_return=3)
     for row, length, found in zip(src, LENGTHS, together, strict=True):
-        assert_same(found, search(model, row[None, :length], 7, num_beams=3, num_return=3)[0], atol=1e-5)
+        assert_same(found, translate(model, row[None, :length], 7, num_beams=3, num_return=3)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("limits", [[6, 1, 3], [0, 4, 0], [2, 0, 5], [0, 0, 0], [1, 1, 1]], ids=str)
 def test_each_row_has_a_limit_of_its_own(limits, make, src):
     model, settings = make(sharpness=0.3), {"num_beams": 3, "num_return": 2}
-    rows = search(model, src, limits, **settings)
+    rows = translate(model, src, limits, **settings)
     for row, limit, found in zip(src, limits, rows, strict=True):
         assert_same(found, reference(next_logits_of(model, row), limit, BeamConfig(**settings)))
         assert all(len(h.ids) <= limit for h in found)
@@ -299,10 +307,10 @@ def test_each_row_has_a_limit_of_its_own(limits, make, src):
 def test_a_row_that_is_done_costs_nothing_more():
     table = np.zeros((VOCAB, VOCAB))
     table[3, EOS] = 50.0
-    decoder = FunctionDecoder(by_last_token(table), [[3], [BOS]])
-    beam_search(decoder, 4, BeamConfig(num_beams=2), eos_id=EOS)
-    assert decoder.rows[0] == 2
-    assert max(decoder.rows[1:]) <= 2
+    session = FunctionSession(by_last_token(table), [3], [BOS])
+    session.search(4, BeamConfig(num_beams=2))
+    assert session.rows[0] == 2
+    assert max(session.rows[1:]) <= 2
 
 
 # The end token, the vocabulary, extreme logits
@@ -310,7 +318,7 @@ def test_a_row_that_is_done_costs_nothing_more():
 
 def test_without_an_end_token_every_result_has_the_full_length(make, src):
     model, config = make(), BeamConfig(num_beams=3, num_return=3)
-    for row, found in zip(src, search(model, src, 5, eos_id=None, num_beams=3, num_return=3), strict=True):
+    for row, found in zip(src, translate(model, src, 5, eos_id=None, num_beams=3, num_return=3), strict=True):
         assert [len(h.ids) for h in found] == [5, 5, 5]
         assert_same(found, reference(next_logits_of(model, row), 5, config, eos_id=None))
 
@@ -318,9 +326,9 @@ def test_without_an_end_token_every_result_has_the_full_length(make, src):
 @pytest.mark.parametrize("vocab_size", [3, 4])
 def test_ids_from_vocab_size_on_are_never_chosen_and_count_nothing(vocab_size, make, src):
     model, settings = make(sharpness=0.3), {"num_beams": 3, "num_return": 3}
-    free = search(model, src, 5, **settings)
+    free = translate(model, src, 5, **settings)
     assert any(max(h.ids, default=0) >= vocab_size for found in free for h in found)
-    for row, found in zip(src, search(model, src, 5, vocab_size=vocab_size, **settings), strict=True):
+    for row, found in zip(src, translate(model, src, 5, vocab_size=vocab_size, **settings), strict=True):
         assert all(max(h.ids, default=0) < vocab_size for h in found)
         expected = reference(next_logits_of(model, row), 5, BeamConfig(**settings), vocab_size=vocab_size)
         assert_same(found, expected)
@@ -329,49 +337,53 @@ def test_ids_from_vocab_size_on_are_never_chosen_and_count_nothing(vocab_size, m
 def test_a_token_of_no_probability_is_never_chosen_even_when_beams_are_left_over():
     table = np.full((3, 3), -np.inf)
     table[BOS, EOS] = table[BOS, BOS] = 0.0
-    found = beam_search(
-        FunctionDecoder(by_last_token(table), [[BOS]]), 2, BeamConfig(num_beams=9, num_return=9), eos_id=EOS
-    )[0]
+    found = FunctionSession(by_last_token(table), [BOS]).search(2, BeamConfig(num_beams=9, num_return=9))[0]
     assert sorted(h.ids for h in found) == [[], [BOS], [BOS, BOS]]
 
 
 def test_logits_that_are_no_numbers_are_refused():
     with pytest.raises(InputError, match="logits are not numbers"):
-        beam_search(FunctionDecoder(by_last_token(np.full((3, 3), np.nan)), [[BOS]]), 2, BeamConfig(), eos_id=EOS)
+        FunctionSession(by_last_token(np.full((3, 3), np.nan)), [BOS]).search(2, BeamConfig())
 
 
 def test_huge_logits_give_finite_scores():
     table = np.random.default_rng(0).choice([-1e4, 0.0, 1e4], (VOCAB, VOCAB))
-    found = beam_search(FunctionDecoder(by_last_token(table), [[BOS]]), 4, BeamConfig(num_return=4), eos_id=None)[0]
+    found = FunctionSession(by_last_token(table), [BOS]).search(4, BeamConfig(num_return=4), eos_id=None)[0]
     assert all(np.isfinite(h.score) and h.log_probability <= 0.0 for h in found)
 
 
 # Language models
 
 
-@pytest.mark.parametrize("kind", [CachedDecoder, PlainDecoder])
+@pytest.mark.parametrize("use_cache", [True, False])
 @every_penalty
-def test_language_models_continue_prompts_of_unequal_length(kind, penalty, gpt):
+def test_language_models_continue_prompts_of_unequal_length(use_cache, penalty, gpt):
     prompts = [[3], [4, 1, 3, 3], [1, 4, 0, 3, 4, 1, 3], [3, 4]]  # the third outgrows the context of 8
     config = BeamConfig(num_beams=3, num_return=3, length_penalty=penalty)
-    with no_grad():
-        rows = beam_search(kind(gpt, prompts), 5, config, eos_id=EOS)
-        for prompt, found in zip(prompts, rows, strict=True):
+    session = Session(gpt, 12, sliding=True, use_cache=use_cache)
+    rows = search(session, [session.admit(prompt) for prompt in prompts], [5] * 4, config, eos_id=EOS)
+    assert session.active == []
+    for prompt, found in zip(prompts, rows, strict=True):
 
-            def next_logits(ids, prompt=prompt):
-                return PlainDecoder(gpt, [prompt + ids]).next_logits()[0]
+        def next_logits(ids, prompt=prompt):
+            alone = Session(gpt, 1, sliding=True, use_cache=False)
+            alone.admit(prompt + ids)
+            return alone.logits()[0]
 
-            assert_same(found, reference(next_logits, 5, config))
+        assert_same(found, reference(next_logits, 5, config))
 
 
-def test_the_decoder_that_was_searched_is_the_only_thing_changed(gpt):
+def test_a_search_changes_neither_the_model_nor_what_it_is_given(gpt):
     prompts = [[3], [4, 1]]
     before = gpt.state_dict()
-    with no_grad():
-        first, again = (beam_search(CachedDecoder(gpt, prompts), 4, BeamConfig(), eos_id=EOS) for _ in range(2))
+    first, again = (beam_search(gpt, prompts, 4, BeamConfig(), eos_id=EOS) for _ in range(2))
     assert first == again
     assert prompts == [[3], [4, 1]]
     assert all(np.array_equal(value, before[name]) for name, value in gpt.state_dict().items())
+
+
+def test_no_prompts_have_no_continuations(gpt):
+    assert beam_search(gpt, [], 4, BeamConfig()) == []
 
 
 @pytest.mark.parametrize(
@@ -380,10 +392,25 @@ def test_the_decoder_that_was_searched_is_the_only_thing_changed(gpt):
         ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
         ({"num_beams": 2, "num_return": 3}, "num_return must be from 1 to num_beams=2, got 3"),
         ({"num_return": 0}, "num_return must be from 1 to num_beams=4, got 0"),
-        ({"length_penalty": float("nan")}, "length_penalty must be a number, got nan"),
-        ({"length_penalty": float("inf")}, "length_penalty must be a number, got inf"),
+        ({"num_beams": 2.5}, "num_beams must be a whole number, got 2.5"),
+        ({"length_penalty": float("nan")}, "length_penalty must be a number from -10 to 10, got nan"),
+        ({"length_penalty": float("inf")}, "length_penalty must be a number from -10 to 10, got inf"),
+        ({"length_penalty": 1000}, "length_penalty must be a number from -10 to 10, got 1000"),
+        ({"length_penalty": -1000.0}, "length_penalty must be a number from -10 to 10, got -1000.0"),
+        ({"length_penalty": "long"}, "length_penalty must be a number from -10 to 10, got 'long'"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         BeamConfig(**settings)
+
+
+@pytest.mark.parametrize("penalty", [-10.0, 10.0])
+def test_the_largest_penalties_give_finite_scores_that_order_by_length(penalty):
+    table = np.zeros((VOCAB, VOCAB))
+    table[:, EOS] = 1.0
+    config = BeamConfig(num_beams=4, num_return=4, length_penalty=penalty)
+    found = FunctionSession(by_last_token(table), [BOS]).search(3000, config)[0]
+    assert all(np.isfinite(h.score) for h in found)
+    lengths = [len(h.ids) for h in found]
+    assert lengths == sorted(lengths, reverse=penalty > 0)

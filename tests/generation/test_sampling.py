@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from numformer.errors import InputError
-from numformer.generation.sampling import SamplingConfig, filter_logits, penalise_repetition, sample
+from numformer.generation.sampling import SamplingConfig, filter_logits, log_probability, penalise_repetition, sample
 
 INF = np.inf
 
@@ -25,7 +25,7 @@ def kept(logits: np.ndarray, **settings: float) -> list[int]:
 
 
 def draw(logits: np.ndarray, seed: int = 0, seen: tuple[int, ...] = (), **settings: float) -> int:
-    return int(sample(logits[None], SamplingConfig(**settings), [np.random.default_rng(seed)], [seen])[0])
+    return sample(logits, SamplingConfig(**settings), np.random.default_rng(seed), seen)
 
 
 class FixedGenerator:
@@ -140,19 +140,17 @@ def test_frequencies_match_probabilities():
     probabilities = np.array([0.1, 0.4, 0.2, 0.3])
     n = 20_000
     generator = np.random.default_rng(1)
-    logits = np.broadcast_to(np.log(probabilities).astype(np.float32), (n, 4))
-    counts = np.bincount(sample(logits, SamplingConfig(), [generator] * n, [()] * n), minlength=4)
+    logits = np.log(probabilities).astype(np.float32)
+    counts = np.bincount([sample(logits, SamplingConfig(), generator, ()) for _ in range(n)], minlength=4)
     chi_square = ((counts - n * probabilities) ** 2 / (n * probabilities)).sum()
     assert chi_square < 16.3  # 3 degrees of freedom, p = 0.001
 
 
 def test_greedy_is_argmax_and_draws_nothing():
     logits = np.random.default_rng(0).normal(size=(5, 11)).astype(np.float32)
-    generators = [np.random.default_rng(0) for _ in range(5)]
-    ids = sample(logits, SamplingConfig(temperature=0, top_k=3, top_p=0.5), generators, [()] * 5)
-    np.testing.assert_array_equal(ids, logits.argmax(-1))
-    assert ids.dtype == np.int64
-    assert all(generator.random() == np.random.default_rng(0).random() for generator in generators)
+    generator, config = np.random.default_rng(0), SamplingConfig(temperature=0, top_k=3, top_p=0.5)
+    assert [sample(row, config, generator, ()) for row in logits] == logits.argmax(-1).tolist()
+    assert generator.random() == np.random.default_rng(0).random()
 
 
 def test_greedy_penalises_repetition_first():
@@ -160,25 +158,19 @@ def test_greedy_penalises_repetition_first():
     assert draw(array(3, 2, 1), seen=(0, 1), temperature=0, repetition_penalty=1.2) == 0
 
 
+def test_seen_ids_that_may_not_be_chosen_are_no_matter():
+    np.testing.assert_array_equal(penalise_repetition(array(3, 2), [1, 5, 2], 2.0), array(3, 1))
+
+
 def test_sampling_penalises_repetition_first():
     assert draw(array(3, 2, 1), seen=(0,), top_k=1, repetition_penalty=2) == 1
 
 
-def test_rows_do_not_depend_on_each_other():
-    logits = np.random.default_rng(0).normal(size=(6, 13)).astype(np.float32)
-    seen = [list(range(row)) for row in range(6)]
-    config = SamplingConfig(temperature=1.3, top_k=9, top_p=0.95, min_p=0.02, repetition_penalty=1.3)
-    together = sample(logits, config, [np.random.default_rng(row) for row in range(6)], seen)
-    alone = [draw(logits[row], row, tuple(seen[row]), **vars(config)) for row in range(6)]
-    assert together.tolist() == alone
-    assert len(set(alone)) > 1
-
-
-def test_same_seed_same_token_and_one_draw_per_row():
-    logits = np.zeros((1, 1000), np.float32)
+def test_same_seed_same_token_and_one_draw_per_token():
+    logits = np.zeros(1000, np.float32)
     generator = np.random.default_rng(3)
-    first = sample(logits, SamplingConfig(), [generator], [()])
-    assert first == sample(logits, SamplingConfig(), [np.random.default_rng(3)], [()])
+    first = sample(logits, SamplingConfig(), generator, ())
+    assert first == sample(logits, SamplingConfig(), np.random.default_rng(3), ())
     reference = np.random.default_rng(3)
     reference.random()
     assert generator.random() == reference.random()
@@ -189,15 +181,15 @@ def test_same_seed_same_token_and_one_draw_per_row():
     "logits", [(-INF, 1, -INF, 2, -INF), (-INF, 1e4, -1e4, -INF), (0, -1e4, -INF), (0.1, 0.2, 0.3, -200)]
 )
 def test_tokens_without_probability_are_never_drawn(uniform, logits):
-    token = sample(array(*logits)[None], SamplingConfig(), [FixedGenerator(uniform)], [()])[0]
+    token = sample(array(*logits), SamplingConfig(), FixedGenerator(uniform), ())
     assert logits[token] > max(logits) - 100
 
 
 def test_uniform_numbers_near_the_ends_give_first_and_last_token():
-    logits = array(-INF, 0, 0, 0, -INF)[None]
+    logits = array(-INF, 0, 0, 0, -INF)
     config = SamplingConfig()
-    assert sample(logits, config, [FixedGenerator(0.0)], [()]) == 1
-    assert sample(logits, config, [FixedGenerator(np.nextafter(1.0, 0.0))], [()]) == 3
+    assert sample(logits, config, FixedGenerator(0.0), ()) == 1
+    assert sample(logits, config, FixedGenerator(np.nextafter(1.0, 0.0)), ()) == 3
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-6, 1.0, 1e6, 1e300])
@@ -215,17 +207,22 @@ def test_extreme_logits_and_temperatures(temperature, scale):
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("bad", [(0, math.nan), (-INF, -INF), (0, INF), (-INF, math.nan)])
 def test_unusable_logits(bad, temperature):
-    logits = np.stack([array(0, 0), array(*bad)])
-    generators = [np.random.default_rng(0)] * 2
-    with pytest.raises(InputError, match=r"^got logits in row 1 that are NaN"):
-        sample(logits, SamplingConfig(temperature=temperature), generators, [(), ()])
+    with pytest.raises(InputError, match=r"^got logits that are NaN, \+inf or all -inf"):
+        draw(array(*bad), temperature=temperature)
 
 
-@pytest.mark.parametrize(("shape", "generators", "histories"), [((3,), 3, 3), ((2, 3), 1, 2), ((2, 3), 2, 1)])
-def test_lengths_that_differ(shape, generators, histories):
-    rows = [np.random.default_rng(0)] * generators
-    with pytest.raises(InputError, match=r"^got logits of shape .* expected logits \[B V\]"):
-        sample(np.zeros(shape, np.float32), SamplingConfig(), rows, [()] * histories)
+@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "repetition_penalty"])
+def test_settings_are_numbers(name):
+    with pytest.raises(InputError, match=f"^{name} must be a number, got 'much'"):
+        SamplingConfig(**{name: "much"})
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+def test_log_probabilities_are_those_of_the_softmax(scale):
+    logits = scale * np.random.default_rng(0).normal(size=9).astype(np.float32)
+    shifted = logits.astype(np.float64) - logits.max()
+    expected = shifted - np.log(np.exp(shifted).sum())
+    np.testing.assert_allclose([log_probability(logits, token) for token in range(9)], expected, rtol=1e-6, atol=1e-6)
 
 
 some_logits = hnp.arrays(
@@ -258,7 +255,7 @@ def test_filters_only_remove_and_keep_the_best(logits, config):
 def test_the_token_drawn_is_one_that_was_kept(logits, config, uniform, data):
     seen = data.draw(st.lists(st.integers(0, len(logits) - 1)))
     logits.flags.writeable = False
-    (token,) = sample(logits[None], config, [FixedGenerator(uniform)], [seen])
+    token = sample(logits, config, FixedGenerator(uniform), seen)
     assert np.isfinite(filter_logits(penalise_repetition(logits, seen, config.repetition_penalty), config)[token])
 
 

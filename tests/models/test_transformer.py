@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from numformer import CrossEntropyLoss, InputError, gradients, nn, no_grad, ops, optim, random
-from numformer.generation.cache import Seq2SeqCache
 from numformer.models import Transformer, TransformerConfig
 from numformer.testing import check_gradients
 
@@ -122,6 +121,15 @@ def test_a_mask_of_the_target_hides_what_stands_before_a_token_too(randomise):
     np.testing.assert_array_equal(np.delete(before[0], 1, axis=0), np.delete(after[0], 1, axis=0))
 
 
+def test_a_causal_matrix_for_the_target_says_what_holds_anyway(randomise):
+    model, (src, tgt, _) = randomise(make()), draw_batch()
+    for rows in (slice(None), slice(0, 1)):
+        found = model(src[rows], tgt[rows], None, np.tri(5, dtype=bool))
+        np.testing.assert_array_equal(found.data, model(src[rows], tgt[rows]).data)
+    square = model(src, tgt[:, :3], None, np.tri(3, dtype=bool))  # as many rows as tokens
+    np.testing.assert_array_equal(square.data, model(src, tgt[:, :3]).data)
+
+
 def test_a_source_of_nothing_but_padding_gives_numbers(randomise):
     model, (src, tgt, targets) = randomise(make()), draw_batch()
     src[1] = 0
@@ -197,10 +205,10 @@ def test_cached_logits_are_the_uncached_ones_for_every_prefix(pre_norm, position
     tgt = np.random.default_rng(3).integers(1, 11, (3, 6))
     with no_grad():
         memory = model.encode(src)
-        cache = Seq2SeqCache(2, 3, 2, 6, 4, np.float64)
+        cache = model.make_cache(3)
         for t in range(0, 6, step):
             assert cache.lengths.tolist() == [t] * 3
-            found = model.decode(tgt[:, t : t + step], memory, src > 0, cache=cache).data
+            found = model.decode(tgt[:, t : t + step], memory if t == 0 else None, src > 0, cache=cache).data
             expected = model.decode(tgt[:, : t + step], memory, src > 0).data[:, t:]
             np.testing.assert_allclose(found, expected, atol=1e-11)
 
@@ -211,7 +219,7 @@ def test_the_cache_computes_keys_and_values_of_the_source_once(randomise, monkey
     project = model.decoder.layers[0].cross_attn.k_proj
     monkeypatch.setattr(project, "forward", lambda x: (calls.append(x.shape), type(project).forward(project, x))[1])
     with no_grad():
-        memory, cache = model.encode(src), Seq2SeqCache(2, 3, 2, 5, 4, np.float64)
+        memory, cache = model.encode(src), model.make_cache(3)
         for t in range(5):
             model.decode(tgt[:, t : t + 1], memory, src > 0, cache=cache)
     assert calls == [(3, 6, 8)]

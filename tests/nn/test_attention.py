@@ -91,3 +91,102 @@ def test_an_additive_mask_is_refused():
 def test_heads_must_divide_the_width_and_groups_the_heads(heads, kv_heads, message):
     with pytest.raises(InputError, match=message):
         nn.MultiHeadAttention(D, heads, num_kv_heads=kv_heads)
+
+
+def test_weights_are_computed_only_where_they_are_wanted(randomise):
+    attention, x = randomise(nn.MultiHeadAttention(D, 2)), draw(2, 4, D)
+    output, weights = attention(x, need_weights=False)
+    assert weights is None
+    np.testing.assert_array_equal(output.data, attention(x)[0].data)
+
+
+# Bias, scale, window
+
+
+def test_a_bias_is_added_to_the_scores_and_has_a_gradient(randomise):
+    attention, x, bias = randomise(nn.MultiHeadAttention(D, 2)), draw(2, 4, D), draw(1, 2, 4, 4, seed=1)
+    hidden = np.where(np.tri(4, dtype=bool), 0.0, -1e9)[None, None]
+    np.testing.assert_allclose(attention(x, bias=hidden)[0].data, attention(x, causal=True)[0].data, atol=1e-9)
+    check_gradients(lambda x, bias: attention(x, bias=bias), x, bias)
+
+
+def test_the_scale_takes_the_place_of_the_root_of_the_width(randomise):
+    plain, x = randomise(nn.MultiHeadAttention(D, 2)), draw(1, 4, D)
+    sharp = randomise(nn.MultiHeadAttention(D, 2, scale=1.0))
+    plain.q_proj.weight.data, plain.q_proj.bias.data = 2.0 * plain.q_proj.weight.data, 2.0 * plain.q_proj.bias.data
+    np.testing.assert_allclose(sharp(x)[1].data, plain(x)[1].data, atol=1e-12)  # 1 is twice 1/√4
+
+
+def test_a_window_hides_what_lies_too_far_before(randomise):
+    attention, x = randomise(nn.MultiHeadAttention(D, 2, window=2)), draw(1, 5, D)
+    weights = attention(x, causal=True)[1].data
+    seen = np.tri(5, dtype=bool) & ~np.tri(5, k=-2, dtype=bool)
+    assert (weights[..., seen] > 0.0).all()
+    assert not weights[..., ~seen].any()
+
+
+# Rotary positions
+
+
+class Everything:
+    """A cache of one attention that holds what it is given."""
+
+    is_filled = False
+
+    def __init__(self):
+        self.kept = None
+
+    def update(self, k, v):
+        new = [x.data for x in (k, v)]
+        self.kept = new if self.kept is None else [np.concatenate(pair, axis=2) for pair in zip(self.kept, new)]  # noqa: B905
+        return self.kept
+
+
+def test_rotary_positions_tell_order_and_only_distance_counts(randomise):
+    attention, x = randomise(nn.MultiHeadAttention(D, 2, rope_theta=100.0)), draw(1, 4, D)
+    assert abs(attention(x[:, ::-1])[0].data[:, ::-1] - attention(x)[0].data).max() > 1e-3
+    for positions in (np.arange(4) + 7, np.arange(4)[None] + 7):
+        np.testing.assert_allclose(attention(x, positions=positions)[0].data, attention(x)[0].data, atol=1e-9)
+    assert abs(attention(x, positions=2 * np.arange(4))[0].data - attention(x)[0].data).max() > 1e-3
+
+
+def test_keys_are_rotated_before_a_cache_takes_them(randomise):
+    attention, x = randomise(nn.MultiHeadAttention(D, 4, num_kv_heads=2, rope_theta=100.0)), draw(2, 6, D)
+    expected, cache = attention(x, causal=True)[0].data, Everything()
+    for start, stop in ((0, 3), (3, 4), (4, 6)):
+        found, _ = attention(x[:, start:stop], causal=True, cache=cache, positions=np.arange(start, stop))
+        np.testing.assert_allclose(found.data, expected[:, start:stop], atol=1e-9)
+    assert cache.kept[0].shape == (2, 2, 6, 2)
+
+
+def test_a_filled_cache_needs_no_keys(randomise):
+    attention, x, memory = randomise(nn.MultiHeadAttention(D, 2)), draw(2, 3, D), draw(2, 5, D, seed=1)
+    cache = Everything()
+    expected, _ = attention(x, memory, cache=cache)
+    cache.is_filled, cache.update = True, lambda k, v: cache.kept if k is v is None else pytest.fail("computed again")
+    np.testing.assert_array_equal(attention(x, None, cache=cache)[0].data, expected.data)
+
+
+# One product for queries, keys and values
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_fused_attention_is_attention_with_its_weights_laid_together(bias, randomise):
+    fused, plain = randomise(nn.FusedAttention(D, 2, bias=bias)), nn.MultiHeadAttention(D, 2, bias=bias)
+    state = {f"out_proj.{name}": p.data for name, p in fused.out_proj.named_parameters()}
+    for name, parameter in fused.in_proj.named_parameters():
+        for part, values in zip("qkv", np.split(parameter.data, 3), strict=True):
+            state[f"{part}_proj.{name}"] = values
+    plain = plain.astype(np.float64)
+    plain.load_state_dict(state)
+    query, key, value = draw(2, 3, D), draw(2, 5, D, seed=1), draw(2, 5, D, seed=2)
+    for given in ((query,), (query, query, query), (query, key), (query, key, value)):
+        for found, expected in zip(fused(*given), plain(*given), strict=True):
+            np.testing.assert_allclose(found.data, expected.data, atol=1e-9)
+
+
+def test_heads_may_be_wider_than_their_share_of_the_width():
+    attention = nn.MultiHeadAttention(D, 3, num_kv_heads=1, head_dim=4)
+    assert attention.q_proj.weight.shape == (12, D)
+    assert attention.k_proj.weight.shape == (4, D)
+    assert attention(draw(1, 2, D))[0].shape == (1, 2, D)

@@ -1,19 +1,23 @@
-"""Generation: sampling, beam search, the key/value cache, streaming."""
+"""Generation: sessions of growing sequences, sampling, beam search, streaming."""
 
 from numformer.generation.beam import BeamConfig, Hypothesis, beam_search
-from numformer.generation.cache import KVCache
-from numformer.generation.generate import generate
+from numformer.generation.generate import Generation, generate
+from numformer.generation.protocols import CausalLM, EncoderDecoder
 from numformer.generation.sampling import SamplingConfig
-from numformer.generation.seq2seq import Seq2SeqDecoder
-from numformer.generation.streaming import TextStream
+from numformer.generation.session import Session, Step
+from numformer.generation.streaming import TextDecoder, TextStream
 from numformer.models.backbone import writes_with
 
 __all__ = [
     "BeamConfig",
+    "CausalLM",
+    "EncoderDecoder",
+    "Generation",
     "Hypothesis",
-    "KVCache",
     "SamplingConfig",
-    "Seq2SeqDecoder",
+    "Session",
+    "Step",
+    "TextDecoder",
     "TextStream",
     "beam_search",
     "generate",

@@ -11,14 +11,18 @@ penalty and n + 1 for a negative one. Ending early therefore never changes a res
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from numformer import ops
 from numformer.errors import InputError
-from numformer.generation.decoder import Decoder
+from numformer.generation.protocols import Writer
+from numformer.generation.session import Prompt, Session
+
+MAX_PENALTY = 10.0  # a power at which no length overflows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +32,23 @@ class BeamConfig:
     num_beams: int = 4
     """Width of the beam; 1 takes the most probable token at every step."""
     length_penalty: float = 1.0
-    """Power of the length that a log-probability is divided by: 0 favours short results, larger values longer ones."""
+    """Power of the length that a log-probability is divided by, from -10 to 10: larger values favour longer results."""
     num_return: int = 1
     """Number of results per row, best first."""
 
     def __post_init__(self) -> None:
         for name in ("num_beams", "num_return"):
-            if not isinstance(getattr(self, name), int):
+            if not isinstance(getattr(self, name), (int, np.integer)):
                 raise InputError(f"{name} must be a whole number, got {getattr(self, name)!r}")
         if self.num_beams < 1:
             raise InputError(f"num_beams must be at least 1, got {self.num_beams}")
         if not 1 <= self.num_return <= self.num_beams:
             raise InputError(f"num_return must be from 1 to num_beams={self.num_beams}, got {self.num_return}")
-        if not np.isfinite(self.length_penalty):
-            raise InputError(f"length_penalty must be a number, got {self.length_penalty}")
+        penalty = self.length_penalty
+        if not (isinstance(penalty, (int, float, np.number)) and abs(penalty) <= MAX_PENALTY):
+            raise InputError(
+                f"length_penalty must be a number from {-MAX_PENALTY:g} to {MAX_PENALTY:g}, got {penalty!r}"
+            )
 
 
 class Hypothesis(NamedTuple):
@@ -52,75 +59,103 @@ class Hypothesis(NamedTuple):
     log_probability: float
 
 
+class _Beam(NamedTuple):
+    """A hypothesis that goes on: the slot that holds it, its new tokens, the sum of their log-probabilities."""
+
+    slot: int
+    ids: list[int]
+    total: float
+
+
 @dataclass
 class _Row:
-    """The search for one row: the number of tokens it began with, the beam's log-probabilities, what is finished."""
+    """The search for one prompt: its beams, best first, and what is finished."""
 
-    number: int
-    start: int
+    beams: list[_Beam]
     max_new_tokens: int
-    running: list[float] = field(default_factory=lambda: [0.0])
-    finished: list[Hypothesis] = field(default_factory=list)
+    finished: list[Hypothesis]
 
 
 def beam_search(
-    decoder: Decoder,
-    max_new_tokens: int | list[int],
+    model: Writer,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int | Sequence[int],
     config: BeamConfig,
     *,
-    eos_id: int | None,
+    sources: Sequence[Prompt] | None = None,
+    eos_id: int | None = None,
     vocab_size: int | None = None,
 ) -> list[list[Hypothesis]]:
-    """Continue every sequence of a decoder and return its best continuations, best first.
+    """Continue every prompt and return its best continuations, best first.
 
-    `max_new_tokens` is one number or one per row; a hypothesis that reaches it counts as it is. Only ids below
-    `vocab_size` are chosen, where it is given. What a row returns does not depend on the other rows.
-    Raises InputError when the logits are not numbers.
+    `sources` are what an encoder-decoder writes from, one per prompt. `max_new_tokens` is one number or one per prompt; a
+    hypothesis that reaches it counts as it is. Only ids below `vocab_size` are chosen, where it is given. What a prompt
+    returns does not depend on the others. Past the context length the oldest half-context is dropped.
+    Raises InputError for prompts and sources that the model cannot read, and when its logits are not numbers.
     """
-    count = len(decoder.sequences)
-    limits = [max_new_tokens] * count if isinstance(max_new_tokens, int) else max_new_tokens
-    rows = [_Row(i, len(ids), limits[i]) for i, ids in enumerate(decoder.sequences)]
-    active = [row for row in rows if row.max_new_tokens > 0]
-    if len(active) < count:
-        decoder.select(np.array([row.number for row in active], np.intp))
-    while active:
-        log_probabilities = ops.log_softmax(decoder.next_logits()[:, :vocab_size])
+    if not len(prompts):
+        return []
+    session = Session(model, len(prompts) * config.num_beams, vocab_size=vocab_size, sliding=True)
+    given = [None] * len(prompts) if sources is None else sources
+    slots = [session.admit(prompt, source=source) for prompt, source in zip(prompts, given, strict=True)]
+    limits = [max_new_tokens] * len(slots) if isinstance(max_new_tokens, int) else max_new_tokens
+    return search(session, slots, limits, config, eos_id=eos_id)
+
+
+def search(
+    session: Session, slots: Sequence[int], limits: Sequence[int], config: BeamConfig, *, eos_id: int | None
+) -> list[list[Hypothesis]]:
+    """Continue the sequences in these slots of a session, each by at most its limit, and return each one's best.
+
+    The session needs `num_beams` slots for each; all that the search used are free afterwards.
+    """
+    rows = [_Row([_Beam(slot, [], 0.0)], limit, []) for slot, limit in zip(slots, limits, strict=True)]
+    for row in rows:
+        if row.max_new_tokens < 1:
+            _go_on(session, row, [])
+    while active := [row for row in rows if row.beams]:
+        logits = session.logits()
+        log_probabilities = ops.log_softmax(np.stack([logits[beam.slot] for row in active for beam in row.beams]))
         if np.isnan(log_probabilities).any():
             raise InputError("the model's logits are not numbers, so there is nothing to search")
-        kept, tokens, first = [], [], 0
+        first = 0
         for row in active:
-            width = len(row.running)
-            for beam, token in _extend(row, log_probabilities[first : first + width], decoder, first, config, eos_id):
-                kept.append(first + beam)
-                tokens.append(token)
+            width = len(row.beams)
+            _extend(session, row, log_probabilities[first : first + width], config, eos_id)
             first += width
-        active = [row for row in active if row.running]
-        if active:
-            decoder.select(np.array(kept))
-            decoder.append(np.array(tokens))
     return [sorted(row.finished, key=lambda h: -h.score)[: config.num_return] for row in rows]
 
 
-def _extend(
-    row: _Row, log_probabilities: np.ndarray, decoder: Decoder, first: int, config: BeamConfig, eos_id: int | None
-) -> list[tuple[int, int]]:
-    """Take one step for a row [beams V] and return which beams go on with which tokens."""
-    totals = log_probabilities.astype(np.float64) + np.array(row.running)[:, None]
-    width = config.num_beams - len(row.finished)
-    going, running = [], []
-    length = len(decoder.sequences[first]) - row.start + 1
-    for beam, token, total in _best(totals, width):
-        ends = token == eos_id
+def _extend(session: Session, row: _Row, log_probabilities: np.ndarray, config: BeamConfig, eos_id: int | None) -> None:
+    """Take one step for a row, given the log-probabilities [beams V] of its next tokens."""
+    totals = log_probabilities.astype(np.float64) + np.array([beam.total for beam in row.beams])[:, None]
+    length, going = len(row.beams[0].ids) + 1, []
+    for number, token, total in _best(totals, config.num_beams - len(row.finished)):
+        beam, ends = row.beams[number], token == eos_id
+        ids = beam.ids if ends else [*beam.ids, token]
         if ends or length == row.max_new_tokens:
-            ids = decoder.sequences[first + beam][row.start :] + ([] if ends else [token])
             row.finished.append(Hypothesis(ids, total / length**config.length_penalty, total))
         else:
-            going.append((beam, token))
-            running.append(total)
-    row.running = running
-    if running and _is_decided(row, length, config):
-        row.running, going = [], []
-    return going
+            going.append(_Beam(beam.slot, ids, total))
+    if going and _is_decided(row, going, length, config):
+        going = []
+    _go_on(session, row, going)
+
+
+def _go_on(session: Session, row: _Row, going: list[_Beam]) -> None:
+    """Make these the row's beams, each in a slot of its own: the first child of a beam takes its slot, others fork it."""
+    taken: set[int] = set()
+    for beam in row.beams:
+        if all(beam.slot != child.slot for child in going):
+            session.retire(beam.slot)
+    beams = []
+    for child in going:
+        slot = session.fork(child.slot) if child.slot in taken else child.slot
+        taken.add(child.slot)
+        beams.append(child._replace(slot=slot))
+    for beam in beams:
+        session.append(beam.slot, beam.ids[-1])
+    row.beams = beams
 
 
 def _best(totals: np.ndarray, count: int) -> list[tuple[int, int, float]]:
@@ -133,10 +168,10 @@ def _best(totals: np.ndarray, count: int) -> list[tuple[int, int, float]]:
     return [(*divmod(at, totals.shape[1]), total) for at, total in pairs if total > -np.inf]
 
 
-def _is_decided(row: _Row, length: int, config: BeamConfig) -> bool:
-    """Tell whether no hypothesis in the beam can still come before the last of the results."""
+def _is_decided(row: _Row, going: list[_Beam], length: int, config: BeamConfig) -> bool:
+    """Tell whether no hypothesis that goes on can still come before the last of the results."""
     if len(row.finished) < config.num_return:
         return False
     results = sorted((h.score for h in row.finished), reverse=True)
     longest = row.max_new_tokens if config.length_penalty >= 0 else length + 1
-    return results[config.num_return - 1] >= max(row.running) / longest**config.length_penalty
+    return results[config.num_return - 1] >= max(beam.total for beam in going) / longest**config.length_penalty

@@ -1,4 +1,4 @@
-"""From the logits of the next token to a token: penalty, temperature, filters, and one draw per row."""
+"""From the logits of the next token to a token: penalty, temperature, filters, and one draw."""
 
 import math
 from collections.abc import Sequence
@@ -28,9 +28,12 @@ class SamplingConfig:
     """Above 1 makes tokens that were already seen less probable (1: off)."""
 
     def __post_init__(self) -> None:
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+            if not isinstance(getattr(self, name), (int, float, np.number)):
+                raise InputError(f"{name} must be a number, got {getattr(self, name)!r}")
         ranges = (
             ("temperature", 0 <= self.temperature < math.inf, "a finite number of at least 0"),
-            ("top_k", isinstance(self.top_k, int) and self.top_k >= 0, "a whole number of at least 0"),
+            ("top_k", isinstance(self.top_k, (int, np.integer)) and self.top_k >= 0, "a whole number of at least 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
             ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a finite number above 0"),
@@ -41,39 +44,30 @@ class SamplingConfig:
 
 
 def sample(
-    logits: np.ndarray,
-    config: SamplingConfig,
-    generators: Sequence[np.random.Generator],
-    seen: Sequence[Sequence[int] | np.ndarray],
-) -> np.ndarray:
-    """Choose the next token of every row, each from its own generator and its own history.
-
-    logits [B V], B generators, B lists of token ids seen so far -> ids [B]
-
-    Raises InputError where the lengths differ, or a row holds NaN or +inf or no finite logit.
-    """
-    if logits.ndim != 2 or not len(logits) == len(generators) == len(seen):
-        raise InputError(
-            f"got logits of shape {logits.shape} with {len(generators)} generators and {len(seen)} histories, "
-            "expected logits [B V] with B of each"
-        )
-    for row, row_logits in enumerate(logits):
-        if not np.isfinite(row_logits.max(initial=-np.inf)):
-            raise InputError(
-                f"got logits in row {row} that are NaN, +inf or all -inf, expected at least one finite number"
-            )
-    rows = zip(logits, generators, seen, strict=True)
-    return np.array([_sample_row(*row, config) for row in rows], dtype=np.int64)
-
-
-def _sample_row(
-    logits: np.ndarray, generator: np.random.Generator, seen: Sequence[int] | np.ndarray, config: SamplingConfig
+    logits: np.ndarray, config: SamplingConfig, generator: np.random.Generator, seen: Sequence[int] | np.ndarray
 ) -> int:
+    """Choose the next token, given logits [V] and the token ids seen so far.
+
+    Raises InputError where the logits hold NaN or +inf, or are all -inf.
+    """
+    check_logits(logits)
     if config.repetition_penalty != 1:
         logits = penalise_repetition(logits, seen, config.repetition_penalty)
     if config.temperature == 0:
         return int(logits.argmax())
     return _draw(filter_logits(logits, config), generator)
+
+
+def check_logits(logits: np.ndarray, whose: str = "") -> None:
+    """Raise InputError for logits [V] that hold NaN or +inf, or are all -inf; `whose` says where they come from."""
+    if not np.isfinite(logits.max(initial=-np.inf)):
+        raise InputError(f"got logits{whose} that are NaN, +inf or all -inf, expected at least one finite number")
+
+
+def log_probability(logits: np.ndarray, token: int) -> float:
+    """Return the logarithm of a token's probability under the softmax of logits [V]."""
+    shifted = logits - logits.max()
+    return float(shifted[token]) - math.log(float(np.exp(shifted).sum()))
 
 
 def penalise_repetition(logits: np.ndarray, seen_ids: Sequence[int] | np.ndarray, penalty: float) -> np.ndarray:
@@ -82,6 +76,7 @@ def penalise_repetition(logits: np.ndarray, seen_ids: Sequence[int] | np.ndarray
     logits [V], seen_ids [any length] -> [V]; a token seen many times is penalised once.
     """
     ids = np.asarray(seen_ids, dtype=np.intp)
+    ids = ids[ids < logits.size]  # a prompt may hold ids that are not to be chosen
     once = logits[ids]
     penalised = logits.copy()
     penalised[ids] = np.where(once > 0, once / penalty, once * penalty)

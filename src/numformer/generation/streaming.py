@@ -14,7 +14,7 @@ _MAX_WINDOW = 32
 _SHORT_WINDOW = 8
 
 
-class Decoder(Protocol):
+class TextDecoder(Protocol):
     """The part of a tokenizer that streaming needs."""
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -32,11 +32,11 @@ class TextStream:
     Raises InputError for an empty stop string, or one string where a list of them is expected.
     """
 
-    def __init__(self, tokenizer: Decoder, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: TextDecoder, stop: Sequence[str] = ()) -> None:
         if isinstance(stop, str) or "" in stop:
             raise InputError(f"got stop={stop!r}, expected a list of strings of at least one character each")
         self.finished = False
-        self._decoder = _TokenDecoder(tokenizer)
+        self._window = _Window(tokenizer)
         self._stop = tuple(stop)
         self._held = ""
         self._pieces: list[str] = []
@@ -50,13 +50,13 @@ class TextStream:
         """Take the next token and return the text that became certain; nothing once finished."""
         if self.finished:
             return ""
-        return self._give_out(*self._before_stop(self._decoder.push(token_id)))
+        return self._give_out(*self._before_stop(self._window.push(token_id)))
 
     def flush(self) -> str:
         """Return what was held back, after the last token."""
         if self.finished:
             return ""
-        safe, held = self._before_stop(self._decoder.flush())
+        safe, held = self._before_stop(self._window.flush())
         return self._give_out(safe + held, "")
 
     def _before_stop(self, new: str) -> tuple[str, str]:
@@ -82,31 +82,31 @@ def _stop_prefix_length(text: str, stop: Sequence[str]) -> int:
     return next((n for n in range(min(longest, len(text)), 0, -1) if any(s.startswith(text[-n:]) for s in stop)), 0)
 
 
-class _TokenDecoder:
+class _Window:
     """Decodes ids as they come, holding back an incomplete character, at a constant cost per token.
 
-    Only a short window of ids is decoded: those not yet decided, after a little context, because many tokenizers drop
-    the space at the start of a text. `_done` counts the characters of the window's text that were given out.
+    Only the last few ids are decoded: those not yet decided, after a little context, because many tokenizers drop
+    the space at the start of a text. `_done` counts the characters of their text that were given out.
     """
 
-    def __init__(self, tokenizer: Decoder) -> None:
+    def __init__(self, tokenizer: TextDecoder) -> None:
         self._decode = tokenizer.decode
-        self._window: list[int] = []
+        self._ids: list[int] = []
         self._context = 0
         self._done = 0
         self._undecided = ""
 
     def push(self, token_id: int) -> str:
-        self._window.append(token_id)
-        text = self._decode(self._window)
+        self._ids.append(token_id)
+        text = self._decode(self._ids)
         match = _UNDECIDED_END.search(text)
         safe = max(self._done, match.start() if match else len(text))
         new, self._undecided = text[self._done : safe], text[safe:]
         self._done = safe
         if new and not self._undecided:
             self._shorten(self._context)
-            self._context = len(self._window)
-        elif len(self._window) > _MAX_WINDOW:
+            self._context = len(self._ids)
+        elif len(self._ids) > _MAX_WINDOW:
             new += self._shorten_undecided()
         return new
 
@@ -116,12 +116,12 @@ class _TokenDecoder:
         return rest
 
     def _shorten(self, start: int) -> None:
-        self._window = self._window[start:]
-        self._done = len(self._decode(self._window)) - len(self._undecided)
+        self._ids = self._ids[start:]
+        self._done = len(self._decode(self._ids)) - len(self._undecided)
 
     def _shorten_undecided(self) -> str:
         """Bound a window that never ends in a whole character; return undecided text that the cut would lose."""
-        short = self._window[-_SHORT_WINDOW:]
+        short = self._ids[-_SHORT_WINDOW:]
         lost = "" if self._decode(short).endswith(self._undecided) else self.flush()
         self._shorten(-_SHORT_WINDOW)
         self._context = 0

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from numformer import ops
 from numformer.autograd import Array, ArrayLike, Parameter, Tensor
 from numformer.errors import InputError
-from numformer.models.config import ArchitectureConfig
 from numformer.nn.cache import KVCache
 from numformer.nn.module import Module
+
+if TYPE_CHECKING:
+    from numformer.generation.generate import GenerateSettings, Generation, Prompts
 
 
 class Backbone(Module):
@@ -46,7 +48,9 @@ class CausalModel(Backbone):
     """A model that predicts the next token from those before it; a subclass writes `encode` and `logits`."""
 
     looks_ahead = False
-    written_by: ClassVar[Callable[..., Any] | None] = None  # the function behind `generate`, of a room above this one
+    written_by: ClassVar[Callable[..., Generation] | None] = (
+        None  # the function behind `generate`, of a room above this one
+    )
 
     def forward(self, tokens: ArrayLike, cache: KVCache | None = None, last: ArrayLike | None = None) -> Tensor:
         """Return the logits of every next token, tokens [B T] -> [B T V], or [B 1 V] at the positions `last` [B] only.
@@ -55,6 +59,9 @@ class CausalModel(Backbone):
         """
         x = self.encode(tokens, cache=cache)
         return self.logits(x if last is None else ops.take_position(x, last)[:, None])
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def encode(self, tokens: ArrayLike, mask: ArrayLike | None = None, cache: KVCache | None = None) -> Tensor:
         """Return a vector for every token, tokens [B T] -> [B T D].
@@ -76,30 +83,18 @@ class CausalModel(Backbone):
         """Return an empty cache for so many sequences."""
         return KVCache(self.config.num_layers, num_rows, self.config.max_seq_len)
 
-    def generate(self, start_tokens: Any, max_new_tokens: int = 100, **settings: Any) -> Any:
+    def generate(
+        self, start_tokens: Prompts, max_new_tokens: int = 100, **settings: Unpack[GenerateSettings]
+    ) -> Generation:
         """Continue token prompts; see `numformer.generation.generate` for the settings and what is returned."""
         if CausalModel.written_by is None:
             raise InputError("import numformer.generation before a model generates")
         return CausalModel.written_by(self, start_tokens, max_new_tokens, **settings)
 
 
-def writes_with(generate: Callable[..., Any]) -> None:
+def writes_with(generate: Callable[..., Generation]) -> None:
     """Let the method `generate` of models call this function of the room above, which imports the models itself."""
     CausalModel.written_by = staticmethod(generate)
-
-
-class CausalLM(Protocol):
-    """What writing text needs of a model: its context length, the next token's logits, and a cache."""
-
-    @property
-    def config(self) -> ArchitectureConfig:
-        """The shape, `max_seq_len` among it."""
-
-    def __call__(self, tokens: ArrayLike, cache: Any = None, last: ArrayLike | None = None) -> Tensor:
-        """Return logits [B T V], or [B 1 V] at the positions `last` [B]."""
-
-    def make_cache(self, num_rows: int) -> Any:
-        """Return an empty cache for so many sequences."""
 
 
 def place(tokens: Array, mask: ArrayLike | None, cache: KVCache | None, longest: int) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numformer import ops, random
 from numformer.autograd import Array, ArrayLike, Parameter, Tensor
@@ -125,6 +125,8 @@ class Bert(Backbone):
         return self.layers(self.embeddings(ids, segments), mask=mask)
 
     encode = forward
+    if TYPE_CHECKING:
+        __call__ = forward
 
     @property
     def token_table(self) -> Parameter:

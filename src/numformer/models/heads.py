@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from numformer import ops, random
 from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
@@ -88,6 +88,9 @@ class MaskedLM(Headed):
             x = ops.index(x, key=xp.nonzero(xp.asarray(where)))
         return self.head(x, self.backbone.token_table)
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class MaskedLMHead(Module):
     """A layer between the encoder and the output, x [B T D] and the embedding table [V D] -> logits [B T V]."""
@@ -156,6 +159,9 @@ class Pooled(Labelled):
             pooled = x.mean(axis=1) if mask is None else ops.masked_mean(x, mask)
         return self.head(self.dropout(pooled))
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 @takes_synonyms
 @head_for("classify")
@@ -209,6 +215,9 @@ class TokenClassifier(Labelled):
         """Score the labels of every token; `mask` [B T] is False at padding."""
         return self.head(self.dropout(self.backbone.encode(tokens, mask)))
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 @takes_synonyms
 @head_for("qa")
@@ -228,3 +237,6 @@ class SpanClassifier(Headed):
         known = {"segments": segments} if takes_segments else {}
         logits = self.head(self.backbone.encode(tokens, mask, **known)).transpose(0, 2, 1)
         return logits if mask is None else ops.where(ops.key_mask(mask)[:, 0], logits, -1e9)
+
+    if TYPE_CHECKING:
+        __call__ = forward

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 from numformer import ops, random
-from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
+from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.errors import InputError
 from numformer.models.backbone import place
 from numformer.models.config import ArchitectureConfig
@@ -173,6 +173,9 @@ class Transformer(Module):
         src_mask = self.padding_mask(src) if src_mask is None else src_mask
         return self.decode(tgt, self.encode(src, src_mask), src_mask, tgt_mask)
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def encode(self, src: ArrayLike, src_mask: ArrayLike | None = None) -> Tensor:
         """Return what the decoder attends to, src [B S] -> [B S D]."""
         mask = self.padding_mask(src) if src_mask is None else ops.key_mask(src_mask)
@@ -191,7 +194,7 @@ class Transformer(Module):
         A cache keeps what it needs of the encoder's output, which may be None after the first tokens.
         """
         ids, memory_mask = ops.as_ids(tgt), None if src_mask is None else ops.key_mask(src_mask)
-        tgt_mask = None if tgt_mask is None else _target_mask(tgt_mask, ids.shape)
+        tgt_mask = None if tgt_mask is None else ops.target_mask(tgt_mask, ids)
         positions, mask = place(ids, tgt_mask, cache, self.config.max_seq_len)
         x = self.tgt_positions(self.tgt_embedding(ids), positions)
         x = self.decoder(x, memory, memory_mask, mask, cache)
@@ -284,13 +287,3 @@ def _layer(kind: type[Any], config: TransformerConfig) -> Any:
         activation=config.activation,
         eps=config.layer_norm_eps,
     )
-
-
-def _target_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Any:
-    """Return a mask [B T] of padding as one of keys, and others, such as a causal matrix [T T], as they are."""
-    array = ops.as_mask(mask)
-    xp, (B, T) = namespace_of(array), shape
-    if array.shape != (1, 1, B, T) or len(getattr(mask, "shape", (B, T))) != 2:
-        return array
-    is_causal = B == T and bool(xp.all(array[0, 0] == ops.causal_mask(T, array)))
-    return array if is_causal else ops.key_mask(array[0, 0])

@@ -15,7 +15,7 @@ import copy
 import itertools
 from typing import Any, NamedTuple, Self
 
-from numformer.autograd import Array, Tensor, namespace_of
+from numformer.autograd import ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
 
 BLOCK = 64  # positions; growing copies what is there, which one step in so many does not feel
@@ -115,24 +115,25 @@ class LayerCache:
     def __init__(self, cache: KVCache, store: _Store) -> None:
         self._cache, self._store = cache, store
 
-    def update(self, k: Array, v: Array) -> tuple[Any, Any]:
+    def update(self, k: ArrayLike, v: ArrayLike) -> tuple[Any, Any]:
         """Store the keys and values [B G T K] of new tokens and return all so far [B G S K].
 
         S is the length of the longest row; a shorter one has unused positions at its end, which the mask hides.
         """
-        k, v = _array_of(k), _array_of(v)
-        cache, store, num_new = self._cache, self._store, k.shape[2]
+        new_keys, new_values = _array_of(k), _array_of(v)
+        cache, store, num_new = self._cache, self._store, new_keys.shape[2]
         shortest, longest = cache._shortest_and_longest()
         end = longest + num_new
         if store.keys is None or store.keys.shape[2] < end:
-            store.reserve(k, len(cache._all_lengths), cache._num_used(), min(_round_up(end), cache.max_seq_len))
+            store.reserve(new_keys, len(cache._all_lengths), cache._num_used(), min(_round_up(end), cache.max_seq_len))
         rows = slice(cache._first, cache._first + len(cache.lengths))
         keys, values = store.keys[rows, :, :end], store.values[rows, :, :end]
         if shortest == longest:
-            keys[:, :, shortest:], values[:, :, shortest:] = k, v
+            keys[:, :, shortest:], values[:, :, shortest:] = new_keys, new_values
         else:
             for row, start in enumerate(map(int, cache.lengths)):
-                keys[row, :, start : start + num_new], values[row, :, start : start + num_new] = k[row], v[row]
+                at = (row, slice(None), slice(start, start + num_new))
+                keys[at], values[at] = new_keys[row], new_values[row]
         return keys, values
 
 
@@ -206,16 +207,16 @@ class CrossCache:
         """Whether the keys and values of the rows' sources are kept: they are as soon as the rows hold tokens."""
         return int(self._cache.lengths[0]) > 0
 
-    def update(self, k: Array | None, v: Array | None) -> tuple[Any, Any]:
+    def update(self, k: ArrayLike | None, v: ArrayLike | None) -> tuple[Any, Any]:
         """Store the keys and values [B G S K] of the rows' sources, or none where they are kept, and return them."""
         cache, store = self._cache, self._store
         rows = cache._row_slice()
         if k is not None and v is not None:
-            k, v = _array_of(k), _array_of(v)
-            length = k.shape[2]
+            new_keys, new_values = _array_of(k), _array_of(v)
+            length = new_keys.shape[2]
             num_rows = len(cache._all_lengths)
-            store.reserve(k, num_rows, num_rows, length)  # a cleared row's source may be wanted again
-            store.keys[rows, :, :length], store.values[rows, :, :length] = k, v
+            store.reserve(new_keys, num_rows, num_rows, length)  # a cleared row's source may be wanted again
+            store.keys[rows, :, :length], store.values[rows, :, :length] = new_keys, new_values
             cache._source_lengths[rows] = length
         longest = cache._longest_source()
         return store.keys[rows, :, :longest], store.values[rows, :, :longest]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from numformer.data import TokenWindows
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig, TextStream, generate
+from numformer.generation.generate import SamplingSettings
 from numformer.models import GPTConfig, build_model
 from numformer.models.backbone import CausalModel
 from numformer.random import generator
@@ -20,7 +21,6 @@ from numformer.tasks.shared.text_task import TextTask
 from numformer.tasks.shared.windows import windows_of
 from numformer.tokenizers import Tokenizer, encode_text
 from numformer.training import TrainConfig
-from numformer.training.settings import make_config
 from numformer.training.workers import Workers, num_cores
 
 
@@ -96,7 +96,7 @@ class LanguageModel(TextTask):
         seed: int = 0,
         sampling: SamplingConfig | None = None,
         on_text: Callable[[str], None] | None = None,
-        **settings: Any,
+        **settings: Unpack[SamplingSettings],
     ) -> Any:
         """Continue the prompt and return the new text, or a list of `num_samples` texts.
 
@@ -120,11 +120,12 @@ class LanguageModel(TextTask):
             self.model,
             [ids] * len(streams),
             max_new_tokens,
-            sampling=sampling or make_config(SamplingConfig, settings),
+            sampling=sampling,
             seed=seed,
             stop_ids=() if end is None else (end,),
             vocab_size=self.tokenizer.vocab_size,
             on_token=on_token,
+            **settings,
         )
         rest = [stream.flush() for stream in streams]
         if on_text and rest[0]:

@@ -8,12 +8,11 @@ from typing import TypedDict
 
 import numpy as np
 
-from numformer.autograd import inference
 from numformer.data.batches import LengthBatches
 from numformer.errors import InputError
-from numformer.generation import BeamConfig, Hypothesis, Seq2SeqDecoder, beam_search
+from numformer.generation import BeamConfig, Hypothesis, beam_search
 from numformer.models import Transformer
-from numformer.tasks.shared.encoding import padded, special_id
+from numformer.tasks.shared.encoding import special_id
 from numformer.tokenizers import Tokenizer
 from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores
@@ -67,11 +66,10 @@ def search(
         if step * size + number >= len(batches):
             return []
         batch = batches[step * size + number]
-        src = padded([sources[i] for i in batch], model.config.pad_id)[0]
         limits = [min(longest, max_new_tokens or 2 * lengths[i] + 10) for i in batch]
-        with inference():
-            decoder = Seq2SeqDecoder(model, src, bos, max(limits))
-            return beam_search(decoder, limits, beam, eos_id=eos, vocab_size=tokenizer.vocab_size)
+        begun, of_batch = [[bos]] * len(batch), [sources[i] for i in batch]
+        vocab_size = tokenizer.vocab_size
+        return beam_search(model, begun, limits, beam, sources=of_batch, eos_id=eos, vocab_size=vocab_size)
 
     results: list[list[Hypothesis]] = [[] for _ in sources]
     with Workers(min(num_cores(), len(batches))) as workers:

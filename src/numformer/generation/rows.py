@@ -1,0 +1,168 @@
+"""From the requests of a session to the logits of their next tokens: with a cache or, as its definition, without.
+
+A request is a row of the cache while it runs. The rows in use come first, without holes, so that the model sees a range of
+rows and nothing that has finished.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from numformer.generation.protocols import CausalLM, EncoderDecoder, Writer
+from numformer.generation.sampling import SamplingConfig
+from numformer.generation.window import window_start
+
+
+@dataclass(eq=False)
+class Request:
+    """One sequence that a session continues: what it asks for, its tokens, and how far the model has read them."""
+
+    slot: int
+    ids: list[int]
+    source: list[int] | None
+    settings: SamplingConfig
+    seed: int | np.random.Generator
+    stop_ids: frozenset[int]
+    max_new_tokens: int | None
+    num_new: int = 0
+    generator: np.random.Generator | None = None  # made from the seed at the first draw
+    logits: np.ndarray | None = None  # of the next token [V], once the model has read all ids
+    start: int = 0  # of the ids that the model sees; those before it were dropped
+    num_read: int = 0  # of the ids from `start` on, those that the request's row of the cache holds
+    row: int | None = None
+
+
+class UncachedRows:
+    """Runs the model over every request's whole window, one at a time, at every token."""
+
+    def __init__(self, model: Writer) -> None:
+        self.model = model
+
+    def read(self, waiting: Sequence[Request]) -> None:
+        """Give every waiting request the logits of its next token."""
+        for request in waiting:
+            start = window_start(len(request.ids), self.model.config.max_seq_len)
+            window = np.array([request.ids[start:]])
+            request.logits = _next_logits(self.model, [request], window, np.array([window.shape[1] - 1]))[0]
+
+    def copy(self, request: Request, twin: Request) -> None:
+        """Note that the twin begins where the request stands: nothing is kept, so there is nothing to copy."""
+
+    def drop(self, request: Request) -> None:
+        """Note that a request has ended: nothing is kept of it."""
+
+
+class CachedRows:
+    """Runs the model over new tokens only: prompts together, padded, and all that go on by one token together."""
+
+    def __init__(self, model: Writer, num_rows: int) -> None:
+        self.model = model
+        self.cache = model.make_cache(num_rows)
+        self.requests: list[Request | None] = []  # of every row in use; None where one has ended
+
+    def read(self, waiting: Sequence[Request]) -> None:
+        """Give every waiting request the logits of its next token."""
+        for request in waiting:
+            start = window_start(len(request.ids), self.model.config.max_seq_len)
+            if start > request.start:  # the window has moved: what is left of it is read again
+                self.drop(request)
+                request.start, request.num_read = start, 0
+        self._close_holes()
+        for request in waiting:
+            if request.row is None:
+                self._place(request, len(self.requests))
+        first = 0
+        for is_run, group in itertools.groupby(cast(list[Request], self.requests), _run_key):
+            requests = list(group)
+            if is_run is not None:
+                self._run(requests, first)
+            first += len(requests)
+
+    def copy(self, request: Request, twin: Request) -> None:
+        """Give the twin a row of its own with what the request's row holds, in a hole where there is one."""
+        twin.row = None
+        if request.row is None:
+            return
+        holes = (row for row in reversed(range(len(self.requests))) if self.requests[row] is None)
+        row = next(holes, len(self.requests))
+        self.cache.copy_row(request.row, row)
+        self._place(twin, row)
+
+    def drop(self, request: Request) -> None:
+        """Take a request out of its row."""
+        if request.row is not None:
+            self.cache.clear_row(request.row)
+            self.requests[request.row] = None
+            request.row = None
+
+    def _place(self, request: Request, row: int) -> None:
+        self.requests[row : row + 1] = [request]
+        request.row = row
+
+    def _close_holes(self) -> None:
+        """Move requests from the end into the rows of those that have ended."""
+        for row in range(len(self.requests)):
+            while self.requests and self.requests[-1] is None:
+                self.requests.pop()
+            if row < len(self.requests) and self.requests[row] is None:
+                last = len(self.requests) - 1
+                moved = cast(Request, self.requests[last])
+                self.cache.copy_row(last, row)
+                self.drop(moved)
+                self._place(moved, row)
+
+    def _run(self, requests: list[Request], first: int) -> None:
+        """Run the model over the unread ids of requests in the rows from `first` on, padded on the right.
+
+        No real token looks there, and the padding that a short row has stored is written over by what it reads next.
+        """
+        unread = [request.ids[request.start + request.num_read :] for request in requests]
+        counts = np.array([len(ids) for ids in unread])
+        tokens = _padded(unread, 0)
+        cache = self.cache.rows(first, first + len(requests))
+        logits = _next_logits(self.model, requests, tokens, counts - 1, cache)
+        for row, request in enumerate(requests):
+            request.num_read += len(unread[row])
+            request.logits = logits[row]
+            cache.lengths[row] = request.num_read
+
+
+def _run_key(request: Request) -> object:
+    """Tell which neighbours run together: prompts, those that go on by one token, and others each alone; None for rest."""
+    if request.logits is not None:
+        return None
+    if request.num_read == 0:
+        return "prompt"
+    return "next" if len(request.ids) - request.start - request.num_read == 1 else request.slot
+
+
+def _next_logits(
+    model: Writer, requests: list[Request], tokens: np.ndarray, last: np.ndarray, cache: Any = None
+) -> Any:
+    """Return the logits [B V] after the token at `last` [B] of each row of tokens [B T], which continue the cache."""
+    if requests[0].source is None:
+        at = None if tokens.shape[1] == 1 else last
+        return cast(CausalLM, model)(tokens, cache=cache, last=at).data[:, 0]
+    model = cast(EncoderDecoder, model)
+    if requests[0].num_read > 0:
+        memory, mask = None, cache.source_mask
+    else:
+        src = _padded([request.source or [] for request in requests], model.config.pad_id)
+        mask = src != model.config.pad_id
+        memory = model.encode(src, mask)
+        if cache is not None:
+            cache.set_sources(mask)
+    return model.decode(tokens, memory, mask, cache=cache).data[np.arange(len(tokens)), last]
+
+
+def _padded(rows: list[list[int]], fill: int) -> np.ndarray:
+    """Return lists of ids as an array [B T], filled up on the right."""
+    padded = np.full((len(rows), max(map(len, rows))), fill, np.intp)
+    for row, ids in enumerate(rows):
+        padded[row, : len(ids)] = ids
+    return padded

@@ -1,0 +1,213 @@
+"""Session: requests that come and go while others run, continued token by token over one cache.
+
+    session = Session(model, num_slots=8)
+    slot = session.admit(prompt, SamplingConfig(temperature=0.7), max_new_tokens=100, seed=1)
+    while session.active:
+        for step in session.step():
+            print(step.slot, step.id, step.ended)
+
+Every request has settings, a generator and an end of its own. What it draws does not depend on the other requests, and its
+logits do by rounding only. A prompt is read at the next step, together with others that were admitted since the last; one
+that has ended costs nothing and leaves its slot free. Below `step` stand `logits`, `append` and `fork`, on which other ways
+to choose tokens are built, such as beam search.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from numformer import random
+from numformer.autograd import Tensor, inference
+from numformer.errors import InputError
+from numformer.generation.protocols import Writer
+from numformer.generation.rows import CachedRows, Request, UncachedRows
+from numformer.generation.sampling import SamplingConfig, check_logits, log_probability, sample
+from numformer.ops.embedding import check_ids
+
+Prompt: TypeAlias = Sequence[int] | np.ndarray | Tensor
+"""The token ids of one sequence."""
+
+Ended: TypeAlias = Literal["length", "stop", "context", "callback"]
+"""Why a sequence ended: enough new tokens, a stop token, a full context, or whoever watched it said so."""
+
+
+class Step(NamedTuple):
+    """The next token of a request.
+
+    `log_probability` is the model's own, before penalty, temperature and filters; `ended` says why the request has
+    ended with this token, or is None.
+    """
+
+    slot: int
+    id: int
+    log_probability: float
+    ended: Ended | None
+
+
+class Session:
+    """Continues up to `num_slots` sequences at once with one model, a language model or an encoder-decoder.
+
+    Only ids below `vocab_size` are chosen, where it is given. With `sliding`, sequences go on past the context length by
+    the rule of `numformer.generation.window`; otherwise they end there. Without `use_cache` every token costs a pass over
+    its whole sequence: that is the definition of what the cache must give. The model is used for prediction, whatever
+    its mode, which stays as it is.
+    """
+
+    def __init__(
+        self,
+        model: Writer,
+        num_slots: int,
+        *,
+        vocab_size: int | None = None,
+        sliding: bool = False,
+        use_cache: bool = True,
+    ) -> None:
+        if not isinstance(num_slots, (int, np.integer)) or num_slots < 1:
+            raise InputError(f"num_slots must be a whole number of at least 1, got {num_slots!r}")
+        self.model, self.vocab_size, self.sliding = model, vocab_size, sliding
+        self._reads_sources = hasattr(model, "decode")
+        sizes = model.config
+        self._num_tokens: int = sizes.tgt_vocab_size if hasattr(sizes, "tgt_vocab_size") else sizes.vocab_size
+        self._slots: list[Request | None] = [None] * num_slots
+        self._rows = CachedRows(model, num_slots) if use_cache else UncachedRows(model)
+
+    @property
+    def active(self) -> list[int]:
+        """The slots in use."""
+        return [slot for slot, request in enumerate(self._slots) if request is not None]
+
+    def tokens(self, slot: int) -> list[int]:
+        """Return the ids of a slot's sequence so far, the prompt's first."""
+        return list(self._request(slot).ids)
+
+    def admit(
+        self,
+        prompt: Prompt,
+        settings: SamplingConfig | None = None,
+        *,
+        source: Prompt | None = None,
+        max_new_tokens: int | None = None,
+        stop_ids: Iterable[int] = (),
+        seed: int | np.random.Generator = 0,
+    ) -> int:
+        """Take in a prompt, with the source that an encoder-decoder reads, and return its slot.
+
+        The request ends after `max_new_tokens`, where given, or after a token of `stop_ids`; its draws come from `seed`
+        or, where that is a generator, from it. Raises InputError, and changes nothing, when every slot is in use, for
+        a prompt that is empty or over the context length, and for ids outside the vocabulary.
+        """
+        ids = self._checked(prompt, "prompt", self._num_tokens, any_length=self.sliding)
+        if self._reads_sources is not (source is not None):
+            wanted = "needs the source that it writes from" if self._reads_sources else "takes no source"
+            raise InputError(f"{type(self.model).__name__} {wanted}")
+        src = None
+        if source is not None:
+            src = self._checked(source, "source", getattr(self.model.config, "src_vocab_size", self._num_tokens))
+        if max_new_tokens is not None and not (isinstance(max_new_tokens, (int, np.integer)) and max_new_tokens >= 1):
+            raise InputError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
+        if not isinstance(seed, np.random.Generator) and not (isinstance(seed, (int, np.integer)) and seed >= 0):
+            raise InputError(f"seed must be a whole number of at least 0, got {seed!r}")
+        slot = self._free_slot()
+        stops = frozenset(stop_ids)
+        self._slots[slot] = Request(slot, ids, src, settings or SamplingConfig(), seed, stops, max_new_tokens)
+        return slot
+
+    def step(self) -> list[Step]:
+        """Continue every request by one token; those that end with it leave their slots free.
+
+        Raises InputError when a request's logits are not numbers, before anything is drawn.
+        """
+        found = self.logits()
+        for slot, logits in found.items():
+            check_logits(logits, f" in slot {slot}")
+        return [self._step(self._request(slot), logits) for slot, logits in found.items()]
+
+    def retire(self, slot: int) -> None:
+        """End a request and leave its slot free."""
+        self._rows.drop(self._request(slot))
+        self._slots[slot] = None
+
+    def logits(self) -> dict[int, np.ndarray]:
+        """Return the logits [V] of every request's next token, by slot; what was read already costs nothing."""
+        requests = [request for request in self._slots if request is not None]
+        waiting = [request for request in requests if request.logits is None]
+        if waiting:
+            with inference():
+                self._rows.read(waiting)
+        return {request.slot: request.logits[: self.vocab_size] for request in requests if request.logits is not None}
+
+    def append(self, slot: int, token: int) -> None:
+        """Add a token to a request; raises InputError when its context is full or the id is outside the vocabulary."""
+        request = self._request(slot)
+        if not 0 <= token < self._num_tokens:
+            raise InputError(f"got the token {token}, but the vocabulary has {self._num_tokens} tokens")
+        if self._is_full(request):
+            raise InputError(f"slot {slot} holds {len(request.ids)} tokens, as many as the model can read")
+        request.ids.append(int(token))
+        request.num_new += 1
+        request.logits = None
+
+    def fork(self, slot: int) -> int:
+        """Continue a sequence in two ways: return another slot that holds the same tokens, settings and random state.
+
+        Raises InputError, and changes nothing, when every slot is in use.
+        """
+        request = self._request(slot)
+        twin = copy.copy(request)
+        twin.slot, twin.ids, twin.generator = self._free_slot(), list(request.ids), copy.deepcopy(request.generator)
+        self._rows.copy(request, twin)
+        self._slots[twin.slot] = twin
+        return twin.slot
+
+    def _step(self, request: Request, logits: np.ndarray) -> Step:
+        if request.generator is None:
+            request.generator = _generator(request.seed)
+        token = sample(logits, request.settings, request.generator, request.ids)
+        ended = self._why_ended(request, token)
+        if ended is None:
+            self.append(request.slot, token)
+        else:
+            self.retire(request.slot)
+        return Step(request.slot, token, log_probability(logits, token), ended)
+
+    def _request(self, slot: int) -> Request:
+        request = self._slots[slot] if 0 <= slot < len(self._slots) else None
+        if request is None:
+            raise InputError(f"slot {slot} is not in use; those in use are {self.active}")
+        return request
+
+    def _free_slot(self) -> int:
+        if None not in self._slots:
+            raise InputError(f"all {len(self._slots)} slots of the session are in use: retire one first")
+        return self._slots.index(None)
+
+    def _is_full(self, request: Request) -> bool:
+        return not self.sliding and len(request.ids) >= self.model.config.max_seq_len
+
+    def _why_ended(self, request: Request, token: int) -> Ended | None:
+        """Say why a request ends with its next token, or None where it goes on."""
+        if token in request.stop_ids:
+            return "stop"
+        if request.num_new + 1 == request.max_new_tokens:
+            return "length"
+        return "context" if self._is_full(request) else None
+
+    def _checked(self, ids: Prompt, what: str, num_tokens: int, any_length: bool = False) -> list[int]:
+        """Return ids as a list of whole numbers within the vocabulary and the context."""
+        array, longest = np.asarray(ids), self.model.config.max_seq_len
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise InputError(f"a {what} must be a list of token ids, got {array.dtype} of shape {array.shape}")
+        if not array.size:
+            raise InputError(f"a {what} needs at least one token")
+        if len(array) > longest and not any_length:
+            raise InputError(f"a {what} of {len(array)} tokens does not fit max_seq_len={longest}")
+        check_ids(array, num_tokens)
+        return [int(token) for token in array]
+
+
+def _generator(seed: int | np.random.Generator) -> np.random.Generator:
+    return seed if isinstance(seed, np.random.Generator) else random.generator(seed)
