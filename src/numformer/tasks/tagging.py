@@ -265,7 +265,7 @@ class Tagger(ExampleTask):
         return results
 
 
-def _tokens_of(tokenizer: Any, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _tokens_of(tokenizer: Tokenizer, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the tokens of a sentence, and the number of each word's first token (-1 for a word that has none)."""
     if hasattr(tokenizer, "features"):
         return tokenizer.features(words), np.arange(len(words))

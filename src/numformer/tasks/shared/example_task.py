@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Self, TypeVar
 from numformer.data.split import split_by_group
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
+from numformer.nn.module import Module
+from numformer.tasks.shared.encoding import AnyTokenizer
 from numformer.tasks.shared.format import DataConfig, Format, Parts, checksum, places
 from numformer.tasks.shared.settings import fill_in
 from numformer.tasks.shared.start import check_no_tokenizer, pretrained_model
-from numformer.tasks.shared.task import AnyTokenizer, Task
+from numformer.tasks.shared.task import Task
 from numformer.training import TrainConfig
 from numformer.training.run_folder import run_of
 from numformer.training.settings import as_plain, from_plain, table_of
@@ -31,7 +33,7 @@ class ExampleTask(Task):
     train_data: list[Any] | None
     valid_data: list[Any]
 
-    def __init__(self, model: Any, tokenizer: Any, config: DataConfig | None = None) -> None:
+    def __init__(self, model: Module, tokenizer: AnyTokenizer, config: DataConfig | None = None) -> None:
         super().__init__(model, tokenizer, config)
         self.train_data, self.valid_data = None, []
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from numformer.tasks.shared.encoding import pad_id, vocabulary_size
-from numformer.tokenizers import KINDS, Tokenizer, TokenizerPair, make_tokenizer
+from numformer.tasks.shared.encoding import AnyTokenizer, pad_id, vocabulary_size
+from numformer.tokenizers import KINDS, make_tokenizer
 
 Example = TypeVar("Example")
 Config = TypeVar("Config", bound="DataConfig")
@@ -69,7 +69,7 @@ class Format(ABC, Generic[Example, Config]):
         """Return what examples that must lie on one side of the split have in common; by default they are equal."""
         return [repr(example) for example in examples]
 
-    def make_tokenizer(self, config: Config, examples: Sequence[Example]) -> Tokenizer | TokenizerPair:
+    def make_tokenizer(self, config: Config, examples: Sequence[Example]) -> AnyTokenizer:
         """Return the tokenizer that a config names, trained on the examples where it needs that."""
         return make_tokenizer(config.tokenizer, self.texts(examples), config.vocab_size)
 

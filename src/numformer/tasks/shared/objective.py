@@ -16,6 +16,8 @@ from numformer import ops
 from numformer.autograd import Tensor, inference
 from numformer.data.batches import LengthBatches
 from numformer.nn import set_recompute
+from numformer.nn.module import Module
+from numformer.tasks.shared.encoding import AnyTokenizer
 from numformer.training import TrainConfig
 from numformer.training.workers import Workers
 
@@ -35,8 +37,12 @@ class TargetObjective:
     figures: tuple[str, ...] = ("loss", "accuracy")
     unit: str = "tokens"
 
-    def __init__(self, model: Any, tokenizer: Any, train: TrainConfig, class_weights: np.ndarray | None = None) -> None:
-        self.model, self.tokenizer, self.train, self.class_weights = model, tokenizer, train, class_weights
+    def __init__(
+        self, model: Module, tokenizer: AnyTokenizer, train: TrainConfig, class_weights: np.ndarray | None = None
+    ) -> None:
+        self.model: Any = model  # with the config of its architecture
+        self.tokenizer: Any = tokenizer
+        self.train, self.class_weights = train, class_weights
         set_recompute(model, train.recompute)
 
     def batch(self, step: int) -> Batch:
@@ -115,8 +121,8 @@ class ExamplesObjective(TargetObjective):
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: Module,
+        tokenizer: AnyTokenizer,
         examples: Sequence[Any],
         valid: Sequence[Any] | None,
         train: TrainConfig,

@@ -5,26 +5,26 @@ from __future__ import annotations
 import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 import tomli_w
 
 from numformer.errors import InputError
 from numformer.files import write_atomically
 from numformer.models.config import ArchitectureConfig
+from numformer.nn.module import Module
 from numformer.pretrained import save_model
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
+from numformer.tasks.shared.encoding import AnyTokenizer
 from numformer.tasks.shared.format import DataConfig
 from numformer.tasks.shared.start import load_model_of
-from numformer.tokenizers import Tokenizer, TokenizerPair, load_tokenizer, save_tokenizer
+from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, FitSettings, OptimConfig, RunFolder, TrainConfig, Trainer
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
 from numformer.training.run_folder import read_toml, run_of
 from numformer.training.settings import as_plain, check_same_run, from_plain, sort_settings, table_of
 from numformer.training.trainer import MeasuredObjective
-
-AnyTokenizer: TypeAlias = Tokenizer | TokenizerPair
 
 
 class Task:
@@ -47,8 +47,9 @@ class Task:
         "text",
     )  # what a prediction is made of; a second one is a keyword of `predict`
 
-    def __init__(self, model: Any, tokenizer: Any, config: Any = None) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: Module, tokenizer: AnyTokenizer, config: Any = None) -> None:
+        self.model: Any = model
+        self.tokenizer: Any = tokenizer
         self.config = self.data_config() if config is None else config
         self.source: dict[str, Any] = {}  # where the data came from, as run.toml says it
         self.seed = 0

@@ -14,8 +14,9 @@ import numpy as np
 from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
 from numformer.errors import InputError
 from numformer.names import rename_settings
+from numformer.nn.module import Module
 from numformer.tasks.shared.attention import Sequences, token_labels
-from numformer.tasks.shared.encoding import vocabulary_size
+from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
 from numformer.tasks.shared.settings import EncoderSettings, names
 from numformer.tasks.shared.start import pretrained_model
 from numformer.tasks.shared.task import Task
@@ -60,7 +61,7 @@ class TextTask(Task):
     tokenizer: Tokenizer
     special_tokens: ClassVar[bool] = False  # whether a tokenizer of characters gets them
 
-    def __init__(self, model: Any, tokenizer: Any, config: TextConfig | None = None) -> None:
+    def __init__(self, model: Module, tokenizer: AnyTokenizer, config: TextConfig | None = None) -> None:
         super().__init__(model, tokenizer, config)
         self.train_tokens: np.ndarray | None = None
         self.valid_tokens: np.ndarray | None = None
