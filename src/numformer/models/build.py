@@ -16,7 +16,7 @@ SAME_MODEL = {"summarise": "seq2seq"}  # tasks that differ in their data alone
 def build_model(
     config: ArchitectureConfig | ModelConfig, task: str = "classify", *, seed: int = 0, **settings: Any
 ) -> Any:
-    """Return a new model of a config for a task: lm, mlm, seq2seq, summarise, classify, tag or qa, or a word for one.
+    """Return a new model of a config for a task: lm, mlm, seq2seq, summarise, classify, regress, tag, qa, or a word for one.
 
     A ModelConfig takes the architecture that fits the task. `settings` are those of the head: labels (names or their
     number), pooling. Raises InputError for an unknown task or setting, and for a task that the architecture cannot do.
