@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 import pytest
-from numformer.tasks.language_model_objective import LanguageModelObjective
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from numformer import GPT, InputError, LanguageModel
 from numformer.optim import SGD
+from numformer.tasks.language_model import LanguageModelObjective
 from numformer.training import TrainConfig
 from numformer.training.step import TrainStep
 from numformer.training.workers import Workers

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from numformer._names import task_name
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig, ModelConfig
 from numformer.models.heads import HEADS, Headed
 from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
-from numformer.names import task_name
 
 SAME_MODEL = {"summarise": "seq2seq"}  # tasks that differ in their data alone
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, Unpack
 
 from numformer import ops, random
+from numformer._names import takes_synonyms
 from numformer.autograd import ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
 from numformer.models.backbone import CausalModel, place
 from numformer.models.config import ArchitectureConfig, ArchitectureSettings
 from numformer.models.layouts import Layout
 from numformer.models.registry import register
-from numformer.names import takes_synonyms
 from numformer.nn import init
 from numformer.nn.attention import MultiHeadAttention, check_heads
 from numformer.nn.cache import KVCache

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from numformer import ops
+from numformer._names import takes_synonyms
 from numformer.autograd import Array, Tensor
 from numformer.errors import InputError
-from numformer.names import takes_synonyms
 from numformer.nn import init
 from numformer.nn.dropout import Dropout
 from numformer.nn.module import Module

@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from numformer._names import check_settings as check_settings
+from numformer._names import rename_settings
 from numformer.errors import InputError
-from numformer.names import check_settings as check_settings
-from numformer.names import rename_settings
 from numformer.training.config import OptimConfig, TrainConfig
 
 Settings = TypeVar("Settings")
