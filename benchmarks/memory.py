@@ -24,7 +24,7 @@ from numformer.autograd import gradients
 from numformer.autograd.storage import Precision, storage
 from numformer.data.corpora import find_corpus
 from numformer.nn import set_recompute
-from numformer.tasks.language_model_objective import LanguageModelObjective
+from numformer.tasks.language_model import LanguageModelObjective
 from numformer.training import OptimConfig, TrainConfig
 from numformer.training.step import TrainStep
 from numformer.training.workers import Workers

@@ -32,7 +32,7 @@ def measure(config: str, dropout: float, threads: int, seconds: float) -> dict[s
     import numpy as np
 
     from numformer import GPT, random
-    from numformer.tasks.language_model_objective import LanguageModelObjective
+    from numformer.tasks.language_model import LanguageModelObjective
     from numformer.training import OptimConfig, TrainConfig
     from numformer.training.step import TrainStep
     from numformer.training.workers import Workers

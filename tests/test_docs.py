@@ -26,11 +26,11 @@ def a_small_world(tmp_path, monkeypatch):
         yield
 
 
-def run_python(code, name):
-    exec(compile(re.sub(r"\bsteps=\d+", "steps=3", code), name, "exec"), {})
+def run_python(code, name, names):
+    exec(compile(re.sub(r"\bsteps=\d+", "steps=3", code), name, "exec"), names)
 
 
-def run_shell(code, name):
+def run_shell(code, name, names):
     for line in code.splitlines():
         words = shlex.split(re.sub(r"--train.steps (\d+)", lambda m: f"--train.steps {int(m[1]) // 100}", line))
         short = ["--sample", "5"] if words[1:3] == ["train", "lm"] else []
@@ -39,5 +39,6 @@ def run_shell(code, name):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_snippets_of_a_page_run_one_after_the_other(page):
+    names = {}  # what a snippet makes, the next ones use
     for number, (language, code) in enumerate(SNIPPET.findall(page.read_text(encoding="utf-8")), 1):
-        {"python": run_python, "sh": run_shell}[language](code, f"{page.name}, snippet {number}")
+        {"python": run_python, "sh": run_shell}[language](code, f"{page.name}, snippet {number}", names)

@@ -28,11 +28,12 @@ PUBLIC_FILES = {
     "random",
     "testing",
 }  # of those at the top; the others are for the package alone
-PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tokenizers", "training"}
+PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tasks", "tokenizers", "training"}
 PUBLIC_NAMES = {
     *("GPT", "GPTConfig", "BertConfig", "ModelConfig", "Transformer", "TransformerConfig", "build_model"),
-    *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Summariser", "Tagger", "Translator"),
-    *("Parameter", "Tensor", "gradients", "inference", "no_grad", "recompute"),
+    *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Regressor", "Summariser", "Tagger"),
+    *("Translator", "load", "load_task"),
+    *("Parameter", "Tensor", "capture", "gradients", "inference", "intervene", "no_grad", "recompute"),
     *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "TensorDataset", "CrossEntropyLoss"),
     *("BeamConfig", "SamplingConfig", "OptimConfig", "TrainConfig", "InputError"),
 }
@@ -181,7 +182,7 @@ def test_layers_and_models_leave_arithmetic_to_the_ops(folder):
 
 def test_importing_numformer_imports_no_slow_or_optional_library():
     slow = {"rich", "tyro", "matplotlib", "tokenizers", "pooch", "safetensors", "jax", "torch"}
-    slow |= {"sacrebleu", "seqeval", "rouge_score", "sklearn", "numformer.tasks"}
+    slow |= {"sacrebleu", "seqeval", "rouge_score", "sklearn", "numformer.tasks.shared"}
     code = f"import sys, numformer; print(*sorted({slow!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

@@ -2,26 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from numformer import generation, models, nn, ops, optim, tokenizers, training
+from numformer import generation, models, nn, ops, optim, tasks, tokenizers, training
 from numformer.autograd import Parameter, Tensor, gradients, inference, no_grad, recompute
 from numformer.data import DataLoader, TensorDataset
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, SamplingConfig
 from numformer.models import GPT, BertConfig, GPTConfig, ModelConfig, Transformer, TransformerConfig, build_model
-from numformer.nn import CrossEntropyLoss
+from numformer.nn import CrossEntropyLoss, capture, intervene
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer
 from numformer.training import OptimConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from numformer.tasks import (
-        Classifier,
-        LanguageModel,
-        MaskedLanguageModel,
-        QuestionAnswerer,
-        Summariser,
-        Tagger,
-        Translator,
-    )
+    from numformer.tasks import *  # noqa: F403
 
 __version__ = "0.1.0"
 
@@ -31,45 +23,44 @@ __all__ = [
     "BertConfig",
     "ByteTokenizer",
     "CharacterTokenizer",
-    "Classifier",
     "CrossEntropyLoss",
     "DataLoader",
     "GPTConfig",
     "InputError",
-    "LanguageModel",
-    "MaskedLanguageModel",
     "ModelConfig",
     "OptimConfig",
     "Parameter",
-    "QuestionAnswerer",
     "SamplingConfig",
-    "Summariser",
-    "Tagger",
     "Tensor",
     "TensorDataset",
     "TrainConfig",
     "Transformer",
     "TransformerConfig",
-    "Translator",
     "build_model",
+    "capture",
     "generation",
     "gradients",
     "inference",
+    "intervene",
     "models",
     "nn",
     "no_grad",
     "ops",
     "optim",
     "recompute",
+    "tasks",
     "tokenizers",
     "training",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import the tasks when one is asked for, so that those who need none do not wait for them."""
-    if name not in __all__:
-        raise AttributeError(f"module 'numformer' has no attribute {name!r}")
-    from numformer import tasks
+__all__ += tasks.__all__  # the classes of the tasks, and `load`
 
-    return getattr(tasks, name)
+
+if not TYPE_CHECKING:  # a type checker knows the names, and finds misspelt ones
+
+    def __getattr__(name: str) -> Any:
+        """Import what belongs to a task when it is asked for, so that those who need none do not wait for it."""
+        if name not in tasks.__all__:
+            raise AttributeError(f"module 'numformer' has no attribute {name!r}")
+        return getattr(tasks, name)

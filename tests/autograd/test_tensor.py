@@ -1,9 +1,11 @@
 import copy
+import weakref
 
 import numpy as np
 import pytest
 
-from numformer import InputError, Parameter, Tensor
+from numformer import InputError, Parameter, Tensor, gradients
+from numformer.autograd import placeholder
 from numformer.testing import check_gradients
 
 X = np.array([[1.5, -2.0, 0.5], [3.0, 0.25, -1.0]], np.float32)
@@ -183,4 +185,16 @@ def test_a_deep_copy_has_a_gradient_of_its_own():
 def test_repr_shows_values_shape_and_whether_gradients_flow():
     assert repr(Tensor([1.0, 2.5])) == "Tensor([1.  2.5], shape=(2,))"
     assert repr(Tensor([1.0], requires_grad=True)) == "Tensor([1.], shape=(1,), requires_grad=True)"
+    assert repr(Tensor([1.0 / 3.0, 2e-9])) == "Tensor([3.3333e-01 2.0000e-09], shape=(2,))"
     assert len(repr(Tensor(np.zeros((1000, 1000))))) < 500
+
+
+def test_a_placeholder_stands_at_the_same_place_and_keeps_no_values():
+    x = Tensor(X, requires_grad=True)
+    h = x * 2.0
+    stand_in, values = placeholder(h), weakref.ref(h.data)
+    del h
+    assert values() is None
+    assert (stand_in.shape, stand_in.dtype, stand_in.data.strides) == ((2, 3), np.float32, (0, 0))
+    np.testing.assert_array_equal(gradients(stand_in, [x], X)[0], 2.0 * X)
+    assert not placeholder(Tensor(X)).requires_grad

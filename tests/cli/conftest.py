@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from numformer.cli.main import main
-from numformer.tasks import task
+from numformer.tasks.shared import task
 
 SMALL = {
     **{"model.d-model": 16, "model.num-heads": 2, "model.num-layers": 1, "model.max-seq-len": 8},
@@ -107,6 +107,7 @@ BOTH_LAYERS = {"num-encoder-layers": 1, "num-decoder-layers": 1}
 FEW_STEPS = {"steps": 4, "eval-every": 2, "shards": 2, "batch-size": 4}
 DATA_OF = {
     **{"mlm": "text.txt", "seq2seq": "pairs.tsv", "summarise": "news.jsonl", "classify": "reviews.csv"},
+    "regress": "prices.csv",
     **{"tag": "ner.conll", "qa": "squad.json"},
 }
 
@@ -133,6 +134,10 @@ def write_examples(folder):
     write("reviews.csv", table.getvalue())
     write("reviews.tsv", "label\ttext\n" + "".join(f"{label}\t{s}\n" for s, label in labelled))
     write("reviews.jsonl", json_lines({"text": s, "label": label} for s, label in labelled))
+    prices = [(sentence, round(0.37 * len(sentence), 2)) for sentence in sentences]
+    write("prices.csv", "text,value\n" + "".join(f"{s},{price}\n" for s, price in prices))
+    write("prices.tsv", "value\ttext\n" + "".join(f"{price}\t{s}\n" for s, price in prices))
+    write("prices.jsonl", json_lines({"text": s, "value": price} for s, price in prices))
     for number, (sentence, label) in enumerate(labelled):
         write(f"reviews/{label}/{number:02}.txt", f"{sentence}\nTwo lines.")
     for label in ("neg", "pos"):

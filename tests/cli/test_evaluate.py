@@ -6,20 +6,21 @@ import re
 
 import pytest
 
-from numformer.cli.evaluate import Evaluate
+from numformer.cli import attention, evaluate, predict, train_options
 from numformer.cli.info import Info
-from numformer.cli.predict import Predict, Translate
-from numformer.cli.train_options import OPTIONS
+from numformer.tasks import TABLE
 
 SCORES = {
     "mlm": {"loss", "perplexity", "accuracy", "tokens"},
     "seq2seq": {"loss", "exact_match", "count"},
     "summarise": {"loss", "exact_match", "count"},
     "classify": {"loss", "accuracy", "macro_f1", "classes", "count"},
+    "regress": {"loss", "mean_squared_error", "pearson", "spearman", "count"},
     "tag": {"loss", "accuracy", "sentences", "words", "precision", "recall", "f1", "types"},
     "qa": {"exact_match", "f1", "total"},
 }
 COUNT = {"mlm": "tokens", "seq2seq": "count", "summarise": "count", "classify": "count", "tag": "sentences"}
+COUNT["regress"] = "count"
 OPTIONS_OF = {
     "max-windows": (3, {"mlm"}),
     "max-examples": (3, {"seq2seq", "summarise"}),
@@ -47,7 +48,11 @@ def test_a_run_and_its_best_are_measured_on_what_was_held_out(runs_of_tasks, num
         assert found[COUNT[task]] == HELD_OUT
     lines = [json.loads(line) for line in (runs_of_tasks(task) / "metrics.jsonl").read_text().splitlines()]
     measured = [line for line in lines if "val_loss" in line]
-    line = measured[-1] if part == "" else min(measured, key=lambda line: (-line["val_accuracy"], line["val_loss"]))
+    line = (
+        measured[-1]
+        if part == ""
+        else min(measured, key=lambda line: (-line.get("val_accuracy", 0.0), line["val_loss"]))
+    )
     for name in {"loss", "accuracy"} & found.keys():
         assert found[name] == pytest.approx(line[f"val_{name}"], rel=1e-4)
 
@@ -57,6 +62,7 @@ def test_a_run_and_its_best_are_measured_on_what_was_held_out(runs_of_tasks, num
     [
         *[("mlm", "text.txt", None), ("seq2seq", "pairs.jsonl", 24), ("summarise", "pairs.tsv", 24)],
         *[("classify", "reviews", 24), ("classify", "reviews.tsv", 24), ("tag", "ner.conll", 24)],
+        ("regress", "prices.jsonl", 24),
         ("qa", "squad.json", 24),
     ],
 )
@@ -105,6 +111,9 @@ def test_a_file_with_other_columns_is_measured_when_they_are_named(examples, run
     (examples / "other.csv").write_text("review,stars,day\nZoe,pos,3\n")
     words = ["evaluate", runs_of_tasks("classify"), "--data=other.csv", "--text=review", "--label=stars"]
     assert scores(numformer(*words))["count"] == 1
+    (examples / "other.tsv").write_text("review\tstars\tday\nZoe\t4.5\t3\n")
+    words = ["evaluate", runs_of_tasks("regress"), "--data=other.tsv", "--text=review", "--value=stars"]
+    assert scores(numformer(*words))["count"] == 1
     (examples / "other.jsonl").write_text(json.dumps({"en": "Ann.", "de": "ANN."}) + "\n")
     words = ["evaluate", runs_of_tasks("seq2seq"), "--data=other.jsonl", "--source=en", "--target=de"]
     assert scores(numformer(*words))["count"] == 1
@@ -125,6 +134,7 @@ def test_the_confusion_matrix_is_drawn_as_png(here, runs_of_tasks, numformer):
         ("seq2seq", "Transformer, ", "1 encoder and 1 decoder layers, width 16, 2 heads, d_ff 64"),
         ("summarise", "Transformer, ", "1 encoder and 1 decoder layers, width 16, 2 heads, d_ff 64"),
         ("classify", "SequenceClassifier, ", "1 layers, width 16, 2 heads, d_ff 64"),
+        ("regress", "SequenceRegressor, ", "1 layers, width 16, 2 heads, d_ff 64"),
         ("tag", "TokenClassifier, ", "1 layers, width 16, 2 heads, d_ff 64"),
         ("qa", "SpanClassifier, ", "1 layers, width 16, 2 heads, d_ff 64"),
     ],
@@ -141,6 +151,7 @@ def test_info_describes_a_run_of_every_task(runs_of_tasks, numformer, task, mode
     assert rows["validation"].startswith("best ")
     assert "model.safetensors (" in rows["files"]
     assert rows.get("labels") == {"classify": "2: neg, pos", "tag": "2: B-PER, O"}.get(task)
+    assert ("numbers" in rows) == (task == "regress")
     best = numformer("info", runs_of_tasks(task) / "best").out
     assert "training" not in best
     assert rows["model"] in best
@@ -162,20 +173,21 @@ def test_info_lists_layers_when_asked(runs_of_tasks, numformer, task):
 
 def names_of(options_class, prefix=""):
     """Yield the options of a class and of the classes in it, as they are written on the command line."""
-    default = options_class() if prefix == "" and options_class in dict(OPTIONS.values()) else None
+    default = options_class() if prefix == "" and hasattr(options_class, "train") else None
     for field in dataclasses.fields(options_class):
         value = getattr(default, field.name, None)
         if dataclasses.is_dataclass(value):
             yield from names_of(type(value), f"{field.name}.")
-        elif field.name not in ("run", "texts"):
+        elif field.name not in ("run", "text", "texts"):
             yield f"--{prefix}{'from' if field.name == 'pretrained' else field.name}".replace("_", "-")
 
 
 @pytest.mark.parametrize(
     ("command", "options_class"),
     [
-        *[(f"train {task}", options_class) for task, (options_class, _) in OPTIONS.items()],
-        *[("predict", Predict), ("translate", Translate), ("evaluate", Evaluate), ("info", Info)],
+        *[(f"train {task}", train_options.options_class(task)) for task in TABLE],
+        *[(command, predict.options_class(command)) for command in ("predict", "translate")],
+        *[("evaluate", evaluate.options_class()), ("attention", attention.options_class()), ("info", Info)],
     ],
 )
 def test_help_lists_every_option_with_a_text(numformer, command, options_class):

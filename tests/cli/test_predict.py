@@ -9,8 +9,13 @@ import pytest
 
 TEXTS = ["Zoë likes 😀.", "", "Ann sees the cat. Ann sees a film. Tom knows the cat.", "Bob"]
 LINES = "".join(f"{text}\n" for text in TEXTS)
-TASKS = ["seq2seq", "summarise", "classify", "tag"]
-BEGINNING = {"seq2seq": "source", "summarise": "source", "classify": "text"}  # the key that says the text again
+TASKS = ["seq2seq", "summarise", "classify", "regress", "tag"]
+BEGINNING = {
+    "seq2seq": "source",
+    "summarise": "source",
+    "classify": "text",
+    "regress": "text",
+}  # the key that says the text again
 
 
 def objects(result):
@@ -120,6 +125,12 @@ def test_a_classifier_gives_the_probabilities_of_all_labels(runs_of_tasks, numfo
     assert found["scores"].keys() == {"neg", "pos"}
     assert sum(found["scores"].values()) == pytest.approx(1.0)
     assert found["score"] == found["scores"][found["label"]] == max(found["scores"].values())
+
+
+def test_a_regressor_gives_a_number(runs_of_tasks, numformer):
+    (found,) = objects(numformer("predict", runs_of_tasks("regress"), "Ann likes it."))
+    assert found.keys() == {"text", "value"}
+    assert isinstance(found["value"], float)
 
 
 def test_a_tagger_gives_a_tag_and_a_score_for_every_word_and_the_entities(runs_of_tasks, numformer):
@@ -237,8 +248,8 @@ def test_a_target_with_line_breaks_stays_on_one_line(runs_of_tasks, numformer, m
 
 
 def test_the_settings_of_the_search_are_followed(runs_of_tasks, numformer, monkeypatch):
-    def predict(self, texts, *, beam, max_new_tokens, progress):
-        found = (beam.num_beams, beam.length_penalty, beam.num_return, max_new_tokens)
+    def predict(self, texts, *, num_beams, length_penalty, max_new_tokens, progress, num_return=1):
+        found = (num_beams, length_penalty, num_return, max_new_tokens)
         return [{"source": text, "target": str(found)} for text in texts]
 
     monkeypatch.setattr("numformer.tasks.translation.Translator.predict", predict)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-TASKS = ["mlm", "seq2seq", "summarise", "classify", "tag", "qa"]
+TASKS = ["mlm", "seq2seq", "summarise", "classify", "regress", "tag", "qa"]
 PAIRS = [
     ("ragged.tsv", "a\tb\nc\td\te\n", "ragged.tsv, line 2: got 3 columns, expected 2 (source TAB target)"),
     ("one.tsv", "a\tb\nc\n", "one.tsv, line 2: got 1 column, expected 2"),
@@ -40,6 +40,17 @@ LABELLED = [
     ("tables/train.csv", "text,label\na,b\n", "tables holds tables, expected texts in a folder or file per label"),
     ("data.xlsx", "PK", "labelled texts come in a .csv, .tsv or .jsonl file or a folder, got data.xlsx"),
 ]
+VALUED = [
+    ("word.csv", "text,value\na,1\nb,much\n", "word.csv, line 3: the value must be a finite number, got 'much'"),
+    ("nan.csv", "text,value\na,nan\n", "nan.csv, line 2: the value must be a finite number, got 'nan'"),
+    ("inf.tsv", "text\tvalue\na\t-inf\n", "inf.tsv, line 2: the value must be a finite number, got '-inf'"),
+    ("huge.jsonl", '{"text": "a", "value": 1e999}\n', "line 1: the value must be a finite number, got 'inf'"),
+    ("blank.csv", "text,value\na,\n", "blank.csv, line 2: the value must be a finite number, got ''"),
+    ("bool.jsonl", '{"text": "a", "value": true}\n', "line 1: 'value' must be a number, got true or false"),
+    ("none.csv", "text,price,day\na,1,2\n", "line 1: there is no column 'value' for the value (the columns are 'text'"),
+    ("header.csv", "text,value\n", "header.csv holds no texts with numbers"),
+    ("prices.txt", "a 1\n", "texts with numbers come in a .csv, .tsv or .jsonl file, got prices.txt"),
+]
 TAGGED = [
     ("ragged.conll", "a X\nb\n", "ragged.conll, line 2: got 1 column, expected a word and its tag"),
     ("ragged2.conll", "a X\nb Y Z\n", "ragged2.conll, line 2: got 3 columns, expected 2 as in the first row"),
@@ -60,6 +71,7 @@ QUESTIONS = [
 DATA = [
     *(("seq2seq", *case) for case in PAIRS),
     *(("classify", *case) for case in LABELLED),
+    *(("regress", *case) for case in VALUED),
     *(("tag", *case) for case in TAGGED),
     *(("qa", *case) for case in QUESTIONS),
     ("summarise", "keys.jsonl", '{"source": "a", "target": "b"}\n', "line 1: there is no 'document'"),
@@ -92,6 +104,12 @@ def test_wrong_data_is_refused_with_its_place(examples, train_task, refused, tas
 def test_missing_data_is_refused(examples, train_task, refused, task, data, message):
     (examples / "void.csv").touch()
     refused(lambda: train_task(task, data=data), message if task != "mlm" else message.replace("data: ", "a text: "))
+
+
+def test_a_folder_holds_no_texts_with_numbers(train_task, refused):
+    refused(
+        lambda: train_task("regress", data="reviews"), "texts with numbers come in a .csv, .tsv or .jsonl file, got"
+    )
 
 
 @pytest.mark.parametrize("task", ["mlm", "seq2seq", "summarise", "tag", "qa"])
@@ -130,6 +148,9 @@ SETTINGS = [
     ("classify", {"text": "label"}, "the text and the label cannot both be the column 'label'"),
     ("classify", {"valid": "strange.csv"}, "the label 'strange' is not among the 2 labels of the model (neg, pos)"),
     ("classify", {"freeze": "backbone.pooler"}, "no parameter of SequenceClassifier is named 'backbone.pooler'"),
+    ("regress", {"train__label_smoothing": 0.1}, "label_smoothing=0.1 is for labels; regression has numbers"),
+    ("regress", {"value": "text"}, "the text and the value cannot both be the column 'text'"),
+    ("regress", {"model__num_heads": 3}, "num_heads=3 does not divide d_model=16"),
     ("tag", {"column": "upos"}, "ner.conll has no column 'upos': it is not CoNLL-U"),
     ("tag", {"column": "deps", "data": "ud.conllu"}, "column must be auto, upos, xpos, ner, got 'deps'"),
     ("tag", {"valid": "ud.conllu"}, "ud.conllu, line 3: the tag 'PROPN' is not among the 2 tags of the model"),
@@ -143,7 +164,7 @@ SETTINGS = [
     ("tag", {"config": "qa.toml"}, "qa.toml is for the task 'qa', not tag"),
     ("tag", {"config": "freeze.toml"}, "freeze.toml: freeze must be a list, got 'bert'"),
     ("tag", {"config": "names.toml"}, "names.toml: freeze must be str, got 3"),
-    ("tag", {"config": "table.toml"}, "table.toml: unknown setting 'data_config'; known are column, config, data,"),
+    ("tag", {"config": "table.toml"}, "table.toml: unknown setting data_config; known are column, config, data,"),
 ]
 
 

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from numformer.cli.train import _read
-from numformer.cli.train_options import OPTIONS
+from numformer.cli.train_options import options_class
 from numformer.pretrained import load_model
 from numformer.training import trainer
 
-TASKS = ["mlm", "seq2seq", "summarise", "classify", "tag", "qa"]
+TASKS = ["mlm", "seq2seq", "summarise", "classify", "regress", "tag", "qa"]
 FORMATS = [
     *[("mlm", "text.txt"), ("seq2seq", "pairs.tsv"), ("seq2seq", "pairs.jsonl"), ("summarise", "news.jsonl")],
     *[("summarise", "pairs.tsv"), ("classify", "reviews.csv"), ("classify", "reviews.tsv")],
     *[("classify", "reviews.jsonl"), ("classify", "reviews"), ("classify", "polarity")],
+    *[("regress", "prices.csv"), ("regress", "prices.tsv"), ("regress", "prices.jsonl")],
     *[("tag", "ner.conll"), ("tag", "ud.conllu"), ("qa", "squad.json")],
 ]
 FILES = {"config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "run.toml", "curves.png"}
@@ -253,5 +254,11 @@ def test_a_run_that_started_from_another_model_is_repeated_and_resumed(
     ],
 )
 def test_a_batch_is_bounded_by_what_is_given_and_by_32_examples_when_nothing_is(task, words, max_sequences, tokens):
-    train = _read(f"train {task}", task, OPTIONS[task][0], words).train
+    train = _read(f"train {task}", task, options_class(task), words).train
     assert (train.max_sequences, train.batch_tokens) == (max_sequences, tokens)
+
+
+def test_a_task_goes_by_other_words_too(examples, numformer):
+    shape = ["--model.d-model=8", "--model.num-heads=2", "--train.steps=2", "--train.batch-size=4"]
+    assert numformer("train", "text-classification", "--data=reviews.csv", "--out=run", *shape).status == 0
+    assert tomllib.loads((examples / "run" / "run.toml").read_text())["task"] == "classify"

@@ -5,6 +5,7 @@ Run: python tests/golden/make_golden_models.py     (any Python with torch, trans
 transformer.safetensors  torch.nn.Transformer, pre- and post-norm, relu and gelu, with padding; and whole models around it
 bert.safetensors         BERT with each head that transformers has for it, one backbone for all
 gpt2_heads.safetensors   GPT-2 as a classifier of texts and of tokens, one backbone for both
+llama.safetensors        Llama and its heads, one backbone for all but the one for questions, which has names of its own
 
 All are computed in float64 from O(1) weights that float32 can hold. Then a folder that numformer saved is loaded by
 transformers, and must give the same numbers there.
@@ -19,8 +20,9 @@ import transformers
 from make_golden import Arrays, float32, save, saved_weights
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from transformers.models.llama import modeling_llama
 
-from numformer.models import BertConfig, GPTConfig, build_model
+from numformer.models import BertConfig, GPTConfig, LlamaConfig, build_model
 from numformer.models.disk import to_disk
 from numformer.pretrained import save_model
 
@@ -158,7 +160,7 @@ def make_transformer() -> None:
     save("transformer", compact(arrays), config)
 
 
-# ---- BERT, GPT-2 and their heads -------------------------------------------------------------------------------------
+# ---- BERT, GPT-2, Llama and their heads ------------------------------------------------------------------------------
 
 BERT = {"vocab_size": 17, "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 12}
 BERT |= {"max_position_embeddings": 9, "hidden_act": "gelu", "layer_norm_eps": 1e-5, "pad_token_id": PAD}
@@ -167,6 +169,23 @@ GPT2 = {"vocab_size": 17, "n_embd": 8, "n_head": 2, "n_layer": 2, "n_positions":
 GPT2 |= {"activation_function": "gelu_new", "layer_norm_epsilon": 1e-5}
 GPT2_DROPOUTS = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0}
 GPT2_EXTRA = {**GPT2_DROPOUTS, "pad_token_id": PAD, "bos_token_id": None, "eos_token_id": None, "use_cache": False}
+LLAMA = {"vocab_size": 17, "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2}
+LLAMA |= {
+    "intermediate_size": 12,
+    "max_position_embeddings": 9,
+    "head_dim": 6,
+    "hidden_act": "silu",
+    "rope_theta": 50.0,
+}
+LLAMA |= {"rms_norm_eps": 1e-5, "tie_word_embeddings": False}
+LLAMA_EXTRA = {
+    "classifier_dropout": 0.0,
+    "pad_token_id": PAD,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "use_cache": False,
+}
+FAMILIES = {"Bert": (BERT, BERT_DROPOUTS), "GPT2": (GPT2, GPT2_EXTRA), "Llama": (LLAMA, LLAMA_EXTRA)}
 HEADS = ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering")
 
 
@@ -181,7 +200,7 @@ def make_hugging_face(family: str, heads: tuple[str, ...]) -> None:
     QuestionAnswering is given two segments where there are any.
     """
     rng = np.random.default_rng(12)
-    keys, extra = (BERT, BERT_DROPOUTS) if family == "Bert" else (GPT2, GPT2_EXTRA)
+    keys, extra = FAMILIES[family]
     tokens = padded(rng, [7, 4, 6], 17)
     mask, segments = (tokens != PAD).astype(np.int64), (np.arange(7) >= [[3], [2], [5]]).astype(np.int64)
     arrays: Arrays = {"tokens": tokens, "segments": segments}
@@ -191,7 +210,7 @@ def make_hugging_face(family: str, heads: tuple[str, ...]) -> None:
         hf_config = getattr(transformers, f"{family}Config")(
             **keys, **extra, num_labels=2 if head == "QuestionAnswering" else 5
         )
-        hf_config._attn_implementation = "eager"
+        hf_config._attn_implementation = "sdpa" if family == "Llama" else "eager"  # Llama's eager one rounds to float32
         model = randomise(getattr(transformers, f"{family}For{head}")(hf_config).train(), rng)
         own = dict(model.named_parameters())
         with torch.no_grad():
@@ -199,7 +218,9 @@ def make_hugging_face(family: str, heads: tuple[str, ...]) -> None:
                 if name in own:
                     own[name].copy_(torch.tensor(value))
         first = {name: value.detach().numpy().copy() for name, value in own.items()}
-        backbone |= {name: value for name, value in first.items() if name.startswith(("bert.", "transformer."))}
+        backbone |= {
+            name: value for name, value in first.items() if name.startswith(("bert.", "transformer.", "model."))
+        }
         inputs = {"input_ids": tokens, "attention_mask": mask}
         if head == "QuestionAnswering" and family == "Bert":
             inputs["token_type_ids"] = segments
@@ -213,16 +234,16 @@ def make_hugging_face(family: str, heads: tuple[str, ...]) -> None:
         arrays[f"{head}.grad"] = gradients(model)
         config[head] = {"names": sorted(saved_weights(model)), "differentiated": sorted(first)}
     arrays |= {f"weight.{name}": value for name, value in backbone.items()}
-    save("bert" if family == "Bert" else "gpt2_heads", compact(arrays), config)
+    save({"Bert": "bert", "GPT2": "gpt2_heads", "Llama": "llama"}[family], compact(arrays), config)
 
 
 def check_transformers_reads_ours() -> None:
     """A folder that numformer saved gives the same numbers in transformers."""
     rng = np.random.default_rng(13)
     tokens = padded(rng, [7, 4, 6], 17)
-    for config in (BertConfig.from_disk(BERT), GPTConfig.from_disk(GPT2)):
+    for config in (BertConfig.from_disk(BERT), GPTConfig.from_disk(GPT2), LlamaConfig.from_disk(LLAMA)):
         for task in ("lm", "mlm", "classification", "tagging", "question_answering"):
-            if task == ("mlm" if isinstance(config, GPTConfig) else "lm"):
+            if task == ("lm" if isinstance(config, BertConfig) else "mlm"):
                 continue
             settings = {"labels": ["a", "b", "c"]} if task in ("classification", "tagging") else {}
             model = build_model(config, task, **settings, **({"pooling": "first"} if task == "classification" else {}))
@@ -249,4 +270,6 @@ if __name__ == "__main__":
     make_transformer()
     make_hugging_face("Bert", HEADS)
     make_hugging_face("GPT2", ("SequenceClassification", "TokenClassification", "QuestionAnswering"))
+    modeling_llama.LlamaRMSNorm = nn.RMSNorm  # the same, but in float64
+    make_hugging_face("Llama", ("CausalLM", *HEADS[1:]))
     check_transformers_reads_ours()

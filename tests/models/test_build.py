@@ -11,6 +11,8 @@ from numformer import GPT, CrossEntropyLoss, InputError, optim
 from numformer.models import (
     BertConfig,
     GPTConfig,
+    Llama,
+    LlamaConfig,
     MaskedLM,
     SequenceClassifier,
     SpanClassifier,
@@ -25,6 +27,7 @@ from numformer.pretrained import load_model, save_model
 SMALL = {"d_model": 8, "num_heads": 2, "d_ff": 12, "max_seq_len": 7, "dropout": 0.1}
 BERT = BertConfig(**SMALL, vocab_size=11, pad_id=3)
 GPT2 = GPTConfig(**SMALL, vocab_size=11)
+LLAMA = LlamaConfig(**SMALL, vocab_size=11, num_kv_heads=1)
 SHARED = TransformerConfig(**SMALL, src_vocab_size=11, tgt_vocab_size=11, num_encoder_layers=1, num_decoder_layers=2)
 SEPARATE = TransformerConfig(
     **SMALL | {"d_ff": None},
@@ -46,6 +49,10 @@ KINDS = {
     ),
     "bert-tagging": (BERT, "tagging", NAMES, TokenClassifier, "BertForTokenClassification"),
     "bert-spans": (BERT, "question_answering", {}, SpanClassifier, "BertForQuestionAnswering"),
+    "llama-lm": (LLAMA, "lm", {}, Llama, "LlamaForCausalLM"),
+    "llama-mean": (LLAMA, "classification", NAMES, SequenceClassifier, "MeanLlamaForSequenceClassification"),
+    "llama-tagging": (LLAMA, "tagging", NAMES, TokenClassifier, "LlamaForTokenClassification"),
+    "llama-spans": (LLAMA, "question_answering", {}, SpanClassifier, "LlamaForQuestionAnswering"),
     "gpt2-mean": (GPT2, "classification", NAMES, SequenceClassifier, "MeanGPT2ForSequenceClassification"),
     "gpt2-first": (
         *(GPT2, "classification", NAMES | {"pooling": "first"}),
@@ -54,6 +61,7 @@ KINDS = {
     "gpt2-tagging": (GPT2, "tagging", NAMES, TokenClassifier, "GPT2ForTokenClassification"),
     "gpt2-spans": (GPT2, "question_answering", {}, SpanClassifier, "GPT2ForQuestionAnswering"),
 }
+EXAMPLES = ["mlm", "bert-first", "gpt2-tagging", "llama-lm", "seq2seq-separate"]
 FILES = ("config.json", "model.safetensors")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -198,7 +206,8 @@ def test_config_files_name_the_class_and_the_labels_as_hugging_face_does(kind, t
     save_model(build(kind), tmp_path)
     keys = json.loads((tmp_path / "config.json").read_text())
     assert keys["architectures"] == [architecture]
-    assert keys["model_type"] == {"B": "bert", "G": "gpt2", "T": "transformer"}[architecture.removeprefix("Mean")[0]]
+    models = {"B": "bert", "G": "gpt2", "L": "llama", "T": "transformer"}
+    assert keys["model_type"] == models[architecture.removeprefix("Mean")[0]]
     if settings:
         assert keys["id2label"] == {"0": "good", "1": "bad", "2": "née"}
         assert keys["label2id"] == {"good": 0, "bad": 1, "née": 2}
@@ -229,7 +238,7 @@ def test_an_unnamed_class_means_the_language_model(kind, expected, architectures
     assert type(from_disk(keys, "here")).__name__ == expected
 
 
-@pytest.mark.parametrize("kind", ["mlm", "bert-first", "gpt2-tagging", "seq2seq-separate"])
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_config_that_lacks_any_needed_key_is_refused(kind, tmp_path):
     save_model(build(kind), tmp_path)
     keys = json.loads((tmp_path / "config.json").read_text())
@@ -239,7 +248,7 @@ def test_a_config_that_lacks_any_needed_key_is_refused(kind, tmp_path):
             load_model(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["mlm", "bert-first", "gpt2-tagging", "seq2seq-shared", "seq2seq-separate"])
+@pytest.mark.parametrize("kind", [*EXAMPLES, "seq2seq-shared", "llama-mean"])
 @pytest.mark.parametrize("value", ["x", None, -1, 2.5, [2], {"a": 1}, 10**30], ids=repr)
 def test_no_value_in_a_config_ends_in_a_traceback(kind, value, tmp_path):
     save_model(build(kind), tmp_path)

@@ -1,4 +1,4 @@
-"""BERT, GPT-2 and their heads beside transformers; tests/golden/README.md names the keys."""
+"""BERT, GPT-2, Llama and their heads beside transformers; tests/golden/README.md names the keys."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,9 @@ from numformer.pretrained import load_model, save_model
 CASES = [
     *(("bert", head) for head in ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering")),
     *(("gpt2_heads", head) for head in ("SequenceClassification", "TokenClassification", "QuestionAnswering")),
+    *(("llama", head) for head in ("CausalLM", "SequenceClassification", "TokenClassification", "QuestionAnswering")),
 ]
-FAMILIES = {"bert": ("bert", "Bert"), "gpt2_heads": ("gpt2", "GPT2")}
+FAMILIES = {"bert": ("bert", "Bert"), "gpt2_heads": ("gpt2", "GPT2"), "llama": ("llama", "Llama")}
 every_case = pytest.mark.parametrize(("file", "head"), CASES, ids=["-".join(case) for case in CASES])
 
 
@@ -34,6 +35,7 @@ class Golden:
             self.keys["id2label"] = {str(label): f"LABEL_{label}" for label in range(5)}
         self.tokens = self.arrays["tokens"].astype(np.int64)
         self.mask = self.tokens > 0
+        self.masks = [] if head == "CausalLM" else [self.mask]  # padding on the right is seen by nobody
         self.segments = [self.arrays["segments"].astype(np.int64)] if (file, head[0]) == ("bert", "Q") else []
 
     def __getitem__(self, name):
@@ -87,7 +89,7 @@ def test_names_are_those_of_hugging_face(file, head, tmp_path, in_memory):
 def test_logits_and_every_gradient_are_those_of_transformers(file, head, dtype, tolerance, in_memory):
     golden = Golden(file, head)
     model = golden.model(in_memory, dtype)
-    logits = model(golden.tokens, golden.mask, *golden.segments)
+    logits = model(golden.tokens, *golden.masks, *golden.segments)
     assert_close(golden.real(logits.data), golden.real(golden["logits"]), tolerance, "the logits")
     own = dict(model.named_parameters())
     expected = in_memory(model, golden.gradients())
@@ -102,5 +104,5 @@ def test_a_folder_that_transformers_wrote_gives_its_logits(file, head, tmp_path)
     golden = Golden(file, head)
     (tmp_path / "config.json").write_text(json.dumps(golden.keys))
     save_file({name: golden.weights()[name] for name in golden.names}, tmp_path / "model.safetensors")
-    logits = load_model(tmp_path)(golden.tokens, golden.mask, *golden.segments).data
+    logits = load_model(tmp_path)(golden.tokens, *golden.masks, *golden.segments).data
     assert_close(golden.real(logits), golden.real(golden["logits"]), 1e-5, "the logits")

@@ -9,6 +9,7 @@ from numformer.models.layouts import Layout
 
 LAYOUT = Layout(
     prefix="model.",
+    prefixes={"qa": "old."},
     backbone="""
         table          embed.tokens
         layers.*.attn  h.*.self        [in out]
@@ -46,6 +47,7 @@ def test_under_a_head_the_backbone_has_a_name_and_the_head_a_table():
     assert names.to_disk("head.weight") == "classifier.weight"
     assert names.from_disk("classifier.bias") == "head.bias"
     assert LAYOUT.names("mlm", True).from_disk("cls.bias") == "head.bias"
+    assert LAYOUT.names("qa", True).to_disk("backbone.table.weight") == "old.embed.tokens.weight"
 
 
 def test_weights_that_lie_the_other_way_round_are_marked_and_no_biases():

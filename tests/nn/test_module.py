@@ -60,6 +60,24 @@ def test_module_lists_can_be_measured_indexed_and_looped_over():
     assert modules[-1] is list(modules)[2]
 
 
+def test_a_slice_of_a_list_holds_the_same_modules_in_a_list_of_the_same_kind():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), nn.Linear(2, 2))
+    first, last = model[:2], model[2:]
+    assert [first[0], first[1]] == [model[0], model[1]]
+    assert [name for name, _ in last.named_parameters()] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    np.testing.assert_array_equal(last(first(X)).data, model(X).data)
+    assert len(model) == 4
+    assert len(model[1:1]) == 0
+
+
+def test_the_first_layers_can_be_frozen_by_a_slice():
+    model = nn.Stack(nn.EncoderLayer(4, 2, 8) for _ in range(3))
+    for layer in model[:2]:
+        layer.freeze()
+    assert {name[0] for name, p in model.named_parameters() if p.requires_grad} == {"2"}
+    assert not any(p.requires_grad for p in model[:2].parameters())
+
+
 def test_repr_shows_the_tree_with_settings_shapes_and_counts():
     lines = repr(nn.Sequential(nn.Linear(3, 1000), nn.Dropout(0.25))).splitlines()
     assert lines == [
@@ -135,8 +153,24 @@ def test_a_deep_copy_shares_nothing_and_keeps_ties():
     assert (twin.head.weight.data != model.head.weight.data).all()
 
 
-def test_astype_converts_every_parameter():
-    assert {p.dtype for p in Tied().astype(np.float64).parameters()} == {np.dtype(np.float64)}
+def test_astype_converts_every_parameter_and_its_gradient():
+    model = Tied().eval()
+    model(IDS).sum().backward()
+    grad = model.head.weight.grad
+    assert {p.dtype for p in model.astype(np.float64).parameters()} == {np.dtype(np.float64)}
+    assert {p.grad.dtype for p in model.parameters()} == {np.dtype(np.float64)}
+    np.testing.assert_array_equal(model.head.weight.grad, grad)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda model: model.load_state_dict(model.state_dict()), lambda model: model.astype(np.float64)]
+)
+def test_weights_changed_after_the_forward_make_its_backward_an_error(change):
+    model = Tied().eval()
+    loss = model(IDS).sum()
+    change(model)
+    with pytest.raises(InputError, match="were changed between the forward and the backward"):
+        loss.backward()
 
 
 # Modes
@@ -263,16 +297,23 @@ def test_a_call_that_failed_is_not_taken_for_the_one_before_it():
     layer(X)
     with pytest.raises(InputError):
         layer(X[:, :2])
-    with pytest.raises(InputError, match=r"Linear\.backward needs a call"):
+    with pytest.raises(InputError, match=r"Linear\.backward needs a call of this Linear itself before it"):
         layer.backward(np.ones((4, 2)))
 
 
-def test_loading_weights_between_forward_and_backward_is_an_error():
-    layer = nn.Linear(3, 2)
-    layer(X)
-    layer.load_state_dict(layer.state_dict())
-    with pytest.raises(InputError, match="were changed between the forward and the backward"):
-        layer.backward(np.ones((4, 2)))
+@pytest.mark.parametrize("given", [lambda dy: dy, Tensor, lambda dy: dy[:]])
+def test_the_gradient_that_is_returned_is_never_the_one_that_was_given(given):
+    class Same(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    dy = np.ones((4, 3), np.float32)
+    module = Same()
+    module(X, X)
+    dx, dz = module.backward(given(dy))
+    dx += 1.0
+    np.testing.assert_array_equal(dy, 1.0)
+    np.testing.assert_array_equal(dz, 1.0)
 
 
 def test_a_module_may_return_something_else_than_tensors():
@@ -295,6 +336,17 @@ def test_bind_is_a_pure_function_of_its_parameters():
     assert model(IDS).data.any()
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_bound_module_is_a_copy_in_which_shared_modules_stay_shared():
+    shared = nn.Linear(3, 3)
+    model = nn.Sequential(shared, nn.Sequential(shared), nn.Dropout())
+    bound = model.bind({"0.bias": np.ones(3, np.float32)})
+    assert bound[0] is bound[1][0] is not shared
+    bound.eval()
+    assert {module.training for _, module in model.named_modules()} == {True}
+    assert bound.unbound is model
+    assert bound.bind({})[0].unbound is shared
 
 
 def test_gradients_flow_through_bound_tensors_and_not_to_the_original():

@@ -9,7 +9,15 @@ from numformer.autograd import OPS
 # Where there is nothing to choose from, to divide by or to cut, an empty axis is an error instead.
 SENSELESS = {
     **dict.fromkeys(("softmax", "log_softmax", "cross_entropy", "embedding", "embedding_bag"), "V"),
-    **{"attention": "HG", "split_heads": "H", "reshape": "BTD", "take_position": "T", "mean": "BT", "index": "BTV"},
+    **{
+        "attention": "HG",
+        "attention_values": "HG",
+        "split_heads": "H",
+        "reshape": "BTD",
+        "take_position": "T",
+        "mean": "BT",
+        "index": "BTV",
+    },
 }
 
 

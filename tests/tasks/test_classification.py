@@ -63,7 +63,7 @@ def test_a_language_model_becomes_a_classifier(pooling, tmp_path):
     lm.save(tmp_path)
     task = Classifier.from_data(data, pretrained=tmp_path, pooling=pooling, valid_fraction=0.0)
     assert isinstance(task.model.backbone, GPT)
-    for name, value in lm.model.transformer.state_dict().items():
+    for name, value in lm.model.state_dict().items():
         np.testing.assert_array_equal(task.model.backbone.state_dict()[name], value)
     assert task.tokenizer.encode("red").tolist() == lm.tokenizer.encode("red").tolist()
     before = task.evaluate(data)

@@ -5,7 +5,7 @@ import pytest
 
 from numformer import ByteTokenizer, CharacterTokenizer, InputError
 from numformer.data.squad import Question
-from numformer.tasks.context_windows import best_span, make_windows
+from numformer.tasks.question_answering.windows import best_span, make_windows
 from numformer.tokenizers import SubwordTokenizer, WordTokenizer
 
 CONTEXT = "Zoë’s  café: 北京 opened in 1999, on the old 🚋 line; it closed\nin 2003 – a pity."

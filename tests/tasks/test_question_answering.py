@@ -5,7 +5,7 @@ import pytest
 
 from numformer import InputError, QuestionAnswerer
 from numformer.data.squad import Question
-from numformer.tasks.context_windows import make_windows
+from numformer.tasks.question_answering.windows import make_windows
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, SubwordTokenizer, WordTokenizer
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 24, "dropout": 0.0, "vocab_size": 300}
@@ -239,7 +239,7 @@ def test_wrong_input_is_refused_in_a_sentence(answerer, make, message):
 @pytest.mark.parametrize("count", [1, 4, 7, 10])
 def test_the_generated_task_has_as_many_questions_as_are_asked_for(count):
     config = QuestionAnswerer.data_config(data="toy:key-value", toy_examples=count)
-    train, held_out = QuestionAnswerer.read_parts(config, None, None, 0)
+    train, held_out = QuestionAnswerer.format.generate(config, 0)
     assert len(train) == count
     assert not {q.context for q in train} & {q.context for q in held_out}
 
@@ -250,13 +250,19 @@ def test_what_is_no_question_with_its_context_is_named(given):
         scripted({}, {}).predict([given])
 
 
+def test_questions_may_be_asked_about_one_context():
+    task = scripted({}, {})
+    pairs = [("Who?", "Ann came."), ("Where?", "Ann came.")]
+    assert task.predict(["Who?", "Where?"], context="Ann came.") == task.predict(pairs)
+
+
 def test_a_file_in_another_encoding_is_read(tmp_path):
     answer = {"text": "Zoë", "answer_start": 0}
     qa = {"id": "1", "question": "Who?", "answers": [answer]}
     text = json.dumps({"data": [{"paragraphs": [{"context": "Zoë came.", "qas": [qa]}]}]}, ensure_ascii=False)
     (tmp_path / "latin.json").write_bytes(text.encode("latin-1"))
     config = QuestionAnswerer.data_config(encoding="latin-1")
-    assert QuestionAnswerer.read(str(tmp_path / "latin.json"), config)[0].answers == (("Zoë", 0),)
+    assert QuestionAnswerer.format.read(str(tmp_path / "latin.json"), config)[0].answers == (("Zoë", 0),)
 
 
 @pytest.mark.parametrize("answers", ["Ann", (("Bob", 0),), (("Ann",),), (("Ann", 3),)])

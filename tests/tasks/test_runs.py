@@ -11,6 +11,7 @@ from numformer import (
     LanguageModel,
     MaskedLanguageModel,
     QuestionAnswerer,
+    Regressor,
     Summariser,
     Tagger,
     Translator,
@@ -35,6 +36,7 @@ ONE = FAST | {"steps": 1, "batch_size": 2}
 WORDS = ["red", "two", "cat", "oak", "tea", "sea", "sun", "day"]
 TEXT = "the cat sat on the mat.\nthe dog ran to the hat.\n" * 8
 TEXTS = [(f"{a} {b}", "xyz"[(i + j) % 3]) for i, a in enumerate(WORDS) for j, b in enumerate(WORDS[:4])]
+VALUED = [(text, float(len(text) + 10 * "xyz".index(label))) for text, label in TEXTS]
 PAIRS = [(f"{a} {i}", f"{i}{a[::-1]}") for i, a in enumerate(WORDS * 4)]
 TAGGED = [TaggedSentence([a, b, c], ["D", "N", "V"]) for a in WORDS for b in WORDS[:3] for c in WORDS[:2]]
 ASKED = [
@@ -46,6 +48,7 @@ TASKS = {
     "seq2seq": (lambda data=PAIRS, **s: Translator.from_data(data, **SEQ2SEQ | {"valid_fraction": 0.2} | s)),
     "summarise": (lambda data=PAIRS, **s: Summariser.from_data(data, **SEQ2SEQ | {"valid_fraction": 0.2} | s)),
     "classify": (lambda data=TEXTS, **s: Classifier.from_data(data, **SMALL | {"valid_fraction": 0.2} | s)),
+    "regress": (lambda data=VALUED, **s: Regressor.from_data(data, **SMALL | {"valid_fraction": 0.2} | s)),
     "tag": (lambda data=TAGGED, **s: Tagger.from_data(data, **SMALL | {"valid_fraction": 0.2} | s)),
     "qa": (
         lambda data=ASKED, **s: QuestionAnswerer.from_data(data, **SMALL | {"valid_fraction": 0.3, "stride": 4} | s)
@@ -77,7 +80,7 @@ def assert_same_weights(one, other):
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch):
     """Drawing takes longer than these runs."""
-    monkeypatch.setattr("numformer.tasks.task.draw_curves", lambda lines, path: None)
+    monkeypatch.setattr("numformer.tasks.shared.task.draw_curves", lambda lines, path: None)
 
 
 @pytest.fixture
@@ -88,6 +91,7 @@ def files(tmp_path):
     for name in ("seq2seq", "summarise"):
         (tmp_path / f"{name}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS))
     (tmp_path / "classify.csv").write_text("text,label\n" + "".join(f"{a},{b}\n" for a, b in TEXTS))
+    (tmp_path / "regress.csv").write_text("text,value\n" + "".join(f"{a},{b}\n" for a, b in VALUED))
     lines = ("".join(f"{w} {t}\n" for w, t in zip(s.words, s.tags, strict=True)) for s in TAGGED)
     (tmp_path / "tag.conll").write_text("\n".join(lines))
     paragraphs = [
@@ -107,7 +111,7 @@ def files(tmp_path):
     return {path.stem: path for path in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["seq2seq", "classify", "tag", "qa", "mlm"])
+@pytest.mark.parametrize("name", ["seq2seq", "classify", "regress", "tag", "qa", "mlm"])
 def test_a_run_that_dies_between_checkpoints_is_continued_to_the_same_bytes(name, tmp_path, monkeypatch):
     TASKS[name]().fit(out=tmp_path / "whole", **FAST)
     step = Trainer._step
@@ -433,6 +437,15 @@ def test_an_unknown_setting_is_refused_with_those_that_are_known(name):
         TASKS[name](d_modle=3)
     with pytest.raises(InputError, match=r"unknown setting stepz; known are accumulation, batch_size"):
         TASKS[name]().fit(stepz=3)
+
+
+@pytest.mark.parametrize("name", ["lm", "classify", "seq2seq"])
+def test_a_setting_goes_by_its_other_words_too(name):
+    make, data = (
+        (LanguageModel.from_text, TEXT) if name == "lm" else (type(TASKS[name]()).from_data, TASKS[name]().train_data)
+    )
+    extra = {"tokenizer": "characters"} if name == "seq2seq" else {}
+    assert make(data, d_model=16, num_heads=2, max_len=17, **extra).model.config.max_seq_len == 17
 
 
 @pytest.mark.parametrize("name", FROM_SCRATCH)

@@ -101,7 +101,7 @@ def test_the_loss_is_the_mean_over_real_targets_by_hand(name, count, randomise):
     *inputs, targets = objective.batch(3)
     total = real = 0
     for row in range(len(targets)):
-        logits = objective.logits(*(part[row : row + 1] for part in inputs)).data[0].astype(np.float64)
+        logits = objective.model(*(part[row : row + 1] for part in inputs)).data[0].astype(np.float64)
         log_p = logits - logits.max(-1, keepdims=True)
         log_p -= np.log(np.exp(log_p).sum(-1, keepdims=True))
         for scores, target in zip(np.atleast_2d(log_p), np.atleast_1d(targets[row]), strict=True):
@@ -125,7 +125,7 @@ def test_class_weights_change_the_loss_as_they_say(randomise):
         randomise(task.model)
     objective = plain.objective(TrainConfig(batch_size=4))
     *inputs, targets = objective.batch(3)
-    log_p = np.log(np.exp(x := objective.logits(*inputs).data) / np.exp(x).sum(-1, keepdims=True))
+    log_p = np.log(np.exp(x := objective.model(*inputs).data) / np.exp(x).sum(-1, keepdims=True))
     each, weights = -log_p[np.arange(len(targets)), targets], np.array([7 / 6, 7 / 12, 7 / 3])[targets]
     assert weights.sum() != pytest.approx(len(targets))
     assert gradient_of(plain, 2, 2, batch_size=4)[1].loss == pytest.approx(each.mean(), rel=1e-6)
@@ -144,7 +144,7 @@ def test_smoothing_of_answers_is_spread_over_the_real_positions_of_each_window(r
     alone = 0.0
     for number in objective.batches.batch(0):
         *inputs, targets = objective.collate([objective.examples[number]])
-        log_p = np.log(np.exp(x := objective.logits(*inputs).data[0]) / np.exp(x).sum(-1, keepdims=True))
+        log_p = np.log(np.exp(x := objective.model(*inputs).data[0]) / np.exp(x).sum(-1, keepdims=True))
         alone -= 0.8 * log_p[[0, 1], targets[0]].sum() + 0.2 * log_p.mean(-1).sum()
     assert np.isfinite(together)
     assert together == pytest.approx(alone, rel=1e-6)

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from numformer import GPT, CrossEntropyLoss, GPTConfig
 from numformer.optim import AdamW, clip_grad_norm
-from numformer.tasks.language_model_objective import LanguageModelObjective
+from numformer.tasks.language_model import LanguageModelObjective
 from numformer.training import TrainConfig
 from numformer.training.step import TrainStep
 from numformer.training.workers import Workers

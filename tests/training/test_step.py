@@ -9,7 +9,7 @@ import pytest
 from numformer import GPT, Parameter, ops
 from numformer.errors import InputError
 from numformer.optim import SGD
-from numformer.tasks.language_model_objective import LanguageModelObjective
+from numformer.tasks.language_model import LanguageModelObjective
 from numformer.training import TrainConfig
 from numformer.training.step import TrainStep
 from numformer.training.workers import Workers

@@ -6,7 +6,7 @@ the decorator `op` on both, and `storage` and `recompute` on all.
 
 from numformer.autograd.array import Array, ArrayLike, kind_of, namespace_of
 from numformer.autograd.decorator import Gradients, Need, Op, Result, op
-from numformer.autograd.mode import evaluating, inference, is_evaluating, is_recording, no_grad
+from numformer.autograd.mode import evaluating, inference, is_evaluating, is_recording, is_watched, no_grad
 from numformer.autograd.recompute import recompute
 from numformer.autograd.storage import Precision, load, precision, save, storage
 from numformer.autograd.tensor import OPS, Parameter, Tensor, gradients, placeholder
@@ -27,6 +27,7 @@ __all__ = [
     "inference",
     "is_evaluating",
     "is_recording",
+    "is_watched",
     "kind_of",
     "load",
     "namespace_of",

@@ -112,12 +112,12 @@ class Op:
         wanted = any(sources)
         value, vjp = self._run(arrays, sources, settings, wanted)
         if wanted:
-            return _attach(
+            value = _attach(
                 value, Node(self.name, sources, vjp, len(value) if isinstance(value, tuple) else 1, versions)
             )
-        if tensors:
-            return tuple(map(Tensor, value)) if isinstance(value, tuple) else Tensor(value)
-        return value
+        elif tensors:
+            value = tuple(map(Tensor, value)) if isinstance(value, tuple) else Tensor(value)
+        return value if mode.current.watcher is None else mode.current.watcher.see_op(self.name, value)
 
     def value_and_vjp(self, *args: Any, **settings: Any) -> Any:
         """Run the body as if every argument needed its gradient."""

@@ -1,6 +1,6 @@
-"""What a block of code asks of the calls inside it: whether ops are recorded, and whether dropout acts.
+"""What a block of code asks of the calls inside it: whether ops are recorded, whether dropout acts, and who looks on.
 
-Both belong to the thread that runs the block and to nothing else, so one thread can measure a model while another trains
+All belong to the thread that runs the block and to nothing else, so one thread can measure a model while another trains
 it, and no block leaves a trace in a model.
 """
 
@@ -9,11 +9,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol
+
+
+class Watcher(Protocol):
+    """Sees the result of every op that runs in a block, and of every module (see `numformer.nn.capture`)."""
+
+    def see_op(self, name: str, value: Any) -> Any:
+        """Return the value of an op, or what takes its place."""
 
 
 class _Mode(threading.local):
     recording = True
     evaluating = False
+    watcher: Any = None
     storing = False  # whether pullbacks keep arrays in another form than their own: see storage.py
 
 
@@ -28,6 +37,21 @@ def is_recording() -> bool:
 def is_evaluating() -> bool:
     """Tell whether this thread is inside `inference()`, where no module drops anything, whatever its own mode."""
     return current.evaluating
+
+
+def is_watched() -> bool:
+    """Tell whether somebody looks on, who sees what this thread computes and nothing of what others do."""
+    return current.watcher is not None
+
+
+@contextmanager
+def watched_by(watcher: Watcher | None) -> Iterator[None]:
+    """Show `watcher` what this thread computes in the block, in place of whoever looked on before."""
+    before, current.watcher = current.watcher, watcher
+    try:
+        yield
+    finally:
+        current.watcher = before
 
 
 @contextmanager

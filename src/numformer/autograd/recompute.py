@@ -19,11 +19,13 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Sequ
 
     `parameters` are the tensors that `function` reads besides its inputs. Activation checkpointing, Chen et al. 2016
     (arXiv:1604.06174): memory for one more forward pass. Dropout draws the same numbers both times, which are those it
-    would draw without recomputation. Raises InputError, at the backward pass, when the function reads a tensor that
-    requires a gradient and is not listed.
+    would draw without recomputation. Where somebody looks inside (`capture`, `intervene`), everything is kept as if there
+    were no recomputation. Raises InputError, at the backward pass, when the function reads a tensor that requires a
+    gradient and is not listed.
     """
     sources = (*inputs, *parameters)
-    if not mode.is_recording() or not any(source.requires_grad for source in sources):
+    watched = mode.is_watched()  # a second run would be seen when it is too late, or what was replaced would come back
+    if watched or not mode.is_recording() or not any(source.requires_grad for source in sources):
         return function(*inputs)
     with mode.recording(False), random.record() as keys:
         value = function(*inputs).data
@@ -36,6 +38,7 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Sequ
         with (
             mode.recording(True),
             mode.evaluating(evaluating),
+            mode.watched_by(None),  # as the first run was not
             random.use(random.Replay(keys)),
             storage(kept_precision),
         ):

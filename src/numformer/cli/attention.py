@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
-from numformer.cli.options import check_owners, parse, warn
+from numformer.cli.options import given_options, options_of_tasks, parse, warn, with_options
 from numformer.errors import InputError
 from numformer.metrics import check_picture, draw_attention
-from numformer.tasks import QuestionAnswerer, Translator, load_task
-from numformer.tasks.attention import AttentionMap
-
-OWNERS: dict[str, type] = {"target": Translator, "part": Translator, "context": QuestionAnswerer}
+from numformer.tasks import load
+from numformer.tasks.shared.attention import AttentionMap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,26 +26,26 @@ class Attention:
     """The text to look at; for question answering the question."""
     out: Path
     """PNG file to draw."""
-    target: str | None = None
-    """seq2seq, summarise: the target; the model's own when not given."""
-    context: str | None = None
-    """qa: the text to find the answer in."""
-    part: Literal["encoder", "decoder", "cross"] = "cross"
-    """seq2seq, summarise: the attention of the encoder, of the decoder to itself, or of the decoder to the source."""
     layer: int | None = None
     """Number of the layer, from 0 or counted from the end with -1; all of them when not given."""
     head: int | None = None
     """Number of the head, from 0; all of them when not given."""
 
 
+def options_class() -> type[Any]:
+    """Return the options of the command, those of the tasks among them."""
+    return with_options(Attention, options_of_tasks("attention_options"))
+
+
 def run(command: str, arguments: list[str]) -> int:
     """Draw."""
-    options = parse(Attention, command, arguments)
+    options: Any = parse(options_class(), command, arguments)
     check_picture(options.out)
-    task = load_task(options.run)
-    check_owners(options, OWNERS, task)
-    maps = task.attention(options.text, options.target if options.context is None else options.context)
-    if isinstance(task, Translator):
+    task = load(options.run)
+    known = options_of_tasks("attention_options")
+    given = given_options(options, known, task)
+    maps = task.attention(options.text, given.get(task.second_text))
+    if task.name in known["part"].owners:
         maps = [each for each in maps if _part(each.layer) == options.part]
     chosen = maps if options.layer is None else [maps[_number("layer", options.layer, len(maps))]]
     heads = len(chosen[0].weights)

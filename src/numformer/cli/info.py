@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from numformer.cli.options import parse
-from numformer.tasks import load_task
+from numformer.tasks import load
 from numformer.tokenizers import TokenizerPair
 from numformer.training.metrics import read_metrics
 
@@ -27,7 +27,7 @@ class Info:
 def run(command: str, arguments: list[str]) -> int:
     """Print the description."""
     options = parse(Info, command, arguments)
-    task = load_task(options.run)
+    task = load(options.run)
     for name, value in _rows(task, options.run):
         print(f"{name:<12} {value}")
     if options.layers:
@@ -47,9 +47,7 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
         ("context", f"{config.max_seq_len} tokens"),
         ("tokenizer", _describe_tokenizer(task.tokenizer)),
     ]
-    if hasattr(model, "labels"):
-        shown = ", ".join(model.labels[:10]) + (", …" if len(model.labels) > 10 else "")
-        rows.append(("labels", f"{len(model.labels)}: {shown}"))
+    rows += task.details().items()
     metrics = read_metrics(folder / "metrics.jsonl")
     if metrics:
         last = metrics[-1]

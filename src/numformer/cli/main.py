@@ -7,16 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 
+from numformer._names import TASK_OF_WORD
 from numformer.errors import InputError
+from numformer.tasks import TABLE
 
 COMMANDS = {
-    "train lm": ("train", "train a language model on a text"),
-    "train mlm": ("train", "pretrain an encoder on a text"),
-    "train seq2seq": ("train", "train a translator on pairs of texts"),
-    "train summarise": ("train", "train a model that writes summaries"),
-    "train classify": ("train", "train a text classifier"),
-    "train tag": ("train", "train a tagger of words"),
-    "train qa": ("train", "train a model that finds answers in texts"),
+    **{f"train {name}": ("train", row.command) for name, row in TABLE.items()},
     "generate": ("generate", "continue a prompt with a trained model"),
     "predict": ("predict", "print what a model says about texts, as JSON lines"),
     "translate": ("predict", "translate texts, a line in, a line out"),
@@ -74,7 +70,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"numformer {__version__}")
         return 0
     for words in (2, 1):
-        name = " ".join(arguments[:words])
+        name = _command(arguments[:words])
         if name in COMMANDS:
             command = importlib.import_module(f"numformer.cli.{COMMANDS[name][0]}")
             return int(command.run(name, arguments[words:]))
@@ -83,6 +79,12 @@ def _dispatch(arguments: list[str]) -> int:
         print("\n".join(f"numformer {name}: {COMMANDS[name][1]}" for name in group))
         return 0
     raise InputError(f"unknown command {' '.join(arguments[:2])!r}; the commands are {', '.join(COMMANDS)}")
+
+
+def _command(words: list[str]) -> str:
+    """Return the name of a command; a task may go by any word that is known for it."""
+    task = TASK_OF_WORD.get(words[-1].replace("-", "_")) if words[0] == "train" else None
+    return " ".join([*words[:-1], task or words[-1]])
 
 
 def _fail(message: str) -> int:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
+import inspect
 import io
 import sys
-from typing import Any, TypeVar
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 from numformer.errors import InputError
+from numformer.tasks import task_classes
+
+if TYPE_CHECKING:
+    from numformer.tasks.shared.task import Task
 
 Options = TypeVar("Options")
+
+
+class TaskOption(NamedTuple):
+    """An option that some tasks take, with their names."""
+
+    kind: Any
+    default: Any
+    help: str
+    owners: list[str]
 
 
 def parse(options_class: type[Options], command: str, arguments: list[str], default: Options | None = None) -> Options:
@@ -34,6 +50,65 @@ def parse(options_class: type[Options], command: str, arguments: list[str], defa
         raise InputError(f"{_sentence(complaint.getvalue())}; see numformer {command} --help") from None
 
 
+def options_of_tasks(attribute: str, having: str = "name") -> dict[str, TaskOption]:
+    """Return the fields of the dataclasses that tasks have under a name, such as predict_options.
+
+    With `having`, only those of tasks that have such a method, as `translate`.
+    """
+    found: dict[str, TaskOption] = {}
+    for task in task_classes():
+        options = getattr(task, attribute)
+        if options is not None and hasattr(task, having):
+            add_options(found, task, options, [field.name for field in dataclasses.fields(options)])
+    return found
+
+
+def add_options(found: dict[str, TaskOption], task: type[Task], options: type[Any], names: list[str]) -> None:
+    """Add fields of a task's dataclass to the options found so far."""
+    defaults, hints = options(), get_type_hints(options)
+    for name in names:
+        option = TaskOption(hints[name], getattr(defaults, name), field_help(options, name), [])
+        found.setdefault(name, option).owners.append(task.name)
+
+
+def with_options(base: type[Any], options: dict[str, TaskOption], say_owners: bool = True) -> type[Any]:
+    """Return a dataclass of options with those of tasks too, whose help begins with the names of the tasks."""
+    import tyro
+
+    fields = []
+    for name, option in options.items():
+        help_text = option.help
+        if say_owners:
+            help_text = f"{', '.join(option.owners)}: {help_text[:1].lower()}{help_text[1:]}"
+        fields.append((name, Annotated[option.kind, tyro.conf.arg(help=help_text)], option.default))
+    made = dataclasses.make_dataclass(base.__name__, fields, bases=(base,), kw_only=True, frozen=True)
+    made.__doc__ = base.__doc__
+    return made
+
+
+def field_help(options: type[Any], name: str) -> str:
+    """Return the docstring of a dataclass's field, looked for where the field was last defined."""
+    for each in options.__mro__[:-1]:
+        body = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for statement, after in zip(body.body, body.body[1:], strict=False):
+            if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == name:
+                assert isinstance(after, ast.Expr), f"the field {name} of {each.__name__} has no docstring"
+                return str(ast.literal_eval(after.value))
+    raise TypeError(f"{options.__name__} has no field {name}")
+
+
+def given_options(options: Any, known: dict[str, TaskOption], task: Task) -> dict[str, Any]:
+    """Return the options of the task that the arguments changed; raises InputError for one that is for other tasks."""
+    given = {}
+    for name, option in known.items():
+        if (value := getattr(options, name)) != option.default:
+            if task.name not in option.owners:
+                raise InputError(f"--{name.replace('_', '-')} is not for {options.run}, whose task is {task.name}")
+            given[name] = value
+    return given
+
+
 def _sentence(complaint: str) -> str:
     """Return the first paragraph of tyro's message without its frame, and its first suggestion."""
     lines = [
@@ -50,11 +125,3 @@ def _sentence(complaint: str) -> str:
 def warn(message: str) -> None:
     """Print a message for a person on stderr."""
     print(message, file=sys.stderr, flush=True)
-
-
-def check_owners(options: Any, owners: dict[str, type], task: Any) -> None:
-    """Raise InputError for an option that was given and is not for the task of the run, but for its owner's."""
-    for field in dataclasses.fields(options):
-        owner = owners.get(field.name, object)
-        if getattr(options, field.name) != field.default and not isinstance(task, owner):
-            raise InputError(f"--{field.name.replace('_', '-')} is not for {options.run}, whose task is {task.name}")

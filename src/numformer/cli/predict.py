@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from numformer.cli.options import check_owners, parse, warn
+from numformer.cli.options import TaskOption, given_options, options_of_tasks, parse, warn, with_options
 from numformer.data.lines import check_text, json_field, read_json_lines, read_lines
 from numformer.errors import InputError
-from numformer.generation import BeamConfig
-from numformer.tasks import LanguageModel, MaskedLanguageModel, QuestionAnswerer, Translator, load_task
-
-OWNERS: dict[str, type] = {
-    **dict.fromkeys(("num_beams", "length_penalty", "max_new_tokens", "num_return"), Translator),
-    "top_k": MaskedLanguageModel,
-    "context": QuestionAnswerer,
-}
+from numformer.tasks import load
+from numformer.tasks.shared.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,62 +33,42 @@ class Inputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
-    """How to search for a target; for seq2seq and summarise."""
-
-    num_beams: int = 4
-    """Width of the beam; 1 takes the likeliest token at every step."""
-    length_penalty: float = 1.0
-    """Power of the length that a log-probability is divided by: 0 favours short targets, larger values longer ones."""
-    max_new_tokens: int | None = None
-    """Most tokens of a target; twice the source's length and ten more when not given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predict(Inputs, Search):
+class Predict(Inputs):
     """Print what a model says about each text, one JSON object a line, with scores."""
 
-    num_return: int = 1
-    """seq2seq, summarise: number of targets, best first."""
-    top_k: int = 5
-    """mlm: number of tokens for each [MASK]."""
-    context: str | None = None
-    """qa: the text to find the answers in, or a file that holds it."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Translate(Inputs, Search):
+class Translate(Inputs):
     """Print the translation of each text: a line in, a line out."""
+
+
+def task_options(command: str) -> dict[str, TaskOption]:
+    """Return the options of the tasks for a command; of several targets, `translate` prints the best alone."""
+    if command != "translate":
+        return options_of_tasks("predict_options")
+    found = options_of_tasks("predict_options", having="translate")
+    return {name: option for name, option in found.items() if name != "num_return"}
+
+
+def options_class(command: str) -> type[Any]:
+    """Return the options of a command, those of the tasks among them."""
+    base = Translate if command == "translate" else Predict
+    return with_options(base, task_options(command), say_owners=command != "translate")
 
 
 def run(command: str, arguments: list[str]) -> int:
     """Predict and print."""
-    options: Any = parse(Translate if command == "translate" else Predict, command, arguments)
-    task = load_task(options.run)
-    if command == "translate" and not isinstance(task, Translator):
+    options: Any = parse(options_class(command), command, arguments)
+    task = load(options.run)
+    if command == "translate" and not hasattr(task, "translate"):
         raise InputError(f"translate needs a seq2seq model; the task of {options.run} is {task.name}")
-    check_owners(options, OWNERS, task)
-    for result in _results(task, options):
+    settings = given_options(options, task_options(command), task)
+    if not hasattr(task, "predict"):
+        raise InputError(f"{options.run} holds a language model: use numformer generate")
+    inputs = _texts(options) if len(task.inputs) == 1 else _pairs(task, options, settings)
+    for result in task.predict(inputs, **settings, progress=True):
         print(_line(result) if command == "translate" else json.dumps(result, ensure_ascii=False))
     return 0
-
-
-def _results(task: Any, options: Any) -> list[dict[str, Any]]:
-    if isinstance(task, LanguageModel):
-        raise InputError(f"{options.run} holds a language model: use numformer generate")
-    if isinstance(task, QuestionAnswerer):
-        return task.predict(_questions(options), progress=True)
-    texts = _texts(options)
-    if isinstance(task, MaskedLanguageModel):
-        return task.predict(texts, top_k=options.top_k, progress=True)
-    if not isinstance(task, Translator):
-        return task.predict(texts, progress=True)
-    beam = BeamConfig(
-        num_beams=options.num_beams,
-        length_penalty=options.length_penalty,
-        num_return=getattr(options, "num_return", 1),
-    )
-    return task.predict(texts, beam=beam, max_new_tokens=options.max_new_tokens, progress=True)
 
 
 def _texts(options: Any) -> list[str]:
@@ -114,15 +89,17 @@ def _texts(options: Any) -> list[str]:
     return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
-def _questions(options: Any) -> list[tuple[str, str]]:
-    if options.context is None:
+def _pairs(task: Task, options: Any, settings: dict[str, Any]) -> list[str] | list[tuple[str, str]]:
+    """Return the texts of a task that takes two: those of one second text, a file or itself, or the pairs of a file."""
+    first, second = task.inputs
+    if settings.get(second) is None:
         if options.texts or not options.input:
-            raise InputError("questions need the text to find the answers in: --context TEXT, or --input FILE.jsonl")
+            raise InputError(f"{first}s need the text to find the answers in: --{second} TEXT, or --input FILE.jsonl")
         lines = read_json_lines(options.input, options.encoding)
-        return [(_text(row, "question", where), _text(row, "context", where)) for where, row in lines]
-    is_file = _is_file(options.context)
-    context = "\n".join(read_lines(options.context, options.encoding)) if is_file else options.context
-    return [(question, context) for question in _texts(options)]
+        return [(_text(row, first, where), _text(row, second, where)) for where, row in lines]
+    if _is_file(settings[second]):
+        settings[second] = "\n".join(read_lines(settings[second], options.encoding))
+    return _texts(options)
 
 
 def _is_file(text: str) -> bool:
@@ -136,6 +113,6 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
     return check_text(json_field(row, key, where), key, where)
 
 
-def _line(result: dict[str, Any]) -> str:
+def _line(result: Mapping[str, Any]) -> str:
     """Return a target on one line, so that line N of the output belongs to line N of the input; a blank one stays blank."""
     return " ".join(result["target"].splitlines()) if result["source"].strip() else ""

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from numformer.cli.options import parse, warn
-from numformer.cli.train_options import OPTIONS, TextOptions, TrainLM
+from numformer.cli.train_options import SampleOptions, options_class
 from numformer.errors import InputError
-from numformer.tasks.example_task import ExampleTask
+from numformer.tasks import task_class
+from numformer.tasks.shared.task import Task
+from numformer.tasks.shared.text_task import TextConfig
 from numformer.training import FitResult, RunFolder
 from numformer.training.run_folder import OWN_FILES, read_toml
 from numformer.training.settings import from_plain
@@ -21,21 +23,20 @@ NOT_OPTIONS = ("task", "crc32")  # what run.toml says besides options
 def run(command: str, arguments: list[str]) -> int:
     """Train; returns 130 when interrupted."""
     name = command.removeprefix("train ")
-    options_class, task_class = OPTIONS[name]
-    options = _read(command, name, options_class, arguments)
-    if isinstance(options, TrainLM) and options.sample < 0:
+    options = _read(command, name, options_class(name), arguments)
+    if isinstance(options, SampleOptions) and options.sample < 0:
         raise InputError(f"sample must be at least 0, got {options.sample}")
     if options.resume and options.overwrite:
         raise InputError("--resume continues the run and --overwrite replaces it: choose one")
     if not options.data:
-        known = ", or a name from `numformer data list`" if isinstance(options, TextOptions) else ""
+        known = ", or a name from `numformer data list`" if isinstance(options, TextConfig) else ""
         raise InputError(f"{command} needs {'a text' if known else 'data'}: --data FILE{known}")
     out = _folder(options)
     if options.pretrained and Path(options.pretrained).resolve().is_relative_to(out.resolve()):
         raise InputError(f"--from {options.pretrained} would be replaced by what starts from it: choose another --out")
     if not options.resume:
         RunFolder(out).check_free(options.overwrite)  # before any work
-    task = _make(task_class, options)
+    task = _make(task_class(name), options)
     result = task.fit(
         train=options.train, optim=options.optim, out=out, resume=options.resume, overwrite=options.overwrite
     )
@@ -43,31 +44,20 @@ def run(command: str, arguments: list[str]) -> int:
         again = f"numformer {command} --out {shlex.quote(str(out))} --resume"
         warn(f"stopped at step {result.step} with a checkpoint; continue with: {again}")
         return 130
-    if isinstance(options, TrainLM) and options.sample and result.step:
+    if isinstance(options, SampleOptions) and options.sample and result.step:
         _print_sample(task, options)
     _report(result, out)
     return 0
 
 
-def _make(task_class: Any, options: Any) -> Any:
+def _make(kind: type[Task], options: Any) -> Task:
     """Return the untrained task that the options describe."""
-    if issubclass(task_class, ExampleTask):
-        fields = dataclasses.fields(task_class.data_config)
-        config = task_class.data_config(**{field.name: getattr(options, field.name) for field in fields})
-        return task_class.from_data(options.data, config=config, model=options.model, seed=options.train.seed)
-    return task_class.from_text(
-        Path(options.data),
-        tokenizer=options.tokenizer,
-        valid=options.valid,
-        valid_fraction=options.valid_fraction,
-        pretrained=options.pretrained,
-        freeze=options.freeze,
-        seed=options.train.seed,
-        config=options.model,
-    )
+    fields = dataclasses.fields(kind.data_config)
+    config = kind.data_config(**{field.name: getattr(options, field.name) for field in fields})
+    return kind.from_config(config, options.model, seed=options.train.seed)
 
 
-def _print_sample(task: Any, options: TrainLM) -> None:
+def _print_sample(task: Any, options: SampleOptions) -> None:
     warn(f"a sample of {options.sample} tokens:\n")
     print(options.prompt, end="")
     task.generate(options.prompt, options.sample, temperature=0.8, on_text=_print_now)
@@ -89,19 +79,19 @@ def _report(result: FitResult, out: Path) -> None:
         warn("curves.png needs matplotlib: pip install 'numformer[plots]'")
 
 
-def _read(command: str, task: str, options_class: type[Any], arguments: list[str]) -> Any:
+def _read(command: str, task: str, kind: type[Any], arguments: list[str]) -> Any:
     """Read the options twice: first for --config, --resume and --out, then over what those files say."""
-    first = parse(options_class, command, arguments)
-    default = options_class()
+    first = parse(kind, command, arguments)
+    default = kind()
     if first.resume and first.config:
         raise InputError("--resume takes its options from the run: leave out --config")
     if first.resume:
         if first.out is None and not first.data:
             raise InputError("--resume needs the folder of the run: --out FOLDER")
-        default = _from_file(RunFolder(_folder(first)).settings_file, task, options_class)
+        default = _from_file(RunFolder(_folder(first)).settings_file, task, kind)
     elif first.config:
-        default = _from_file(first.config, task, options_class)
-    return parse(options_class, command, arguments, default)
+        default = _from_file(first.config, task, kind)
+    return parse(kind, command, arguments, default)
 
 
 def _folder(options: Any) -> Path:
@@ -111,9 +101,9 @@ def _folder(options: Any) -> Path:
     return options.out or Path("runs") / named.stem.replace(":", "-")
 
 
-def _from_file(path: Path, task: str, options_class: type[Any]) -> Any:
+def _from_file(path: Path, task: str, kind: type[Any]) -> Any:
     values: dict[str, Any] = read_toml(path)
     if values.get("task", task) != task:
         raise InputError(f"{path} is for the task {values['task']!r}, not {task}")
     plain = {key: value for key, value in values.items() if key not in NOT_OPTIONS}
-    return from_plain(options_class, plain, str(path))
+    return from_plain(kind, plain, str(path))

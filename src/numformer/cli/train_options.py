@@ -1,28 +1,15 @@
-"""The options of `numformer train TASK`: a class for each task."""
+"""The options of `numformer train TASK`: what all tasks take, and the data config and the model's config of the task."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from numformer.models import BertConfig, GPTConfig, TransformerConfig
-from numformer.tasks import (
-    Classifier,
-    LanguageModel,
-    MaskedLanguageModel,
-    QuestionAnswerer,
-    Summariser,
-    Tagger,
-    Translator,
-)
-from numformer.tasks.classification import ClassifyConfig
-from numformer.tasks.question_answering import QAConfig
-from numformer.tasks.summarisation import SummariseConfig
-from numformer.tasks.tagging import TagConfig
-from numformer.tasks.translation import Seq2SeqConfig
+from numformer.tasks import TABLE, task_class
 from numformer.training import OptimConfig, TrainConfig
 
 
@@ -43,97 +30,34 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextOptions(TrainOptions):
-    """What training on plain text takes."""
-
-    data: str = ""
-    """Text file, or the name of a known text (see `numformer data list`)."""
-    tokenizer: str = "characters"
-    """characters, bytes, bpe, wordpiece, unigram, or the folder of a saved tokenizer."""
-    valid: str | None = None
-    """File of held-out text; the end of the text when not given."""
-    valid_fraction: float = 0.1
-    """Share of the text that is held out at its end."""
-    freeze: tuple[str, ...] = ()
-    """Names of parts of the model that are not trained."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainLM(TextOptions):
-    """Train a language model on a text and leave a run folder that other commands and Hugging Face can read.
-
-    Ctrl-C stops after the current step with a checkpoint; --resume continues to the same bytes as if nothing happened.
-    """
+class SampleOptions:
+    """What a task that writes text shows of it at the end."""
 
     sample: int = 300
     """Tokens of sample text to print at the end."""
     prompt: str = ""
     """Text that the sample continues."""
-    model: GPTConfig = LanguageModel.model_config
-    optim: OptimConfig = LanguageModel.optim_config
-    train: TrainConfig = LanguageModel.train_config
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainMLM(TextOptions):
-    """Pretrain an encoder on plain text: it learns to guess hidden tokens, and other tasks start from it with --from."""
-
-    model: BertConfig = MaskedLanguageModel.model_config
-    optim: OptimConfig = MaskedLanguageModel.optim_config
-    train: TrainConfig = MaskedLanguageModel.train_config
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSeq2Seq(TrainOptions, Seq2SeqConfig):
-    """Train an encoder-decoder on pairs of texts (two TAB columns, or JSONL), or on a generated task."""
-
-    model: TransformerConfig = Translator.model_config
-    optim: OptimConfig = Translator.optim_config
-    train: TrainConfig = Translator.train_config
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSummarise(TrainOptions, SummariseConfig):
-    """Train an encoder-decoder on documents and their summaries (JSONL, or two TAB columns)."""
-
-    model: TransformerConfig = Summariser.model_config
-    optim: OptimConfig = Summariser.optim_config
-    train: TrainConfig = Summariser.train_config
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainClassify(TrainOptions, ClassifyConfig):
-    """Train a text classifier on CSV or TSV with a header, JSONL, or a folder with a folder or file for each label."""
-
-    model: BertConfig = Classifier.model_config
-    optim: OptimConfig = Classifier.optim_config
-    train: TrainConfig = Classifier.train_config
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainTag(TrainOptions, TagConfig):
-    """Train a tagger of words on two-column CoNLL files or CoNLL-U: parts of speech, named entities."""
-
-    model: BertConfig = Tagger.model_config
-    optim: OptimConfig = Tagger.optim_config
-    train: TrainConfig = Tagger.train_config
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainQA(TrainOptions, QAConfig):
-    """Train a model that finds answers to questions in texts, on JSON in the format of SQuAD."""
-
-    model: BertConfig = QuestionAnswerer.model_config
-    optim: OptimConfig = QuestionAnswerer.optim_config
-    train: TrainConfig = QuestionAnswerer.train_config
-
-
-OPTIONS: dict[str, tuple[type[Any], type[Any]]] = {
-    "lm": (TrainLM, LanguageModel),
-    "mlm": (TrainMLM, MaskedLanguageModel),
-    "seq2seq": (TrainSeq2Seq, Translator),
-    "summarise": (TrainSummarise, Summariser),
-    "classify": (TrainClassify, Classifier),
-    "tag": (TrainTag, Tagger),
-    "qa": (TrainQA, QuestionAnswerer),
-}
+def options_class(name: str) -> type[Any]:
+    """Return the options of a task's training; the defaults of its model and its training are the task's."""
+    task = task_class(name)
+    samples = (SampleOptions,) if hasattr(task, "generate") else ()
+    made = dataclasses.make_dataclass(
+        f"Train{task.__name__}",
+        [
+            ("model", type(task.model_config), task.model_config),
+            ("optim", OptimConfig, task.optim_config),
+            ("train", TrainConfig, task.train_config),
+        ],
+        bases=(TrainOptions, task.data_config, *samples),
+        kw_only=True,
+        frozen=True,
+    )
+    what = TABLE[name].command
+    made.__doc__ = (
+        f"{what[:1].upper()}{what[1:]}, in a run folder that other commands and Hugging Face can read.\n\n"
+        f"{task.data_config.__doc__} Ctrl-C stops after the current step with a checkpoint; --resume continues to the same "
+        "bytes as if nothing happened."
+    )
+    return made

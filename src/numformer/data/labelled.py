@@ -4,6 +4,7 @@ import csv
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from numformer.data.lines import (
     check_known,
@@ -19,7 +20,7 @@ from numformer.errors import InputError
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MAX_FIELD = 1 << 24  # characters; the csv module's own limit is less than a book
 
-Rows = Iterator[tuple[str, object, object]]  # where, text, label
+Rows = Iterator[tuple[str, object, object]]  # where, text, label or number
 
 
 def read_labelled(
@@ -42,10 +43,8 @@ def read_labelled(
     path = Path(path)
     if path.is_dir():
         rows = _folder_rows(path, encoding)
-    elif path.suffix.lower() == ".jsonl":
-        rows = _json_rows(path, text, label, encoding)
-    elif path.suffix.lower() in DELIMITERS:
-        rows = _table_rows(path, text, label, encoding)
+    elif path.suffix.lower() in (*DELIMITERS, ".jsonl"):
+        rows = rows_of_table(path, Column("label", label, (str, int), "text or an integer"), text, encoding)
     elif not path.exists():
         raise InputError(f"there is no file or folder {path}")
     else:
@@ -59,7 +58,22 @@ def read_labelled(
     return texts, of_texts
 
 
-def _table_rows(path: Path, text: str | None, label: str | None, encoding: str) -> Rows:
+class Column(NamedTuple):
+    """What stands beside the text in a table: its use and usual name, the name given for it, and what JSON may hold there."""
+
+    use: str
+    name: str | None
+    kinds: tuple[type, ...]
+    expected: str
+
+
+def rows_of_table(path: Path, column: Column, text: str | None, encoding: str) -> Rows:
+    """Yield where each row of a .csv, .tsv or .jsonl file stands, its text, and its other column as text."""
+    read = _json_rows if path.suffix.lower() == ".jsonl" else _csv_rows
+    return read(path, column, text, encoding)
+
+
+def _csv_rows(path: Path, column: Column, text: str | None, encoding: str) -> Rows:
     records = _records(path, encoding)
     header = next(records, None)
     if header is None:
@@ -68,11 +82,11 @@ def _table_rows(path: Path, text: str | None, label: str | None, encoding: str) 
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{where}: the header names the column {repeated!r} more than once")
-    text_index, label_index = map(names.index, _choose_columns(names, text, label, where))
+    text_index, index = map(names.index, _choose_columns(names, text, column, where))
     for where, fields in records:
         if len(fields) != len(names):
             raise wrong_columns(len(fields), f"{len(names)} as in the header", where)
-        yield where, fields[text_index], fields[label_index]
+        yield where, fields[text_index], fields[index]
 
 
 def _records(path: Path, encoding: str) -> Iterator[tuple[str, list[str]]]:
@@ -92,29 +106,29 @@ def _records(path: Path, encoding: str) -> Iterator[tuple[str, list[str]]]:
             yield where, fields
 
 
-def _json_rows(path: Path, text: str | None, label: str | None, encoding: str) -> Rows:
+def _json_rows(path: Path, column: Column, text: str | None, encoding: str) -> Rows:
     columns = None
     for where, row in read_json_lines(path, encoding):
-        columns = columns or _choose_columns(list(row), text, label, where)
+        columns = columns or _choose_columns(list(row), text, column, where)
         value = json_field(row, columns[1], where)
-        if type(value) not in (str, int):
-            raise InputError(f"{where}: {columns[1]!r} must be text or an integer, got {json_kind(value)}")
+        if type(value) not in column.kinds:
+            raise InputError(f"{where}: {columns[1]!r} must be {column.expected}, got {json_kind(value)}")
         yield where, json_field(row, columns[0], where), str(value)
 
 
-def _choose_columns(names: list[str], text: str | None, label: str | None, where: str) -> tuple[str, str]:
-    """Return the names of the text's and the label's column."""
-    given = text, label
-    chosen = [text or "text", label or "label"]
+def _choose_columns(names: list[str], text: str | None, column: Column, where: str) -> tuple[str, str]:
+    """Return the names of the text's column and of the other one."""
+    given = text, column.name
+    chosen = [text or "text", column.name or column.use]
     for i in (0, 1):
         if not given[i] and chosen[i] not in names and chosen[1 - i] in names and len(names) == 2:
             chosen[i] = names[1 - names.index(chosen[1 - i])]
-    for use, name in zip(("text", "label"), chosen, strict=True):
+    for use, name in zip(("text", column.use), chosen, strict=True):
         if name not in names:
             listed = textwrap.shorten(", ".join(map(repr, names)), 200) or "none"
             raise InputError(f"{where}: there is no column {name!r} for the {use} (the columns are {listed})")
     if chosen[0] == chosen[1]:
-        raise InputError(f"{where}: the text and the label cannot both be the column {chosen[0]!r}")
+        raise InputError(f"{where}: the text and the {column.use} cannot both be the column {chosen[0]!r}")
     return chosen[0], chosen[1]
 
 

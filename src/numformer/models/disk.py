@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from numformer.errors import InputError
@@ -37,9 +38,14 @@ def from_disk(keys: dict[str, Any], where: str) -> Any:
     names = keys.get("architectures") or [""]
     name = str(names[0]) if isinstance(names, list) else str(names)
     task, settings = _task_of_class(name, architecture), dict[str, Any]()
+    if task == "classify" and keys.get("problem_type") == "regression":  # one class of Hugging Face does both
+        task = "regress"
+        settings |= {
+            name: _number(keys, f"target_{name}", default, where) for name, default in (("mean", 0.0), ("std", 1.0))
+        }
     if task in ("classify", "tag"):
         settings["labels"] = _labels(keys, where)
-    if task == "classify":
+    if task in ("classify", "regress"):
         settings["pooling"] = "mean" if name.startswith(MEAN) else "first"
     with init.undrawn():
         return build_model(architecture.config.from_disk(keys), task, **settings)
@@ -47,8 +53,8 @@ def from_disk(keys: dict[str, Any], where: str) -> Any:
 
 def names_of(model: Any) -> Names:
     """Return the names of a model's parameters, here and on disk."""
-    layout = architecture_of(model.config).layout
-    return layout.names(task_of(model), isinstance(model, Headed))
+    layout, task = architecture_of(model.config).layout, task_of(model)
+    return layout.names("classify" if task == "regress" else task, isinstance(model, Headed))
 
 
 def _task_of_class(name: str, architecture: Architecture) -> str:
@@ -58,6 +64,13 @@ def _task_of_class(name: str, architecture: Architecture) -> str:
         if task in HEADS and name.endswith(HEADS[task].suffix):
             return task
     return tasks[0]
+
+
+def _number(keys: dict[str, Any], name: str, default: float, where: str) -> float:
+    value = keys.get(name, default)
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise InputError(f"{where}: {name} must be a number, got {value!r}")
+    return float(value)
 
 
 def _labels(keys: dict[str, Any], where: str) -> list[str]:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from numformer import ops, random
+from numformer._names import takes_synonyms
 from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
 from numformer.models.backbone import Backbone
-from numformer.names import takes_synonyms
 from numformer.nn import init
 from numformer.nn.activations import make_activation
 from numformer.nn.dropout import Dropout
@@ -132,24 +132,17 @@ class Labelled(Headed):
         return {"id2label": names, "label2id": {label: int(i) for i, label in names.items()}}
 
 
-@takes_synonyms
-@head_for("classify")
-class SequenceClassifier(Labelled):
-    """Give a text one of the labels, tokens [B T] -> logits [B C].
+class Pooled(Labelled):
+    """A head on one vector for the whole text, tokens [B T] -> [B C].
 
-    `pooling` makes one vector of the positions: "mean" of the real ones, or "first": the first token, passed through the
-    pooler, of a model that looks both ways, and the last real token of one that sees only what came before.
+    `pooling` makes it of the positions: "mean" of the real ones, or "first": the first token, passed through the pooler, of a
+    model that looks both ways, and the last real token of one that sees only what came before.
     """
 
     suffix = "ForSequenceClassification"
 
     def __init__(
-        self,
-        backbone: Backbone,
-        labels: Sequence[str] | int = 2,
-        *,
-        pooling: Literal["mean", "first"] = "mean",
-        seed: int = 0,
+        self, backbone: Backbone, labels: Sequence[str] | int, *, pooling: Literal["mean", "first"], seed: int
     ) -> None:
         if pooling not in ("mean", "first"):
             raise InputError(f"unknown pooling {pooling!r}: choose mean or first")
@@ -157,7 +150,7 @@ class SequenceClassifier(Labelled):
         self.pooling: Literal["mean", "first"] = pooling
 
     def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None) -> Tensor:
-        """Score the labels; `mask` [B T] is False at padding."""
+        """Score the text; `mask` [B T] is False at padding."""
         mask = None if mask is None else ops.key_mask(mask)[:, 0, 0]
         x = self.backbone.encode(tokens, mask)
         if self.pooling == "first":
@@ -168,6 +161,44 @@ class SequenceClassifier(Labelled):
 
     if TYPE_CHECKING:
         __call__ = forward
+
+
+@takes_synonyms
+@head_for("classify")
+class SequenceClassifier(Pooled):
+    """Give a text one of the labels, tokens [B T] -> logits [B C]; Pooled says what `pooling` is."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: Sequence[str] | int = 2,
+        *,
+        pooling: Literal["mean", "first"] = "mean",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(backbone, labels, pooling=pooling, seed=seed)
+
+
+@takes_synonyms
+@head_for("regress")
+class SequenceRegressor(Pooled):
+    """Give a text a number, tokens [B T] -> [B 1]; `mean + std * output` is the number in the units of the data."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        mean: float = 0.0,
+        std: float = 1.0,
+        pooling: Literal["mean", "first"] = "mean",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(backbone, 1, pooling=pooling, seed=seed)
+        self.mean, self.std = mean, std
+
+    def to_disk(self) -> dict[str, Any]:
+        """Return the keys of config.json by which Hugging Face knows a regression, and those that lead back to the units."""
+        return super().to_disk() | {"problem_type": "regression", "target_mean": self.mean, "target_std": self.std}
 
 
 @takes_synonyms

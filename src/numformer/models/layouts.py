@@ -15,18 +15,20 @@ class Layout:
 
     A table is a text with a pair of names in each line, in which `*` stands for a number: `layers.*.norm  h.*.ln_1`; a name
     that it does not hold is the same on disk. `backbone` is the table of the model without a head; its names stand after
-    `prefix` on disk, and after "backbone." here when there is a head. `heads` has a table for each task.
+    `prefix` on disk (`prefixes` has the exceptions, by task), and after "backbone." here when there is a head. `heads` has
+    a table for each task.
     """
 
     backbone: str = ""
     prefix: str = ""
+    prefixes: Mapping[str, str] = field(default_factory=dict)
     heads: Mapping[str, str] = field(default_factory=dict)
 
     def names(self, task: str, is_headed: bool) -> Names:
         """Return the names of the model for a task."""
-        rules = []
+        rules, prefix = [], self.prefixes.get(task, self.prefix)
         for ours, theirs, is_transposed in _pairs(self.backbone):
-            rules.append((f"backbone.{ours}" if is_headed else ours, self.prefix + theirs, is_transposed))
+            rules.append((f"backbone.{ours}" if is_headed else ours, prefix + theirs, is_transposed))
         return Names([*rules, *_pairs(self.heads.get(task, ""))])
 
 

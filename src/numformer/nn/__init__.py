@@ -3,7 +3,8 @@
 from numformer.autograd import Parameter
 from numformer.nn import init
 from numformer.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh, make_activation
-from numformer.nn.attention import FusedAttention, MultiHeadAttention, record_attention
+from numformer.nn.attention import FusedAttention, MultiHeadAttention
+from numformer.nn.capture import Capture, capture, intervene, record_attention
 from numformer.nn.dropout import Dropout
 from numformer.nn.feed_forward import FeedForward
 from numformer.nn.layers import Embedding, LayerNorm, Linear, RMSNorm
@@ -16,6 +17,7 @@ from numformer.nn.transformer import DecoderLayer, EncoderLayer, Layer, Residual
 __all__ = [
     "GELU",
     "BCEWithLogitsLoss",
+    "Capture",
     "CrossEntropyLoss",
     "DecoderLayer",
     "Dropout",
@@ -44,7 +46,9 @@ __all__ = [
     "Softmax",
     "Stack",
     "Tanh",
+    "capture",
     "init",
+    "intervene",
     "make_activation",
     "record_attention",
     "set_recompute",

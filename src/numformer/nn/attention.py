@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numformer import ops
 from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
@@ -24,6 +21,9 @@ class MultiHeadAttention(Module):
     (Su et al. 2021). With `window` a position sees only so many of the last ones, and `scale` replaces 1/√K.
     Raises InputError when the heads do not divide the width, or the groups the heads.
     """
+
+    points: ClassVar[tuple[str, ...]] = ("heads",)
+    points_on_request: ClassVar[tuple[str, ...]] = ("weights",)
 
     def __init__(
         self,
@@ -119,20 +119,26 @@ class MultiHeadAttention(Module):
         need_weights: bool,
     ) -> tuple[Any, Any]:
         """Return the heads' output [B H T K], and their weights [B H T S] where they are asked for."""
-        recording, dropping = _recorder.maps, self.dropout.active
+        dropping, observed = self.dropout.active, self.is_observed("weights")
+        settings = {
+            "causal": causal,
+            "dropout": self.dropout.p if dropping else 0.0,
+            "key": self.dropout.next_key() if dropping else (),
+        }
         result = ops.attention(
             *(q, k, v, None if mask is None else ops.as_mask(mask), bias),
-            causal=causal,
             window=self.window,
             scale=self.scale,
-            dropout=self.dropout.p if dropping else 0.0,
-            key=self.dropout.next_key() if dropping else (),
-            return_weights=need_weights or recording is not None,
+            return_weights=need_weights or observed,
+            **settings,
         )
-        output, weights = result if need_weights or recording is not None else (result, None)
-        if recording is not None:
-            recording[id(self)] = weights
-        return output, weights if need_weights else None
+        heads, weights = result if need_weights or observed else (result, None)
+        if observed:  # the weights lie on the way to the heads then, so they have a gradient and can be replaced
+            weights = self.observe("weights", weights)
+            heads = ops.attention_values(weights, v, computed=result, **settings)
+        if self.is_observed("heads"):
+            heads = _swapped(self.observe("heads", _swapped(heads)))
+        return heads, weights if need_weights else None
 
 
 class FusedAttention(MultiHeadAttention):
@@ -167,28 +173,9 @@ class FusedAttention(MultiHeadAttention):
         return q, k, v
 
 
-class _Recorder(threading.local):
-    maps: dict[int, Any] | None = None
-
-
-_recorder = _Recorder()
-
-
-@contextmanager
-def record_attention(model: Module) -> Iterator[dict[str, Any]]:
-    """Collect the weights [B H T S] of every attention of a model that runs inside the block, by the layer's name."""
-    found: dict[str, Any] = {}
-    maps: dict[int, Any] = {}
-    before, _recorder.maps = _recorder.maps, maps
-    try:
-        yield found
-        for name, module in model.named_modules():
-            if id(module) in maps:
-                found[name] = maps[id(module)].data
-    finally:
-        if before is not None:
-            before |= maps
-        _recorder.maps = before
+def _swapped(heads: Array) -> Any:
+    """Swap positions and heads, [B H T K] -> [B T H K]."""
+    return ops.transpose(heads, axes=(0, 2, 1, 3))
 
 
 def check_heads(d_model: int, num_heads: int, num_kv_heads: int, head_dim: int | None = None) -> int:

@@ -6,9 +6,9 @@ import copy
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self, overload
 
-from numformer.autograd import Parameter, Tensor, gradients, is_recording, placeholder
+from numformer.autograd import Array, ArrayLike, Parameter, Tensor, gradients, is_recording, mode, placeholder
 from numformer.autograd.array import memory_of
 from numformer.errors import InputError
 
@@ -21,9 +21,16 @@ _thread = _Thread()
 
 
 def _as_call(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a forward that is remembered when it is called from outside, and shown to those who look inside."""
+
     @functools.wraps(forward)
     def call(self: Module, *args: Any, **settings: Any) -> Any:
-        return forward(self, *args, **settings) if _thread.inside_a_call else self(*args, **settings)
+        if not _thread.inside_a_call:
+            return self(*args, **settings)
+        watcher = mode.current.watcher
+        if watcher is None or watcher.is_running(self):
+            return forward(self, *args, **settings)
+        return watcher.call(self, args, settings)
 
     return call
 
@@ -32,14 +39,19 @@ class Module:
     """The base of every layer and model: subclasses assign Parameters and Modules to attributes and write `forward`.
 
     Attribute names are the names in `state_dict`. Calling a module takes Tensors or arrays; after a call on its own,
-    `backward` returns the derivative with respect to what it was called with.
+    `backward` returns the derivative with respect to what it was called with. `points` are the values on the way through
+    `forward` that it shows to `capture` and `intervene` by `observe`, besides its output; those in `points_on_request`
+    cost something, and are recorded only where a name asks for them.
     """
 
+    points: ClassVar[tuple[str, ...]] = ()
+    points_on_request: ClassVar[tuple[str, ...]] = ()
     training = True
     _call: tuple[list[Tensor], Tensor] | None = None
+    _bound_from: tuple[Module] | None = None  # in a tuple, for a Module in an attribute would be a part of this one
 
     def __init_subclass__(cls) -> None:
-        """Make `layer.forward(x)`, written from outside any module, the same as `layer(x)`: `backward` knows of it."""
+        """Make `layer.forward(x)` the same as `layer(x)`: `backward` and those who look inside know of it."""
         if "forward" in vars(cls):
             cls.forward = _as_call(cls.forward)  # type: ignore[method-assign]
 
@@ -65,16 +77,32 @@ class Module:
         """Run `forward` as part of a larger call: neither this module nor one inside it remembers it for `backward`."""
         before, _thread.inside_a_call = _thread.inside_a_call, True
         try:
-            return self.forward(*args, **settings)
+            return self(*args, **settings)
         finally:
             _thread.inside_a_call = before
 
-    def backward(self, grad: Any) -> Any:
+    def observe(self, point: str, value: Any) -> Any:
+        """Show a value on the way through `forward` to those who look inside; returns it, or what they put in its place."""
+        watcher = mode.current.watcher
+        return value if watcher is None else watcher.see(self, point, value)
+
+    def is_observed(self, point: str) -> bool:
+        """Tell whether anybody looks at a point, for values that cost something to compute."""
+        watcher = mode.current.watcher
+        return watcher is not None and watcher.wants(self, point)
+
+    @property
+    def unbound(self) -> Module:
+        """The module that this one was made from by `bind`; itself where it was not."""
+        return self._bound_from[0] if self._bound_from else self
+
+    def backward(self, grad: ArrayLike) -> Any:
         """Pull `grad`, the derivative of the loss by the output of the last call, back through that call.
 
         Adds to `.grad` of every parameter and returns the derivative by the floating-point input: an array, or a tuple
-        of them for several inputs, keywords last. The call must have been the module's own, not one inside a larger module.
-        Raises InputError when there was no such call, or its graph was used up.
+        of them for several inputs, keywords last, which share no memory with `grad` or each other. The call must have
+        been the module's own, not one inside a larger module. Raises InputError when there was no such call, or its graph
+        was used up.
         """
         if self._call is None:
             name = type(self).__name__
@@ -127,14 +155,15 @@ class Module:
         return sum(parameter.size for parameter in self.parameters())
 
     # State.
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters as arrays, by name."""
         return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Copy arrays into the parameters in place, so that ties and views stay.
 
-        Raises InputError listing every missing, unexpected and misshapen name; nothing is changed then.
+        A backward pass through a forward that read the values before is refused. Raises InputError listing every missing,
+        unexpected and misshapen name; nothing is changed then.
         """
         own = dict(self.named_parameters())
         problems = [
@@ -158,16 +187,17 @@ class Module:
     get_parameters = state_dict
     set_parameters = load_state_dict
 
-    def bind(self, parameters: Mapping[str, Any]) -> Self:
-        """Return the same module reading its parameters from `{name: array or Tensor}`: a pure function of both.
+    def bind(self, parameters: Mapping[str, Array]) -> Self:
+        """Return a copy of the module that reads its parameters from `{name: array or Tensor}`: a pure function of both.
 
-        Names that are not given keep the module's own parameter; unknown names raise InputError.
+        Names that are not given keep the module's own parameter; unknown names raise InputError. Arrays are used as they
+        are, not copied. To those who look inside, the copy counts as the module itself.
         """
         own = dict(self.named_parameters())
         unknown = sorted(set(parameters) - set(own))
         if unknown:
             raise InputError(f"{type(self).__name__} has no parameters named {', '.join(unknown)}")
-        return _copy_with(self, {id(own[name]): _as_parameter(value) for name, value in parameters.items()})
+        return _copy_with(self, {id(own[name]): _as_parameter(value) for name, value in parameters.items()}, {})
 
     # Modes.
     def train(self, mode: bool = True) -> Self:
@@ -206,9 +236,14 @@ class Module:
             parameter.grad = None
 
     def astype(self, dtype: Any) -> Self:
-        """Convert every parameter in place of the old one, for instance to float64 for a gradient check."""
+        """Give every parameter its values and its gradient in another dtype, for instance float64 for a gradient check.
+
+        An optimizer made before keeps its own arrays: make it afterwards.
+        """
         for parameter in self.parameters():
             parameter.data = parameter.data.astype(dtype)
+            parameter.grad = None if parameter.grad is None else parameter.grad.astype(dtype)
+            parameter.mark_changed()
         return self
 
     def __repr__(self) -> str:
@@ -239,8 +274,22 @@ class ModuleList(Module):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def __getitem__(self, index: int) -> Any:
-        return list(self)[index]
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """Return one module, or for a slice a list of the same kind that holds the same modules, numbered from 0."""
+        chosen = list(self)[index]
+        if not isinstance(index, slice):
+            return chosen
+        part = copy.copy(self)
+        part._call = None
+        for name, _ in self.named_children():
+            delattr(part, name)
+        for number, module in enumerate(chosen):
+            setattr(part, str(number), module)
+        return part
 
 
 class Sequential(ModuleList):
@@ -268,12 +317,15 @@ def _own(values: list[Any], grad: Any) -> list[Any]:
     return owned
 
 
-def _copy_with(module: Any, replaced: dict[int, Any]) -> Any:
-    twin = copy.copy(module)
-    twin._call = None
+def _copy_with(module: Any, replaced: dict[int, Any], made: dict[int, Any]) -> Any:
+    """Copy a tree of modules with other parameters; a module that stands in two places is copied once."""
+    if id(module) in made:
+        return made[id(module)]
+    twin = made[id(module)] = copy.copy(module)
+    twin._call, twin._bound_from = None, (module.unbound,)
     for name, value in vars(module).items():
         if isinstance(value, Module):
-            setattr(twin, name, _copy_with(value, replaced))
+            setattr(twin, name, _copy_with(value, replaced, made))
         elif isinstance(value, Parameter) and id(value) in replaced:
             setattr(twin, name, replaced[id(value)])
     return twin

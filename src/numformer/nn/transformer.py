@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.nn.attention import MultiHeadAttention
@@ -17,6 +17,8 @@ from numformer.random import Generator
 class Residual(Module):
     """x + part(norm(x)) pre-norm (Xiong et al. 2020, arXiv:2002.04745), or norm(x + part(x)) post-norm."""
 
+    points: ClassVar[tuple[str, ...]] = ("before",)
+
     def __init__(self, norm: Module, dropout: float = 0.0, pre_norm: bool = True) -> None:
         self.norm = norm
         self.dropout = Dropout(dropout)
@@ -24,6 +26,7 @@ class Residual(Module):
 
     def forward(self, x: Array, part: Callable[[Array], Array]) -> Tensor:
         """Return x [B T D] with what `part`, a function of such a stream, has to add to it."""
+        x = self.observe("before", x)
         if self.pre_norm:
             return x + self.dropout(part(self.norm(x)))
         return self.norm(x + self.dropout(part(x)))

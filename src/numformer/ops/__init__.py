@@ -9,6 +9,7 @@ V vocabulary         N tokens             C classes            ... any leading a
 
 from numformer.ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, tanh
 from numformer.ops.attention import attention, merge_heads, split_heads
+from numformer.ops.attention_values import attention_values
 from numformer.ops.basic import (
     add,
     concat,
@@ -41,6 +42,7 @@ __all__ = [
     "as_ids",
     "as_mask",
     "attention",
+    "attention_values",
     "bce_with_logits",
     "causal_mask",
     "concat",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 
@@ -16,13 +16,18 @@ from numformer.errors import InputError
 from numformer.metrics import check_picture, classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
 from numformer.models import BertConfig, SequenceClassifier
-from numformer.tasks.attention import Sequences, framed_sequence
-from numformer.tasks.data_config import DataConfig
-from numformer.tasks.encoding import framed, pad_id, padded
-from numformer.tasks.example_task import ExampleTask, backbone_of
-from numformer.tasks.inference import as_texts, run_batches, values
-from numformer.tasks.objective import Batch, ExamplesObjective
+from numformer.tasks.shared.attention import Sequences, framed_sequence
+from numformer.tasks.shared.encoding import framed, pad_id, padded
+from numformer.tasks.shared.example_task import Data, ExampleTask
+from numformer.tasks.shared.format import DataConfig, Format
+from numformer.tasks.shared.objective import Batch, ExamplesObjective
+from numformer.tasks.shared.prediction import as_texts, few, run_batches, values
+from numformer.tasks.shared.settings import DataSettings, EncoderSettings
+from numformer.tasks.shared.start import backbone_of
+from numformer.tokenizers import Tokenizer
 from numformer.training import OptimConfig, TrainConfig
+
+LabelledText = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,48 @@ class ClassifyConfig(DataConfig):
     """Weigh every label by the inverse of its frequency, so that rare ones count as much as common ones."""
 
 
+class ClassifySettings(DataSettings, EncoderSettings, total=False):
+    """What `Classifier.from_data` takes as keywords: the fields of ClassifyConfig and BertConfig."""
+
+    text: str | None
+    label: str | None
+    pooling: Literal["mean", "first"]
+    class_weights: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What else to make of a measurement."""
+
+    confusion_matrix: Path | None = None
+    """Draw the confusion matrix into this PNG file."""
+
+
+class LabelledFormat(Format[LabelledText, ClassifyConfig]):
+    """Texts with one label each."""
+
+    form = "a pair of a text and its label, both str"
+
+    def read(self, path: str, config: ClassifyConfig, labels: Sequence[str] | None = None) -> list[LabelledText]:
+        """Return the examples of a file or folder."""
+        texts, of_texts = read_labelled(
+            path, text=config.text, label=config.label, labels=labels, encoding=config.encoding
+        )
+        return list(zip(texts, of_texts, strict=True))
+
+    def labels(self, examples: Sequence[LabelledText]) -> list[str]:
+        """Return the labels that occur, in order."""
+        return sorted({label for _, label in examples})
+
+    def groups(self, examples: Sequence[LabelledText]) -> list[str]:
+        """Keep texts on one side that differ in case and spaces alone."""
+        return [" ".join(text.casefold().split()) for text, _ in examples]
+
+    def texts(self, examples: Sequence[LabelledText]) -> Iterable[str]:
+        """Return the texts."""
+        return (text for text, _ in examples)
+
+
 class ClassifyObjective(ExamplesObjective):
     """Tokens and the number of the label."""
 
@@ -51,6 +98,15 @@ class ClassifyObjective(ExamplesObjective):
         return tokens, mask, np.array([label for _, label in examples])
 
 
+class LabelPrediction(TypedDict):
+    """The likeliest label of a text, its probability, and the probabilities of all labels."""
+
+    text: str
+    label: str
+    score: float
+    scores: dict[str, float]
+
+
 class Classifier(ExampleTask):
     """A model that gives texts labels: `Classifier.from_data("reviews.csv").fit()`, then `predict(["a good film"])`.
 
@@ -58,40 +114,50 @@ class Classifier(ExampleTask):
     """
 
     name = "classify"
+    format = LabelledFormat()
     model_class = SequenceClassifier
     data_config = ClassifyConfig
     model_config = BertConfig()
-    example_form = "a pair of a text and its label, both str"
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=1000, eval_every=100)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
+    evaluate_options = EvaluateOptions
+    reading = ("encoding", "text", "label")
+
+    model: SequenceClassifier
+    tokenizer: Tokenizer
+    config: ClassifyConfig
 
     @classmethod
-    def read(cls, path: str, config: Any, labels: Sequence[str] | None = None) -> list[tuple[str, str]]:
-        """Return the examples of a file or folder."""
-        texts, of_texts = read_labelled(
-            path, text=config.text, label=config.label, labels=labels, encoding=config.encoding
-        )
-        return list(zip(texts, of_texts, strict=True))
+    def from_data(
+        cls,
+        data: Data[LabelledText],
+        *,
+        valid: Data[LabelledText] | None = None,
+        config: ClassifyConfig | None = None,
+        model: BertConfig | None = None,
+        tokenizer: str | Path | Tokenizer | None = None,
+        seed: int = 0,
+        **settings: Unpack[ClassifySettings],
+    ) -> Self:
+        """Make an untrained classifier for a file, a folder, or a list of pairs of a text and its label.
+
+        `settings` are fields of ClassifyConfig (such as vocab_size, pretrained, pooling) and of BertConfig (such as
+        d_model), unless `config` and `model` give those whole. `tokenizer` is a kind, a folder, or an object.
+        Raises InputError when the data is missing, malformed or too little.
+        """
+        return cls._from_data(data, valid, config, model, tokenizer, seed, settings)
 
     @classmethod
-    def labels(cls, examples: Sequence[tuple[str, str]]) -> list[str]:
-        """Return the labels that occur, in order."""
-        return sorted({label for _, label in examples})
-
-    @classmethod
-    def groups(cls, examples: Sequence[tuple[str, str]]) -> Sequence[Hashable]:
-        """Keep equal texts on one side."""
-        return [" ".join(text.casefold().split()) for text, _ in examples]
-
-    @classmethod
-    def texts(cls, examples: Sequence[tuple[str, str]]) -> Iterable[str]:
-        """Return the texts."""
-        return (text for text, _ in examples)
-
-    @classmethod
-    def build(cls, config: Any, model: Any, examples: Sequence[tuple[str, str]], seed: int, base: Any) -> Any:
-        """Return a classifier for the labels of the examples; one that knows them all already goes on as it is."""
-        labels = cls.labels(examples)
+    def build(
+        cls,
+        config: ClassifyConfig,
+        model: BertConfig,
+        base: Any,
+        examples: Sequence[LabelledText],
+        labels: list[str],
+        seed: int,
+    ) -> SequenceClassifier:
+        """Return a classifier for the labels; one that knows them all already goes on as it is."""
         if len(labels) < 2:
             raise InputError(f"classification needs at least two labels, got only {labels[0]!r}")
         if isinstance(base, SequenceClassifier) and set(labels) <= set(base.labels):
@@ -103,12 +169,12 @@ class Classifier(ExampleTask):
 
     def objective(self, train: TrainConfig) -> ClassifyObjective:
         """Return what to train on."""
-        data = self._needs_data()
+        data = self.needs_data()
         weights = _class_weights(data, self.model.labels) if self.config.class_weights else None
         examples, valid = self._encoded(data), self._encoded(self.valid_data)
         return ClassifyObjective(self.model, self.tokenizer, examples, valid, train, weights)
 
-    def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[dict[str, Any]]:
+    def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[LabelPrediction]:
         """Return for every text its label, the label's probability, and those of all labels."""
         texts = as_texts(texts)
         found = self._probabilities(texts, progress)
@@ -124,7 +190,7 @@ class Classifier(ExampleTask):
 
     def evaluate(
         self,
-        data: str | Path | Sequence[tuple[str, str]] | None = None,
+        data: Data[LabelledText] | None = None,
         *,
         confusion_matrix: str | Path | None = None,
     ) -> dict[str, Any]:
@@ -147,11 +213,15 @@ class Classifier(ExampleTask):
         scores = classification_scores(predicted, gold, self.model.labels)
         return {"loss": float(loss), "count": len(examples)} | scores
 
+    def details(self) -> dict[str, str]:
+        """Return the labels."""
+        return {"labels": few(self.model.labels)}
+
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a text between the begin and end tokens."""
         return framed_sequence(self.tokenizer, text, self.model.config.max_seq_len)
 
-    def _encoded(self, examples: Sequence[tuple[str, str]]) -> list[tuple[np.ndarray, int]]:
+    def _encoded(self, examples: Sequence[LabelledText]) -> list[tuple[np.ndarray, int]]:
         numbers = {label: number for number, label in enumerate(self.model.labels)}
         unknown = sorted({label for _, label in examples} - set(numbers))
         if unknown:
@@ -169,10 +239,10 @@ class Classifier(ExampleTask):
             tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))
             return list(ops.softmax(values(self.model(tokens, mask)).astype(np.float64)))
 
-        return run_batches(self.model, rows, work, progress)
+        return run_batches(rows, work, progress)
 
 
-def _class_weights(examples: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.ndarray:
+def _class_weights(examples: Sequence[LabelledText], labels: Sequence[str]) -> np.ndarray:
     """Return what each label weighs [C], such that every label weighs the same in all and an example 1 on average."""
     counts = Counter(label for _, label in examples)
     present = [label for label in labels if counts[label]]

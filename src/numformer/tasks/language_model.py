@@ -3,23 +3,66 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
+from numformer.data import TokenWindows
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig, TextStream, generate
 from numformer.generation.generate import SamplingSettings
 from numformer.models import GPTConfig, build_model
 from numformer.models.backbone import CausalModel
-from numformer.tasks.language_model_objective import LanguageModelObjective, windows_of
-from numformer.tasks.objective import Objective
-from numformer.tasks.text_task import TextTask
-from numformer.tokenizers import encode_text
+from numformer.random import generator
+from numformer.tasks.shared.objective import Batch, TargetObjective
+from numformer.tasks.shared.text_task import TextTask
+from numformer.tasks.shared.windows import windows_of
+from numformer.tokenizers import Tokenizer, encode_text
 from numformer.training import TrainConfig
 from numformer.training.workers import Workers, num_cores
+
+
+class LanguageModelObjective(TargetObjective):
+    """Windows of text; the batch of a step depends on the seed and the step alone."""
+
+    figures = ("loss",)
+
+    def __init__(
+        self,
+        model: CausalModel,
+        tokenizer: Tokenizer,
+        train_tokens: np.ndarray,
+        valid_tokens: np.ndarray | None,
+        train: TrainConfig,
+    ) -> None:
+        super().__init__(model, tokenizer, train)
+        self.windows = TokenWindows(train_tokens, model.config.max_seq_len, "training text")
+        self.valid_tokens = valid_tokens
+        self.batch_size = train.num_sequences(self.windows.length)
+
+    def batch(self, step: int) -> Batch:
+        """Return inputs and targets [B T] of a step."""
+        return self.windows.sample(generator(self.train.seed, step), self.batch_size)
+
+    def held_out(self) -> Iterator[Batch] | None:
+        """Return windows of the held-out text."""
+        if self.valid_tokens is None:
+            return None
+        return windows_of(self.valid_tokens, self.model.config.max_seq_len, self.train.eval_examples)
+
+    def describe(self) -> str:
+        """Count the parameters and the tokens."""
+        return f"{super().describe()}, {len(self.windows.tokens):,} tokens of text to train on"
+
+
+class TextScores(TypedDict):
+    """Loss (nats per token), perplexity and the number of tokens of a text."""
+
+    loss: float
+    perplexity: float
+    tokens: int
 
 
 class LanguageModel(TextTask):
@@ -32,14 +75,16 @@ class LanguageModel(TextTask):
     model_class = CausalModel
     model_config = GPTConfig()
 
+    model: CausalModel
+
     @classmethod
-    def build(cls, config: Any, seed: int) -> Any:
+    def build(cls, model: GPTConfig, tokenizer: Tokenizer, seed: int) -> CausalModel:
         """Return a new model that predicts the next token."""
-        return build_model(config, "lm", seed=seed)
+        return build_model(model, "lm", seed=seed)
 
     def objective(self, train: TrainConfig) -> LanguageModelObjective:
         """Return what to train on; raises InputError without a text."""
-        return LanguageModelObjective(self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train)
+        return LanguageModelObjective(self.model, self.tokenizer, self.needs_text(), self.valid_tokens, train)
 
     def generate(
         self,
@@ -88,7 +133,7 @@ class LanguageModel(TextTask):
         texts = [stream.text for stream in streams]
         return texts[0] if num_samples is None else texts
 
-    def evaluate(self, text: str | Path | None = None, *, max_windows: int | None = None) -> dict[str, float]:
+    def evaluate(self, text: str | Path | None = None, *, max_windows: int | None = None) -> TextScores:
         """Return loss (nats per token), perplexity and the number of tokens on a text, or on the held-out part.
 
         Raises InputError when there is no text, or it is too short.
@@ -96,11 +141,12 @@ class LanguageModel(TextTask):
         tokens = self.tokens_of(text)
         batches = windows_of(tokens, self.model.config.max_seq_len, max_windows)
         with Workers(num_cores()) as workers:
-            found = Objective(self.model, self.tokenizer, self.train_config).measure(batches, workers)
-        return {"loss": found["loss"], "perplexity": math.exp(min(found["loss"], 700.0)), "tokens": found["count"]}
+            found = TargetObjective(self.model, self.tokenizer, self.train_config).measure(batches, workers)
+        perplexity = math.exp(min(found["loss"], 700.0))
+        return {"loss": found["loss"], "perplexity": perplexity, "tokens": int(found["count"])}
 
 
-def _start(tokenizer: Any) -> np.ndarray:
+def _start(tokenizer: Tokenizer) -> np.ndarray:
     """Return the tokens to begin a text with."""
     try:
         return encode_text(tokenizer, "\n")

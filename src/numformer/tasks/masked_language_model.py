@@ -6,8 +6,9 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -17,13 +18,13 @@ from numformer.errors import InputError
 from numformer.models import BertConfig, build_model
 from numformer.models.heads import MaskedLM
 from numformer.random import generator
-from numformer.tasks.attention import Sequences, framed_sequence
-from numformer.tasks.encoding import pad_id, padded, special_id, special_row
-from numformer.tasks.inference import as_texts, run_batches, values
-from numformer.tasks.language_model_objective import windows_of
-from numformer.tasks.objective import IGNORE, Batch, Objective
-from numformer.tasks.text_task import TextTask
-from numformer.tokenizers import encode_text
+from numformer.tasks.shared.attention import Sequences, framed_sequence
+from numformer.tasks.shared.encoding import pad_id, padded, special_id, special_row
+from numformer.tasks.shared.objective import IGNORE, Batch, TargetObjective
+from numformer.tasks.shared.prediction import as_texts, run_batches, values
+from numformer.tasks.shared.text_task import TextTask
+from numformer.tasks.shared.windows import windows_of
+from numformer.tokenizers import Tokenizer, encode_text
 from numformer.training import OptimConfig, TrainConfig
 from numformer.training.workers import Workers, num_cores
 
@@ -31,25 +32,25 @@ MASKED, SHOWN_AS_MASK, SHOWN_AS_OTHER = 0.15, 0.8, 0.1  # shares of tokens to gu
 MARK = re.compile(r"\[MASK\]|<mask>")
 
 
-class MaskedObjective(Objective):
+class MaskedObjective(TargetObjective):
     """Windows of text between begin and end tokens, some tokens hidden; those are the targets.
 
     Which ones follows from the seed and the step; on held-out text they are always the same.
     """
 
-    figures: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    figures = ("loss", "accuracy")
     unit = "masked tokens"
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: MaskedLM,
+        tokenizer: Tokenizer,
         train_tokens: np.ndarray | None,
         valid_tokens: np.ndarray | None,
         train: TrainConfig,
     ) -> None:
         super().__init__(model, tokenizer, train)
-        special_id(tokenizer, "mask_id")
+        self.mask = special_id(tokenizer, "mask_id")
         self.valid_tokens = valid_tokens
         nothing = np.zeros(0, np.int64)
         self.frame = [special_row(tokenizer, name, nothing) for name in ("bos_id", "eos_id")]
@@ -82,13 +83,44 @@ class MaskedObjective(Objective):
     def _hide(self, tokens: np.ndarray, draw: np.random.Generator) -> Batch:
         chosen = draw.random(tokens.shape) < MASKED
         fate = draw.random(tokens.shape)
-        shown = np.where(chosen & (fate < SHOWN_AS_MASK), self.tokenizer.mask_id, tokens)
+        shown = np.where(chosen & (fate < SHOWN_AS_MASK), self.mask, tokens)
         others = chosen & (fate >= 1.0 - SHOWN_AS_OTHER)
         shown[others] = draw.integers(0, self.tokenizer.vocab_size, np.count_nonzero(others))
         first, last = (np.broadcast_to(row, (len(tokens), len(row))) for row in self.frame)
         inputs = np.concatenate([first, shown, last], axis=1)
         unseen = [np.full_like(part, IGNORE) for part in (first, last)]
         return inputs, np.concatenate([unseen[0], np.where(chosen, tokens, IGNORE), unseen[1]], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillOptions:
+    """How to fill in."""
+
+    top_k: int = 5
+    """Number of tokens for each [MASK]."""
+
+
+class Guess(TypedDict):
+    """A token and its probability."""
+
+    token: str
+    score: float
+
+
+class Filled(TypedDict):
+    """A text, and for each of its marks the likeliest tokens."""
+
+    text: str
+    masks: list[list[Guess]]
+
+
+class MaskedScores(TypedDict):
+    """Loss, perplexity and accuracy of the hidden tokens of a text, and their number."""
+
+    loss: float
+    perplexity: float
+    accuracy: float
+    tokens: int
 
 
 class MaskedLanguageModel(TextTask):
@@ -105,20 +137,20 @@ class MaskedLanguageModel(TextTask):
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=5000, eval_every=500)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=500)
 
-    @classmethod
-    def build(cls, config: Any, seed: int) -> Any:
-        """Return a new encoder with its head."""
-        return build_model(config, "mlm", seed=seed)
+    predict_options = FillOptions
+
+    model: MaskedLM
 
     @classmethod
-    def _fit_config(cls, config: Any, tokenizer: Any) -> Any:
-        return dataclasses.replace(super()._fit_config(config, tokenizer), pad_id=pad_id(tokenizer))
+    def build(cls, model: BertConfig, tokenizer: Tokenizer, seed: int) -> MaskedLM:
+        """Return a new encoder with its head."""
+        return build_model(dataclasses.replace(model, pad_id=pad_id(tokenizer)), "mlm", seed=seed)
 
     def objective(self, train: TrainConfig) -> MaskedObjective:
         """Return what to train on; raises InputError without a text."""
-        return MaskedObjective(self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train)
+        return MaskedObjective(self.model, self.tokenizer, self.needs_text(), self.valid_tokens, train)
 
-    def predict(self, texts: Sequence[str], *, top_k: int = 5, progress: bool = False) -> list[dict[str, Any]]:
+    def predict(self, texts: Sequence[str], *, top_k: int = 5, progress: bool = False) -> list[Filled]:
         """Return for every text, in which [MASK] or <mask> stands for one token, the likeliest tokens at each mark.
 
         Raises InputError for a text without a mark, or longer than the context.
@@ -126,7 +158,7 @@ class MaskedLanguageModel(TextTask):
         texts = as_texts(texts)
         if top_k < 1:
             raise InputError(f"top_k must be at least 1, got {top_k}")
-        special_id(self.tokenizer, "mask_id")
+        mask_id = special_id(self.tokenizer, "mask_id")
         names = ("pad_id", "bos_id", "eos_id", "unk_id", "mask_id")
         special = [getattr(self.tokenizer, name) for name in names if getattr(self.tokenizer, name, None) is not None]
         rows = [self._marked(text) for text in texts]
@@ -136,12 +168,12 @@ class MaskedLanguageModel(TextTask):
             logits = values(self.model(tokens, mask))[..., : self.tokenizer.vocab_size].astype(np.float64)
             logits[..., special] = -np.inf  # no text holds them
             found = ops.softmax(logits)
-            return [found[i][tokens[i] == self.tokenizer.mask_id] for i in range(len(numbers))]
+            return [found[i][tokens[i] == mask_id] for i in range(len(numbers))]
 
-        found = run_batches(self.model, rows, work, progress)
+        found = run_batches(rows, work, progress)
         return [self._filled(text, chances, top_k) for text, chances in zip(texts, found, strict=True)]
 
-    def evaluate(self, text: str | Path | None = None, *, max_windows: int | None = None) -> dict[str, float]:
+    def evaluate(self, text: str | Path | None = None, *, max_windows: int | None = None) -> MaskedScores:
         """Return loss, perplexity and accuracy of hidden tokens, on a text or on the held-out part.
 
         Raises InputError when there is no text, or it is too short.
@@ -157,7 +189,7 @@ class MaskedLanguageModel(TextTask):
             "loss": found["loss"],
             "perplexity": perplexity,
             "accuracy": found["accuracy"],
-            "tokens": found["count"],
+            "tokens": int(found["count"]),
         }
 
     def sequences(self, text: str, second: str | None) -> Sequences:
@@ -176,9 +208,9 @@ class MaskedLanguageModel(TextTask):
             raise InputError(f"a text of {len(row)} tokens does not fit max_seq_len={self.model.config.max_seq_len}")
         return row
 
-    def _filled(self, text: str, chances: np.ndarray, top_k: int) -> dict[str, Any]:
+    def _filled(self, text: str, chances: np.ndarray, top_k: int) -> Filled:
         masks = []
         for row in chances:
             best = np.argsort(-row, kind="stable")[:top_k]
-            masks.append([{"token": self.tokenizer.decode([int(i)]), "score": float(row[i])} for i in best])
+            masks.append([Guess(token=self.tokenizer.decode([int(i)]), score=float(row[i])) for i in best])
         return {"text": text, "masks": masks}

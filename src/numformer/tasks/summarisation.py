@@ -1,15 +1,17 @@
-"""Summarisation: sequence to sequence with defaults of its own, and ROUGE."""
+"""Summarisation: translation of documents into summaries, with defaults of its own, and ROUGE."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from numformer.metrics import rouge
 from numformer.models import TransformerConfig
-from numformer.tasks.translation import Seq2SeqConfig, Translator
+from numformer.tasks.translation.format import Seq2SeqConfig
+from numformer.tasks.translation.search import SearchSettings
+from numformer.tasks.translation.translator import Translator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class Summariser(Translator):
     data_config = SummariseConfig
     model_config = TransformerConfig(max_seq_len=512)  # more of a document is cut off
 
-    def summarise(self, texts: Sequence[str], **settings: Any) -> list[str]:
+    def summarise(self, texts: Sequence[str], **settings: Unpack[SearchSettings]) -> list[str]:
         """Return the best summary of every text; `settings` as in `predict`."""
         return self.translate(texts, **settings)
 

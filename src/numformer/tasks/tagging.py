@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NotRequired, Self, TypedDict, Unpack
 
 import numpy as np
 
@@ -14,13 +14,15 @@ from numformer.data.conll import TaggedSentence, read_conll
 from numformer.errors import InputError
 from numformer.metrics import entities, entity_scores
 from numformer.models import BertConfig, TokenClassifier
-from numformer.tasks.attention import Sequences, token_labels
-from numformer.tasks.data_config import DataConfig
-from numformer.tasks.encoding import encode_spans, pad_id, padded
-from numformer.tasks.example_task import ExampleTask, backbone_of
-from numformer.tasks.inference import as_list, run_batches, values
-from numformer.tasks.objective import IGNORE, Batch, ExamplesObjective
-from numformer.tokenizers import WordTokenizer
+from numformer.tasks.shared.attention import Sequences, token_labels
+from numformer.tasks.shared.encoding import encode_spans, pad_id, padded
+from numformer.tasks.shared.example_task import Data, ExampleTask
+from numformer.tasks.shared.format import DataConfig, Format
+from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
+from numformer.tasks.shared.prediction import as_list, few, run_batches, values
+from numformer.tasks.shared.settings import DataSettings, EncoderSettings
+from numformer.tasks.shared.start import backbone_of
+from numformer.tokenizers import Tokenizer, WordTokenizer, make_tokenizer
 from numformer.training import OptimConfig, TrainConfig
 
 
@@ -30,6 +32,44 @@ class TagConfig(DataConfig):
 
     column: str = "auto"
     """Column of the tags in a CoNLL-U file: upos, xpos or ner."""
+
+
+class TagSettings(DataSettings, EncoderSettings, total=False):
+    """What `Tagger.from_data` takes as keywords: the fields of TagConfig and BertConfig."""
+
+    column: str
+
+
+class TaggedFormat(Format[TaggedSentence, TagConfig]):
+    """Sentences with a tag for every word."""
+
+    form = "a TaggedSentence with a tag for every word"
+
+    def accepts(self, example: object) -> bool:
+        """Tell whether an example is a sentence with a tag for every word."""
+        return isinstance(example, TaggedSentence) and len(example.words) == len(example.tags)
+
+    def read(self, path: str, config: TagConfig, labels: Sequence[str] | None = None) -> list[TaggedSentence]:
+        """Return the sentences of a file."""
+        return read_conll(path, column=config.column, tags=labels, encoding=config.encoding)
+
+    def labels(self, examples: Sequence[TaggedSentence]) -> list[str]:
+        """Return the tags that occur, in order."""
+        return sorted({tag for sentence in examples for tag in sentence.tags})
+
+    def groups(self, examples: Sequence[TaggedSentence]) -> list[tuple[str, ...]]:
+        """Keep equal sentences on one side."""
+        return [tuple(sentence.words) for sentence in examples]
+
+    def texts(self, examples: Sequence[TaggedSentence]) -> Iterable[str]:
+        """Return the sentences, as text."""
+        return (" ".join(sentence.words) for sentence in examples)
+
+    def make_tokenizer(self, config: TagConfig, examples: Sequence[TaggedSentence]) -> Tokenizer:
+        """Return the tokenizer that a config names; one for words takes them as the file has them."""
+        if config.tokenizer == "words":
+            return WordTokenizer.train([sentence.words for sentence in examples], config.vocab_size)
+        return make_tokenizer(config.tokenizer, self.texts(examples), config.vocab_size)
 
 
 class TagObjective(ExamplesObjective):
@@ -44,6 +84,24 @@ class TagObjective(ExamplesObjective):
         return tokens, mask, padded([tags for _, tags in examples], IGNORE)[0]
 
 
+class Entity(TypedDict):
+    """A range of words that tags put together."""
+
+    type: str
+    text: str
+    start: int
+    end: int
+
+
+class TagPrediction(TypedDict):
+    """The words of a sentence, their tags, the tags' probabilities, and the entities where tags name such."""
+
+    words: list[str]
+    tags: list[str]
+    scores: list[float]
+    entities: NotRequired[list[Entity]]
+
+
 class Tagger(ExampleTask):
     """A model that tags words: `Tagger.from_data("train.conllu").fit()`, then `predict(["A cat sat ."])`.
 
@@ -51,49 +109,49 @@ class Tagger(ExampleTask):
     """
 
     name = "tag"
+    format = TaggedFormat()
     model_class = TokenClassifier
     data_config = TagConfig
     model_config = BertConfig()
-    example_form = "a TaggedSentence with a tag for every word"
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=3000, eval_every=250)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
+    reading = ("encoding", "column")
+
+    model: TokenClassifier
+    tokenizer: Tokenizer
+    config: TagConfig
 
     @classmethod
-    def is_example(cls, example: Any) -> bool:
-        """Tell whether an example is a sentence with a tag for every word."""
-        return isinstance(example, TaggedSentence) and len(example.words) == len(example.tags)
+    def from_data(
+        cls,
+        data: Data[TaggedSentence],
+        *,
+        valid: Data[TaggedSentence] | None = None,
+        config: TagConfig | None = None,
+        model: BertConfig | None = None,
+        tokenizer: str | Path | Tokenizer | None = None,
+        seed: int = 0,
+        **settings: Unpack[TagSettings],
+    ) -> Self:
+        """Make an untrained tagger for a file, or a list of sentences.
+
+        `settings` are fields of TagConfig (such as column, vocab_size, pretrained) and of BertConfig (such as d_model),
+        unless `config` and `model` give those whole. `tokenizer` is a kind, a folder, or an object.
+        Raises InputError when the data is missing, malformed or too little.
+        """
+        return cls._from_data(data, valid, config, model, tokenizer, seed, settings)
 
     @classmethod
-    def read(cls, path: str, config: Any, labels: Sequence[str] | None = None) -> list[TaggedSentence]:
-        """Return the sentences of a file."""
-        return read_conll(path, column=config.column, tags=labels, encoding=config.encoding)
-
-    @classmethod
-    def labels(cls, examples: Sequence[TaggedSentence]) -> list[str]:
-        """Return the tags that occur, in order."""
-        return sorted({tag for sentence in examples for tag in sentence.tags})
-
-    @classmethod
-    def groups(cls, examples: Sequence[TaggedSentence]) -> Sequence[Hashable]:
-        """Keep equal sentences on one side."""
-        return [tuple(sentence.words) for sentence in examples]
-
-    @classmethod
-    def texts(cls, examples: Sequence[TaggedSentence]) -> Iterable[Any]:
-        """Return the sentences, as text."""
-        return (" ".join(sentence.words) for sentence in examples)
-
-    @classmethod
-    def make_tokenizer(cls, config: Any, examples: Sequence[TaggedSentence]) -> Any:
-        """Return the tokenizer that a config names; one for words takes them as the file has them."""
-        if config.tokenizer == "words":
-            return WordTokenizer.train([sentence.words for sentence in examples], config.vocab_size)
-        return super().make_tokenizer(config, examples)
-
-    @classmethod
-    def build(cls, config: Any, model: Any, examples: Sequence[TaggedSentence], seed: int, base: Any) -> Any:
-        """Return a tagger for the tags of the examples; one that knows them all already goes on as it is."""
-        labels = cls.labels(examples)
+    def build(
+        cls,
+        config: TagConfig,
+        model: BertConfig,
+        base: Any,
+        examples: Sequence[TaggedSentence],
+        labels: list[str],
+        seed: int,
+    ) -> TokenClassifier:
+        """Return a tagger for the tags; one that knows them all already goes on as it is."""
         if isinstance(base, TokenClassifier) and set(labels) <= set(base.labels):
             return base
         backbone = backbone_of(config, model, seed, base)
@@ -101,10 +159,10 @@ class Tagger(ExampleTask):
 
     def objective(self, train: TrainConfig) -> TagObjective:
         """Return what to train on."""
-        examples, valid = self._encoded(self._needs_data()), self._encoded(self.valid_data)
+        examples, valid = self._encoded(self.needs_data()), self._encoded(self.valid_data)
         return TagObjective(self.model, self.tokenizer, examples, valid, train)
 
-    def predict(self, sentences: Sequence[str | Sequence[str]], *, progress: bool = False) -> list[dict[str, Any]]:
+    def predict(self, sentences: Sequence[str | Sequence[str]], *, progress: bool = False) -> list[TagPrediction]:
         """Return for every sentence (a text, or its words) the words, their tags and the tags' probabilities.
 
         Tags that name entities (BIO) are also put together: type, text, and the range of words.
@@ -112,10 +170,10 @@ class Tagger(ExampleTask):
         sentences = as_list(sentences)
         split = [self._words(sentence) for sentence in sentences]
         found = self._probabilities(split, progress)
-        results = []
+        results: list[TagPrediction] = []
         for words, rows in zip(split, found, strict=True):
             tags = [self.model.labels[number] for number in rows.argmax(axis=-1)]
-            result: dict[str, Any] = {"words": words, "tags": tags, "scores": rows.max(axis=-1, initial=0.0).tolist()}
+            result: TagPrediction = {"words": words, "tags": tags, "scores": rows.max(axis=-1, initial=0.0).tolist()}
             if _are_entities(self.model.labels):
                 result["entities"] = [
                     {"type": kind, "text": " ".join(words[start:end]), "start": start, "end": end}
@@ -124,7 +182,7 @@ class Tagger(ExampleTask):
             results.append(result)
         return results
 
-    def evaluate(self, data: str | Path | Sequence[TaggedSentence] | None = None) -> dict[str, Any]:
+    def evaluate(self, data: Data[TaggedSentence] | None = None) -> dict[str, Any]:
         """Return loss and accuracy per word, on a file, a list, or the held-out sentences.
 
         For tags of entities (BIO) also precision, recall and F1 of whole entities.
@@ -150,6 +208,10 @@ class Tagger(ExampleTask):
         if _are_entities(self.model.labels):
             scores |= entity_scores(predicted, [list(sentence.tags) for sentence in examples])
         return scores
+
+    def details(self) -> dict[str, str]:
+        """Return the tags."""
+        return {"labels": few(self.model.labels)}
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a sentence."""
@@ -194,7 +256,7 @@ class Tagger(ExampleTask):
             rows = ops.softmax(values(self.model(tokens, mask)).astype(np.float64))
             return [row[: len(pieces[number])] for row, number in zip(rows, numbers, strict=True)]
 
-        rest = iter(run_batches(self.model, pieces, work, progress))
+        rest = iter(run_batches(pieces, work, progress))
         results = []
         for tokens, first in encoded:
             rows = [next(rest) for _ in range(0, len(tokens), longest)]
@@ -203,7 +265,7 @@ class Tagger(ExampleTask):
         return results
 
 
-def _tokens_of(tokenizer: Any, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _tokens_of(tokenizer: Tokenizer, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the tokens of a sentence, and the number of each word's first token (-1 for a word that has none)."""
     if hasattr(tokenizer, "features"):
         return tokenizer.features(words), np.arange(len(words))

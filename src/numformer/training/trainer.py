@@ -27,7 +27,7 @@ from numformer.training.step import Objective, TrainStep
 from numformer.training.workers import Workers, num_cores
 
 
-class Task(Objective, Protocol):
+class MeasuredObjective(Objective, Protocol):
     """An Objective with its model, tokenizer and validation; `criterion` is the figure that says which is best."""
 
     model: Module
@@ -63,7 +63,12 @@ class Trainer:
     """Trains a task's model; with a RunFolder every evaluation leaves a checkpoint to continue from."""
 
     def __init__(
-        self, task: Task, train: TrainConfig, optim: OptimConfig, folder: RunFolder | None = None, progress: bool = True
+        self,
+        task: MeasuredObjective,
+        train: TrainConfig,
+        optim: OptimConfig,
+        folder: RunFolder | None = None,
+        progress: bool = True,
     ) -> None:
         self.task, self.train, self.optim, self.folder, self.show = task, train, optim, folder, progress
         self.threads = train.threads or num_cores()

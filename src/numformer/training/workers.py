@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Self
 
+from numformer.autograd import is_watched
 from numformer.training.team import Team, Work
 
 
@@ -29,7 +30,7 @@ class Workers:
     """A context for work on `num_workers` cores, with BLAS held to one thread in each."""
 
     def __init__(self, num_workers: int) -> None:
-        self.num_workers = num_workers
+        self.num_workers = 1 if is_watched() else num_workers  # `capture` and `intervene` see this thread alone
         self._stack = ExitStack()
         self._pool: ThreadPoolExecutor | None = None
 

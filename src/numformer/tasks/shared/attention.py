@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numformer.autograd import no_grad
+from numformer.autograd import inference
 from numformer.nn import record_attention
-from numformer.tasks.encoding import framed
+from numformer.tasks.shared.encoding import framed
+from numformer.tokenizers import Tokenizer
 
 
 class AttentionMap(NamedTuple):
@@ -29,14 +30,9 @@ class Sequences(NamedTuple):
 
 
 def attention_maps(model: Any, sequences: Sequences) -> list[AttentionMap]:
-    """Run a model in evaluation mode and return the weights of all its layers in order."""
-    was_training = model.training
-    model.eval()
-    try:
-        with no_grad(), record_attention(model) as found:
-            model(*sequences.inputs)
-    finally:
-        model.train(was_training)
+    """Run a model without dropout and return the weights of all its layers in order."""
+    with inference(), record_attention(model) as found:
+        model(*sequences.inputs)
     return [AttentionMap(layer, weights[0], *_tokens(layer, sequences.tokens)) for layer, weights in found.items()]
 
 
@@ -47,14 +43,14 @@ def _tokens(layer: str, tokens: dict[str, list[str]]) -> tuple[list[str], list[s
     return queries, tokens["encoder"] if layer.endswith("cross_attn") else queries
 
 
-def token_labels(tokenizer: Any, text: str) -> list[str]:
+def token_labels(tokenizer: Tokenizer, text: str) -> list[str]:
     """Return what each token of a text stands for in it."""
     if hasattr(tokenizer, "encode_spans"):
         return [text[start:end] for start, end in tokenizer.encode_spans(text)[1]]
     return [tokenizer.decode([token]) for token in tokenizer.encode(text)]
 
 
-def with_frame(tokenizer: Any, labels: Sequence[str], length: int) -> list[str]:
+def with_frame(tokenizer: Tokenizer, labels: Sequence[str], length: int) -> list[str]:
     """Return labels between those of the begin and end tokens that a tokenizer has, `length` in all."""
     first, last = (
         [name] if getattr(tokenizer, f"{name[1:-1]}_id", None) is not None else [] for name in ("<bos>", "<eos>")
@@ -62,7 +58,7 @@ def with_frame(tokenizer: Any, labels: Sequence[str], length: int) -> list[str]:
     return [*first, *labels[: length - len(first) - len(last)], *last]
 
 
-def framed_sequence(tokenizer: Any, text: str, max_seq_len: int) -> Sequences:
+def framed_sequence(tokenizer: Tokenizer, text: str, max_seq_len: int) -> Sequences:
     """Return a text between the begin and end tokens, cut to the context length."""
     ids = framed(tokenizer, text, max_seq_len)
     return Sequences((ids[None],), {"": with_frame(tokenizer, token_labels(tokenizer, text), len(ids))})

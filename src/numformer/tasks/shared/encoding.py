@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from numformer.data.batches import pad
 from numformer.errors import InputError
-from numformer.tokenizers import encode_text
+from numformer.tokenizers import Tokenizer, TokenizerPair, encode_text
+
+AnyTokenizer: TypeAlias = Tokenizer | TokenizerPair  # of one text, or of a source and a target
 
 
-def pad_id(tokenizer: Any) -> int:
+def pad_id(tokenizer: Tokenizer) -> int:
     """Return the id that fills batches up; any will do for a tokenizer without one, since padding is masked."""
     return getattr(tokenizer, "pad_id", None) or 0
 
 
-def special_id(tokenizer: Any, name: str) -> int:
+def special_id(tokenizer: Tokenizer, name: str) -> int:
     """Return a special token's id; raises InputError when the tokenizer has none."""
     number = getattr(tokenizer, name, None)
     if number is None:
@@ -25,7 +27,7 @@ def special_id(tokenizer: Any, name: str) -> int:
     return int(number)
 
 
-def vocabulary_size(given: int, tokenizer: Any, name: str = "vocab_size") -> int:
+def vocabulary_size(given: int, tokenizer: Tokenizer, name: str = "vocab_size") -> int:
     """Return the size of a model's vocabulary, the tokenizer's where none (0) is given.
 
     Raises InputError when the given one is too small for the tokenizer.
@@ -35,13 +37,13 @@ def vocabulary_size(given: int, tokenizer: Any, name: str = "vocab_size") -> int
     return given or tokenizer.vocab_size
 
 
-def encode_tokens(tokenizer: Any, text: str) -> np.ndarray:
+def encode_tokens(tokenizer: Tokenizer, text: str) -> np.ndarray:
     """Return the ids [T] of a text, or the features [T C] of its words where the tokenizer has them."""
     ids = encode_spans(tokenizer, text)[0] if hasattr(tokenizer, "features") else encode_text(tokenizer, text)
     return np.asarray(ids, np.int64)
 
 
-def encode_spans(tokenizer: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
+def encode_spans(tokenizer: Tokenizer, text: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids [T] or features [T C] of a text and the characters [T 2] that each stands for."""
     if not hasattr(tokenizer, "encode_spans"):
         raise InputError(f"this task needs a tokenizer with encode_spans; {type(tokenizer).__name__} has none")
@@ -49,7 +51,7 @@ def encode_spans(tokenizer: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(ids, np.int64), np.asarray(spans, np.int64).reshape(-1, 2)
 
 
-def special_row(tokenizer: Any, name: str, like: np.ndarray) -> np.ndarray:
+def special_row(tokenizer: Tokenizer, name: str, like: np.ndarray) -> np.ndarray:
     """Return a special token as a row to put beside ids [T] or features [T C]; no row where there is no such token."""
     number = getattr(tokenizer, name, None)
     if number is None:
@@ -59,7 +61,7 @@ def special_row(tokenizer: Any, name: str, like: np.ndarray) -> np.ndarray:
     return row
 
 
-def framed(tokenizer: Any, text: str, max_seq_len: int) -> np.ndarray:
+def framed(tokenizer: Tokenizer, text: str, max_seq_len: int) -> np.ndarray:
     """Return a text between the begin and end tokens, cut to the context length."""
     ids = encode_tokens(tokenizer, text)
     first, last = special_row(tokenizer, "bos_id", ids), special_row(tokenizer, "eos_id", ids)

@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
 from numformer.data.batches import LengthBatches
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, Hypothesis, beam_search
-from numformer.tasks.encoding import special_id
+from numformer.models import Transformer
+from numformer.tasks.shared.encoding import special_id
+from numformer.tokenizers import Tokenizer
 from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores
 
 SEARCH_TOKENS = 512  # of source in one batch: its beams give matrix products enough rows
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(BeamConfig):
+    """How to search for a target."""
+
+    max_new_tokens: int | None = None
+    """Most tokens of a target; twice the source's length and ten more when not given."""
+
+
+class BeamSettings(TypedDict, total=False):
+    """The fields of BeamConfig as keywords."""
+
+    num_beams: int
+    length_penalty: float
+    num_return: int
+
+
+class SearchSettings(BeamSettings, total=False):
+    """What `translate` takes as keywords: those of `predict`."""
+
+    beam: BeamConfig | None
+    max_new_tokens: int | None
+    progress: bool
+
+
 def search(
-    model: Any,
-    tokenizer: Any,
+    model: Transformer,
+    tokenizer: Tokenizer,
     sources: Sequence[np.ndarray],
     beam: BeamConfig,
     max_new_tokens: int | None,
@@ -40,8 +67,9 @@ def search(
             return []
         batch = batches[step * size + number]
         limits = [min(longest, max_new_tokens or 2 * lengths[i] + 10) for i in batch]
-        given = {"sources": [sources[i] for i in batch], "eos_id": eos, "vocab_size": tokenizer.vocab_size}
-        return beam_search(model, [[bos]] * len(batch), limits, beam, **given)
+        begun, of_batch = [[bos]] * len(batch), [sources[i] for i in batch]
+        vocab_size = tokenizer.vocab_size
+        return beam_search(model, begun, limits, beam, sources=of_batch, eos_id=eos, vocab_size=vocab_size)
 
     results: list[list[Hypothesis]] = [[] for _ in sources]
     with Workers(min(num_cores(), len(batches))) as workers:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from numformer.autograd import Tensor, no_grad
+from numformer.autograd import Tensor, inference
 from numformer.data.batches import LengthBatches
 from numformer.errors import InputError
-from numformer.tasks.objective import EVALUATION_TOKENS
+from numformer.tasks.shared.objective import EVALUATION_TOKENS
 from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores
+
+Result = TypeVar("Result")
 
 
 def as_texts(texts: Any) -> list[str]:
@@ -32,32 +34,31 @@ def as_list(texts: Any) -> list[Any]:
 
 
 def run_batches(
-    model: Any, rows: Sequence[np.ndarray], work: Callable[[list[int]], Sequence[Any]], progress: bool = True
-) -> list[Any]:
+    rows: Sequence[np.ndarray], work: Callable[[list[int]], Sequence[Result]], progress: bool = True
+) -> list[Result]:
     """Return the result of each row: `work` gets the numbers of rows of similar length, without dropout or gradients."""
     if not rows:
         return []
     lengths = [max(1, len(row)) for row in rows]
     batches = list(LengthBatches(lengths, batch_tokens=max(EVALUATION_TOKENS, *lengths)))
 
-    def run(numbers: np.ndarray) -> Sequence[Any]:
-        with no_grad():
+    def run(numbers: np.ndarray) -> Sequence[Result]:
+        with inference():
             return work(numbers.tolist())
 
-    results: list[Any] = [None] * len(rows)
-    was_training = model.training
-    model.eval()
-    try:
-        with Workers(num_cores()) as workers:
-            found = track(workers.map(run, batches), len(batches), show=progress)
-            for numbers, answers in zip(batches, found, strict=True):
-                for number, answer in zip(numbers, answers, strict=True):
-                    results[number] = answer
-    finally:
-        model.train(was_training)
-    return results
+    results: dict[int, Result] = {}
+    with Workers(num_cores()) as workers:
+        found = track(workers.map(run, batches), len(batches), show=progress)
+        for numbers, answers in zip(batches, found, strict=True):
+            results |= zip(numbers.tolist(), answers, strict=True)
+    return [results[number] for number in range(len(rows))]
 
 
 def values(result: Any) -> np.ndarray:
     """Return the array of a model's output."""
     return result.data if isinstance(result, Tensor) else np.asarray(result)
+
+
+def few(labels: Sequence[str]) -> str:
+    """Return the number of labels and the first ten of them."""
+    return f"{len(labels)}: {', '.join(labels[:10])}{', …' if len(labels) > 10 else ''}"

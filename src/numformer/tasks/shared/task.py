@@ -1,40 +1,79 @@
-"""What every task shares: a model with its tokenizer, trained in a run folder, saved and loaded."""
+"""A task: a model with its tokenizer and, for training, its data; fitted in a run folder, saved and loaded."""
 
 from __future__ import annotations
 
 import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
+import tomli_w
+
+from numformer._files import write_atomically
 from numformer.errors import InputError
-from numformer.nn.layers import set_dropout
-from numformer.pretrained import load_model, save_model
-from numformer.tasks.attention import AttentionMap, Sequences, attention_maps
+from numformer.models.config import ArchitectureConfig
+from numformer.nn.module import Module
+from numformer.pretrained import save_model
+from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
+from numformer.tasks.shared.encoding import AnyTokenizer
+from numformer.tasks.shared.format import DataConfig
+from numformer.tasks.shared.start import load_model_of
 from numformer.tokenizers import load_tokenizer, save_tokenizer
-from numformer.training import FitResult, OptimConfig, RunFolder, TrainConfig, Trainer
+from numformer.training import FitResult, FitSettings, OptimConfig, RunFolder, TrainConfig, Trainer
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
 from numformer.training.run_folder import read_toml, run_of
-from numformer.training.settings import as_plain, check_same_run, sort_settings, table_of
+from numformer.training.settings import as_plain, check_same_run, from_plain, sort_settings, table_of
+from numformer.training.trainer import MeasuredObjective
 
 
 class Task:
     """A model, its tokenizer and, for training, its data; a subclass says what the task reads, learns and predicts."""
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # in commands, run.toml and numformer._names
     model_class: ClassVar[type]
+    model_config: ClassVar[ArchitectureConfig]  # the defaults of a new model
+    data_config: ClassVar[type[Any]]
     train_config: ClassVar[TrainConfig] = TrainConfig()
     optim_config: ClassVar[OptimConfig] = OptimConfig()
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    # What the commands take besides what all tasks have, as dataclasses of keywords; a field's docstring is its help.
+    predict_options: ClassVar[type | None] = None  # keywords of `predict`
+    evaluate_options: ClassVar[type | None] = None  # keywords of `evaluate`
+    attention_options: ClassVar[type | None] = None
+    reading: ClassVar[tuple[str, ...]] = ()  # fields of data_config that say how a file is read, for `evaluate --data`
+    second_text: ClassVar[str | None] = None  # the field of attention_options that is the second text of `attention`
+    inputs: ClassVar[tuple[str, ...]] = (
+        "text",
+    )  # what a prediction is made of; a second one is a keyword of `predict`
+
+    def __init__(self, model: Module, tokenizer: AnyTokenizer, config: Any = None) -> None:
+        self.model: Any = model
+        self.tokenizer: Any = tokenizer
+        self.config = self.data_config() if config is None else config
         self.source: dict[str, Any] = {}  # where the data came from, as run.toml says it
         self.seed = 0
 
-    def objective(self, train: TrainConfig) -> Any:
+    @classmethod
+    def from_config(cls, config: Any, model: Any, *, seed: int = 0) -> Self:
+        """Return an untrained task for the files that a config names."""
+        raise NotImplementedError
+
+    def objective(self, train: TrainConfig) -> MeasuredObjective:
         """Return what to train on; raises InputError when there is no data."""
-        raise TypeError(f"{type(self).__name__} has no objective")
+        raise NotImplementedError
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return what the model is called with for a text, and the tokens of it."""
+        raise NotImplementedError
+
+    def load_held_out(self, folder: str | Path) -> None:
+        """Take what a run was validated on; raises InputError when the folder is not a run, or its data have changed."""
+        raise NotImplementedError
+
+    def details(self) -> dict[str, str]:
+        """Return what `numformer info` says of this task alone."""
+        return {}
 
     def fit(
         self,
@@ -45,7 +84,7 @@ class Task:
         resume: bool = False,
         overwrite: bool = False,
         progress: bool = True,
-        **settings: Any,
+        **settings: Unpack[FitSettings],
     ) -> FitResult:
         """Train; `settings` are fields of TrainConfig and OptimConfig, such as steps, batch_size and lr.
 
@@ -54,7 +93,7 @@ class Task:
         exists already, holds a run with other settings, or the loss stops being a number.
         """
         train = train or dataclasses.replace(self.train_config, seed=self.seed)
-        train, optim = sort_settings(train, optim or self.optim_config, settings)
+        train, optim = sort_settings(train, optim or self.optim_config, dict(settings))
         if self.optim_config.warmup_steps == optim.warmup_steps >= train.steps:  # the default is for longer runs
             optim = dataclasses.replace(optim, warmup_steps=train.steps // 10)
         if train.seed != self.seed:
@@ -91,10 +130,6 @@ class Task:
             folder.check_free(overwrite)
             folder.start(run, self.tokenizer)
 
-    def sequences(self, text: str, second: str | None) -> Sequences:
-        """Return what the model is called with for a text, and the tokens of it."""
-        raise TypeError(f"{type(self).__name__} has no sequences")
-
     def attention(self, text: str, second: str | None = None) -> list[AttentionMap]:
         """Return the attention weights of every layer on a text.
 
@@ -103,43 +138,46 @@ class Task:
         return attention_maps(self.model, self.sequences(text, second))
 
     def save(self, folder: str | Path) -> None:
-        """Write a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""
+        """Write a Hugging Face folder (config.json, model.safetensors, tokenizer.json).
+
+        A task.toml beside them names the task and its settings about prediction, where it has any.
+        """
         save_tokenizer(self.tokenizer, folder)
         save_model(self.model, folder)
+        general = {field.name for field in dataclasses.fields(DataConfig)}
+        own = {name: value for name, value in as_plain(self.config).items() if name not in general}
+        if own:
+            write_atomically(Path(folder) / "task.toml", tomli_w.dumps({"task": self.name} | own))
 
     @classmethod
-    def load(cls, folder: str | Path, tokenizer: Any = None) -> Self:
-        """Read a folder that `save` or a run has written; raises InputError when it is damaged or of another task."""
+    def load(cls, folder: str | Path, tokenizer: AnyTokenizer | None = None) -> Self:
+        """Read a folder that `save` or a run has written, with the settings about prediction that it says.
+
+        Raises InputError when it is damaged or of another task.
+        """
         model = load_model_of(folder)
-        if not isinstance(model, cls.model_class):
+        if not cls.fits(model):
             raise InputError(
                 f"{folder} holds a {type(model).__name__}, but {cls.__name__} needs a {cls.model_class.__name__}"
             )
-        return cls(model, tokenizer or cls.load_tokenizer(folder))
+        task = cls(model, tokenizer or cls.load_tokenizer(folder))
+        task.use_settings(settings_of(folder))
+        return task
+
+    @classmethod
+    def fits(cls, model: Any) -> bool:
+        """Tell whether a model is of the kind that the task has."""
+        return isinstance(model, cls.model_class)
 
     @classmethod
     def load_tokenizer(cls, folder: str | Path) -> Any:
         """Return the tokenizer of a folder."""
         return load_tokenizer(folder)
 
-
-def load_model_of(folder: str | Path) -> Any:
-    """Return the model of a folder; raises InputError when it is missing or damaged."""
-    if not Path(folder).is_dir():
-        raise InputError(f"there is no folder {folder}")
-    return load_model(folder)
-
-
-def adapt(model: Any, config: Any, default: Any, folder: str | Path) -> None:
-    """Give a pretrained model the dropout of a config that does not leave it at the default.
-
-    Raises InputError when the config has another shape than the model, which brings its own.
-    """
-    dropout = model.config.dropout if config.dropout == default.dropout else config.dropout
-    shapes = [dataclasses.replace(each, dropout=dropout) for each in (config, default, model.config)]
-    if shapes[0] not in shapes[1:]:  # a run that is repeated says the shape once more
-        raise InputError(f"the shape of the model comes from {folder}: leave out the model's settings but dropout")
-    set_dropout(model, dropout)
+    def use_settings(self, settings: dict[str, Any]) -> None:
+        """Take the settings about data and prediction that a run was made with, as run.toml has them."""
+        known = {field.name for field in dataclasses.fields(self.data_config)}
+        self.config = from_plain(self.data_config, {k: v for k, v in settings.items() if k in known}, "run.toml")
 
 
 def settings_of(folder: str | Path) -> dict[str, Any]:

@@ -1,17 +1,23 @@
-"""What tasks train on: logits, targets that may be left out (-100), and the loss and accuracy that follow from them."""
+"""What tasks train on: batches, the outputs for their targets, and the loss and accuracy that follow from them.
+
+These are objectives in the sense of training (`numformer.training.step.Objective`): they belong to one training, and a task
+makes them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from numformer import ops
-from numformer.autograd import Tensor, no_grad
+from numformer.autograd import Tensor, inference
 from numformer.data.batches import LengthBatches
 from numformer.nn import set_recompute
+from numformer.nn.module import Module
+from numformer.tasks.shared.encoding import AnyTokenizer
 from numformer.training import TrainConfig
 from numformer.training.workers import Workers
 
@@ -20,20 +26,28 @@ EVALUATION_TOKENS = 2048  # in one forward pass: as much as a small training sha
 Batch = tuple[np.ndarray, ...]
 
 
-class Objective:
-    """Batches whose last array is the targets; a subclass says what is in them and computes the logits."""
+class TargetObjective:
+    """Batches whose last array is the targets, classes by default; a subclass says what is in them.
 
-    criterion: ClassVar[str] = "loss"
-    figures: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
-    unit: ClassVar[str] = "tokens"
+    A target may be left out (-100). `figures` are what held-out data is measured by, `criterion` is the one that says which
+    is best, and `unit` what is counted.
+    """
 
-    def __init__(self, model: Any, tokenizer: Any, train: TrainConfig, class_weights: np.ndarray | None = None) -> None:
-        self.model, self.tokenizer, self.train, self.class_weights = model, tokenizer, train, class_weights
+    criterion: str = "loss"
+    figures: tuple[str, ...] = ("loss", "accuracy")
+    unit: str = "tokens"
+
+    def __init__(
+        self, model: Module, tokenizer: AnyTokenizer, train: TrainConfig, class_weights: np.ndarray | None = None
+    ) -> None:
+        self.model: Any = model  # with the config of its architecture
+        self.tokenizer: Any = tokenizer
+        self.train, self.class_weights = train, class_weights
         set_recompute(model, train.recompute)
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step; every subclass writes its own."""
-        raise TypeError(f"{type(self).__name__} has no batch")
+        """Return the batch of a step."""
+        raise NotImplementedError
 
     def held_out(self) -> Iterator[Batch] | None:
         """Return the batches to evaluate on, None without held-out data."""
@@ -43,25 +57,41 @@ class Objective:
         """Say what is trained on what."""
         return f"{self.model.num_parameters():,} parameters"
 
-    def logits(self, *inputs: np.ndarray) -> Any:
-        """Return the logits [... V] of the targets [...]."""
-        return self.model(*inputs)
-
     def scored(self, *batch: np.ndarray) -> tuple[Any, np.ndarray]:
-        """Return the logits of some sequences and the targets they are for."""
-        return self.logits(*batch[:-1]), batch[-1]
+        """Return the outputs of the model for some sequences, logits [... C], and the targets [...] that they are for."""
+        return self.model(*batch[:-1]), batch[-1]
+
+    def loss_of(self, outputs: Any, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
+        """Return the summed loss of outputs; by default the cross-entropy of classes."""
+        return ops.cross_entropy(
+            outputs.reshape(-1, outputs.shape[-1]),
+            targets.reshape(-1),
+            class_weights=self.class_weights,
+            ignore_index=IGNORE,
+            label_smoothing=label_smoothing,
+            reduction="sum",
+        )
 
     def loss_sum(self, *batch: np.ndarray) -> Tensor:
         """Return the summed loss of some sequences."""
-        return self._loss_sum(*self.scored(*batch), self.train.label_smoothing)
+        return self.loss_of(*self.scored(*batch), self.train.label_smoothing)
+
+    def num_targets(self, targets: np.ndarray) -> int:
+        """Count the targets that are not left out."""
+        return int((targets != IGNORE).sum())
+
+    def num_correct(self, outputs: np.ndarray, targets: np.ndarray) -> int:
+        """Count the targets that the model takes for the likeliest."""
+        return int((outputs.argmax(axis=-1) == targets).sum())
 
     def num_tokens(self, *batch: np.ndarray) -> float:
         """Add up the weights of the targets that count; without class weights that is their number."""
-        real = batch[-1] != IGNORE
-        return float(self.class_weights[batch[-1][real]].sum()) if self.class_weights is not None else int(real.sum())
+        if self.class_weights is None:
+            return self.num_targets(batch[-1])
+        return float(self.class_weights[batch[-1][batch[-1] != IGNORE]].sum())
 
     def evaluate(self, workers: Workers) -> dict[str, float] | None:
-        """Return the loss and the accuracy on held-out data, without dropout or label smoothing; None without targets."""
+        """Return the figures of held-out data, without dropout or label smoothing; None without targets."""
         batches = self.held_out()
         if batches is None:
             return None
@@ -71,44 +101,28 @@ class Objective:
     def measure(self, batches: Iterator[Batch], workers: Workers) -> dict[str, float]:
         """Return the loss and the accuracy per target, and the number of targets."""
         sums = np.zeros(4)
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            while group := list(islice(batches, 8 * workers.num_workers)):  # a long text is never all in memory
-                sums += np.sum(list(workers.map(self._measure, group)), axis=0)
-        finally:
-            self.model.train(was_training)
+        while group := list(islice(batches, 8 * workers.num_workers)):  # a long text is never all in memory
+            sums += np.sum(list(workers.map(self._measure, group)), axis=0)
         loss, weight, correct, count = sums.tolist()
         return {"loss": loss / (weight or 1), "accuracy": correct / (count or 1), "count": int(count)}
 
     def _measure(self, batch: Batch) -> tuple[float, float, int, int]:
-        with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-            logits, targets = self.scored(*batch)
-            loss = self._loss_sum(logits, targets).item()
-        values = logits.data if isinstance(logits, Tensor) else logits
-        correct, count = (values.argmax(axis=-1) == targets).sum(), (targets != IGNORE).sum()
-        return loss, self.num_tokens(*batch), int(correct), int(count)
-
-    def _loss_sum(self, logits: Any, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
-        return ops.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]),
-            targets.reshape(-1),
-            class_weights=self.class_weights,
-            ignore_index=IGNORE,
-            label_smoothing=label_smoothing,
-            reduction="sum",
-        )
+        with inference(), np.errstate(over="ignore", invalid="ignore"):
+            outputs, targets = self.scored(*batch)
+            loss = self.loss_of(outputs, targets).item()
+        values = outputs.data if isinstance(outputs, Tensor) else outputs
+        return loss, self.num_tokens(*batch), self.num_correct(values, targets), self.num_targets(targets)
 
 
-class ExamplesObjective(Objective):
+class ExamplesObjective(TargetObjective):
     """Examples of unequal length, in batches of similar lengths; a subclass pads them."""
 
-    examples_are: ClassVar[str] = "examples"
+    examples_are: str = "examples"
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: Module,
+        tokenizer: AnyTokenizer,
         examples: Sequence[Any],
         valid: Sequence[Any] | None,
         train: TrainConfig,
@@ -128,8 +142,8 @@ class ExamplesObjective(Objective):
         return (len(example[0]),)
 
     def collate(self, examples: Sequence[Any]) -> Batch:
-        """Pad examples into arrays, the targets last; every subclass writes its own."""
-        raise TypeError(f"{type(self).__name__} has no collate")
+        """Pad examples into arrays, the targets last."""
+        raise NotImplementedError
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from numformer.data.squad import Question
 from numformer.errors import InputError
-from numformer.tasks.encoding import encode_spans, special_row
+from numformer.tasks.shared.encoding import encode_spans, special_row
+from numformer.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Window:
         return (np.arange(len(self.tokens)) >= self.start).astype(np.int64)
 
 
-def make_windows(tokenizer: Any, number: int, question: Question, max_seq_len: int, stride: int) -> list[Window]:
+def make_windows(tokenizer: Tokenizer, number: int, question: Question, max_seq_len: int, stride: int) -> list[Window]:
     """Return the windows of a question, which begin `stride` context tokens apart.
 
     A question longer than half the context length is cut. Raises InputError for a stride below 1 and a context

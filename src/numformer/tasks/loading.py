@@ -1,0 +1,34 @@
+"""Opening a folder as the task that it was trained for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from numformer.models.build import task_of
+from numformer.tasks import TABLE, task_class
+from numformer.tasks.shared.start import load_model_of
+from numformer.tasks.shared.task import Task, settings_of
+
+
+def load(folder: str | Path) -> Any:
+    """Return the trained task of a run folder, its best/, or a saved model, with its `model` and its `tokenizer`.
+
+    It has the settings of the run where there is one. Raises InputError when the folder is incomplete or damaged.
+    """
+    model = load_model_of(folder)
+    settings = settings_of(folder)
+    kind = _task_of(model, str(settings.get("task")))
+    task = kind(model, kind.load_tokenizer(folder))
+    task.use_settings(settings)
+    return task
+
+
+load_task = load
+
+
+def _task_of(model: Any, name: str) -> type[Task]:
+    """Return the task of a name when it has such models, else the task that the model says it does."""
+    kind = task_class(task_of(model))
+    named = task_class(name) if name in TABLE else kind
+    return named if named.model_class is kind.model_class else kind

@@ -1,0 +1,90 @@
+"""Questions about contexts: how they are read or generated, checked, and held apart."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from numformer.data.squad import Question, read_squad
+from numformer.data.toy import make_key_value_questions
+from numformer.tasks.shared.format import DataConfig, Format, Parts
+from numformer.tasks.shared.settings import DataSettings, EncoderSettings
+
+TOY = "toy:key-value"
+TOY_HELD_OUT = 500
+TOY_PAIRS = (2, 5, 10, 20, 40)  # of keys and values in a context of the training data; the last are held out: 120 words
+
+
+@dataclass(frozen=True, kw_only=True)
+class QAConfig(DataConfig):
+    """Questions about contexts, in the JSON of SQuAD."""
+
+    data: str = ""
+    """File to train on, or toy:key-value for generated questions about long lists."""
+    stride: int = 64
+    """Tokens between the beginnings of the windows that a long context is cut into."""
+    max_answer_len: int = 30
+    """Most tokens of an answer."""
+    no_answer: bool = False
+    """Train on questions without an answer too, and let the model give none."""
+    toy_examples: int = 20_000
+    """Number of training questions of toy:key-value."""
+
+
+class QASettings(DataSettings, EncoderSettings, total=False):
+    """What `QuestionAnswerer.from_data` takes as keywords: the fields of QAConfig and BertConfig."""
+
+    stride: int
+    max_answer_len: int
+    no_answer: bool
+    toy_examples: int
+
+
+class QuestionFormat(Format[Question, QAConfig]):
+    """Questions whose answers stand in their contexts."""
+
+    form = "a Question whose answers stand in its context"
+
+    def accepts(self, example: object) -> bool:
+        """Tell whether an example is a Question with answers that are pieces of its context."""
+        return isinstance(example, Question) and all(
+            isinstance(answer, tuple) and len(answer) == 2 and example.context.startswith(*answer)
+            for answer in example.answers
+        )
+
+    def read(self, path: str, config: QAConfig, labels: Sequence[str] | None = None) -> list[Question]:
+        """Return the questions of a file that the task can use, and say on stderr how many it cannot."""
+        questions, skipped, skipped_answers = read_squad(path, config.encoding)
+        kept = questions if config.no_answer else [question for question in questions if not question.impossible]
+        impossible = len(questions) - len(kept)
+        for count, what in (
+            (skipped, "questions left out, whose answers do not stand where they should"),
+            (skipped_answers, "single answers left out, which do not stand where they should"),
+            (impossible, "questions without an answer left out"),
+        ):
+            if count:
+                print(f"{path}: {count} {what}", file=sys.stderr)
+        return kept
+
+    def generate(self, config: QAConfig, seed: int) -> Parts[Question] | None:
+        """Return the questions of the toy task: trained on lists of every length, held out on the longest."""
+        if config.data != TOY:
+            return None
+        parts = len(TOY_PAIRS)
+        counts = [(config.toy_examples + part) // parts for part in range(parts)]
+        train_data = [
+            question
+            for part, (count, size) in enumerate(zip(counts, TOY_PAIRS, strict=True), start=1)
+            for question in make_key_value_questions(count, seed * (parts + 1) + part, size)
+        ]
+        return train_data, make_key_value_questions(TOY_HELD_OUT, seed * (parts + 1), TOY_PAIRS[-1])
+
+    def groups(self, examples: Sequence[Question]) -> list[str]:
+        """Keep all questions about one context on one side."""
+        return [question.context for question in examples]
+
+    def texts(self, examples: Sequence[Question]) -> Iterable[str]:
+        """Return every context once, and the questions."""
+        yield from dict.fromkeys(question.context for question in examples)
+        yield from (question.question for question in examples)

@@ -1,0 +1,45 @@
+"""What question answering is trained on: windows of contexts, and where the answer begins and ends in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from numformer import ops
+from numformer.autograd import Tensor
+from numformer.tasks.question_answering.windows import Window
+from numformer.tasks.shared.encoding import pad_id, padded
+from numformer.tasks.shared.objective import Batch, ExamplesObjective
+
+
+class QAObjective(ExamplesObjective):
+    """Windows, and the positions of the answer's first and last token."""
+
+    unit = "targets"
+    examples_are = "windows"
+
+    def lengths(self, example: Window) -> tuple[int, ...]:
+        """Return the number of tokens."""
+        return (len(example.tokens),)
+
+    def collate(self, examples: Sequence[Window]) -> Batch:
+        """Return tokens, their mask and segments [B T], and targets [B 2]."""
+        return (*collate_windows(examples, pad_id(self.tokenizer)), np.array([window.target for window in examples]))
+
+    def loss_sum(self, *batch: np.ndarray) -> Tensor:
+        """Return the summed loss; smoothing spreads over the real positions of each window."""
+        smoothing, (tokens, mask, segments, targets) = self.train.label_smoothing, batch
+        logits = self.model(tokens, mask, segments)
+        loss = self.loss_of(logits, targets)
+        if not smoothing:
+            return loss
+        shares = np.broadcast_to((mask / mask.sum(axis=1, keepdims=True))[:, None], logits.shape).astype(np.float32)
+        spread = (ops.where(mask[:, None], ops.log_softmax(logits), 0.0) * shares).sum()
+        return loss * (1.0 - smoothing) - spread * smoothing
+
+
+def collate_windows(windows: Sequence[Window], value: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return tokens [B T] (or [B T C]), their mask and their segments [B T]."""
+    tokens, mask = padded([window.tokens for window in windows], value)
+    return tokens, mask, padded([window.segments for window in windows], 0)[0]

@@ -1,0 +1,245 @@
+"""Regression: a text in, a number out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
+
+import numpy as np
+
+from numformer.autograd import Tensor
+from numformer.data.valued import read_valued
+from numformer.errors import InputError
+from numformer.metrics.regression import mean_squared_error, pearson, spearman
+from numformer.models import BertConfig, SequenceRegressor
+from numformer.tasks.shared.attention import Sequences, framed_sequence
+from numformer.tasks.shared.encoding import framed, pad_id, padded
+from numformer.tasks.shared.example_task import Data, ExampleTask
+from numformer.tasks.shared.format import DataConfig, Format
+from numformer.tasks.shared.objective import Batch, ExamplesObjective
+from numformer.tasks.shared.prediction import as_texts, run_batches, values
+from numformer.tasks.shared.settings import DataSettings, EncoderSettings
+from numformer.tasks.shared.start import backbone_of
+from numformer.tokenizers import Tokenizer
+from numformer.training import OptimConfig, TrainConfig
+
+ValuedText = tuple[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressConfig(DataConfig):
+    """Texts with numbers: CSV or TSV with a header, or JSONL."""
+
+    text: str | None = None
+    """Name of the column or key of the text; "text" when not given."""
+    value: str | None = None
+    """Name of the column or key of the number; "value", or the other of two columns, when not given."""
+    pooling: Literal["mean", "first"] = "mean"
+    """What stands for the whole text: the mean of its positions, or the first one (of a GPT, the last)."""
+
+
+class RegressSettings(DataSettings, EncoderSettings, total=False):
+    """What `Regressor.from_data` takes as keywords: the fields of RegressConfig and BertConfig."""
+
+    text: str | None
+    value: str | None
+    pooling: Literal["mean", "first"]
+
+
+class ValuedFormat(Format[ValuedText, RegressConfig]):
+    """Texts with one number each."""
+
+    form = "a pair of a text and a finite number"
+
+    def read(self, path: str, config: RegressConfig, labels: Sequence[str] | None = None) -> list[ValuedText]:
+        """Return the examples of a file."""
+        return read_valued(path, text=config.text, value=config.value, encoding=config.encoding)
+
+    def accepts(self, example: object) -> bool:
+        """Tell whether an example is a text and a finite number."""
+        if not isinstance(example, (tuple, list)) or len(example) != 2 or not isinstance(example[0], str):
+            return False
+        number = example[1]
+        return isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+
+    def groups(self, examples: Sequence[ValuedText]) -> list[str]:
+        """Keep texts on one side that differ in case and spaces alone."""
+        return [" ".join(text.casefold().split()) for text, _ in examples]
+
+    def texts(self, examples: Sequence[ValuedText]) -> Iterable[str]:
+        """Return the texts."""
+        return (text for text, _ in examples)
+
+
+class RegressObjective(ExamplesObjective):
+    """Tokens and numbers of mean 0 and deviation 1; the loss is the squared error, summed."""
+
+    figures = ("loss",)
+    unit = "texts"
+
+    def collate(self, examples: Sequence[tuple[np.ndarray, float]]) -> Batch:
+        """Return tokens [B T] (or features [B T C]), their mask [B T] and numbers [B]."""
+        tokens, mask = padded([ids for ids, _ in examples], pad_id(self.tokenizer))
+        return tokens, mask, np.array([number for _, number in examples], np.float32)
+
+    def loss_of(self, outputs: Any, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
+        """Return the summed squared error, outputs [B 1] and targets [B] -> []."""
+        difference = outputs.reshape(-1) - targets
+        return (difference * difference).sum()
+
+    def num_targets(self, targets: np.ndarray) -> int:
+        """Return the number of texts; none is left out."""
+        return len(targets)
+
+    def num_correct(self, outputs: np.ndarray, targets: np.ndarray) -> int:
+        """Return 0: no number is right or wrong."""
+        return 0
+
+
+class ValuePrediction(TypedDict):
+    """A text and the number that is predicted for it."""
+
+    text: str
+    value: float
+
+
+class RegressionScores(TypedDict):
+    """The loss as in training, the error in the units of the data, and how the predictions go with the numbers."""
+
+    loss: float
+    mean_squared_error: float
+    pearson: float
+    spearman: float
+    count: int
+
+
+class Regressor(ExampleTask):
+    """A model that gives texts numbers: `Regressor.from_data("prices.csv").fit()`, then `predict(["a red chair"])`.
+
+    An example is a pair of a text and its number. The model learns numbers of mean 0 and deviation 1, whatever their units,
+    and keeps the mean and the deviation of the training data in its config.json.
+    """
+
+    name = "regress"
+    format = ValuedFormat()
+    model_class = SequenceRegressor
+    data_config = RegressConfig
+    model_config = BertConfig()
+    train_config: ClassVar[TrainConfig] = TrainConfig(steps=1000, eval_every=100)
+    optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
+    reading = ("encoding", "text", "value")
+
+    model: SequenceRegressor
+    tokenizer: Tokenizer
+    config: RegressConfig
+
+    @classmethod
+    def from_data(
+        cls,
+        data: Data[ValuedText],
+        *,
+        valid: Data[ValuedText] | None = None,
+        config: RegressConfig | None = None,
+        model: BertConfig | None = None,
+        tokenizer: str | Path | Tokenizer | None = None,
+        seed: int = 0,
+        **settings: Unpack[RegressSettings],
+    ) -> Self:
+        """Make an untrained regressor for a file, or a list of pairs of a text and its number.
+
+        `settings` are fields of RegressConfig (such as vocab_size, pretrained, pooling) and of BertConfig (such as d_model),
+        unless `config` and `model` give those whole. `tokenizer` is a kind, a folder, or an object.
+        Raises InputError when the data is missing, malformed or too little.
+        """
+        return cls._from_data(data, valid, config, model, tokenizer, seed, settings)
+
+    @classmethod
+    def build(
+        cls,
+        config: RegressConfig,
+        model: BertConfig,
+        base: Any,
+        examples: Sequence[ValuedText],
+        labels: list[str],
+        seed: int,
+    ) -> SequenceRegressor:
+        """Return a regressor in the units of the examples; a pretrained one goes on as it is, in its own units."""
+        if isinstance(base, SequenceRegressor):
+            if config.pooling != base.pooling:
+                raise InputError(f"the regressor {config.pretrained} pools by {base.pooling!r}: say so with pooling")
+            return base
+        mean, std = _units([number for _, number in examples])
+        backbone = backbone_of(config, model, seed, base)
+        return SequenceRegressor(backbone, mean=mean, std=std, pooling=config.pooling, seed=seed)
+
+    def objective(self, train: TrainConfig) -> RegressObjective:
+        """Return what to train on; raises InputError for label smoothing, since there are no labels."""
+        if train.label_smoothing:
+            raise InputError(f"label_smoothing={train.label_smoothing} is for labels; regression has numbers")
+        examples, valid = self._encoded(self.needs_data()), self._encoded(self.valid_data)
+        return RegressObjective(self.model, self.tokenizer, examples, valid, train)
+
+    def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[ValuePrediction]:
+        """Return for every text the number, in the units of the data that the model was trained on."""
+        texts = as_texts(texts)
+        rows = [framed(self.tokenizer, text, self.model.config.max_seq_len) for text in texts]
+
+        def work(numbers: list[int]) -> list[float]:
+            tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))
+            outputs = values(self.model(tokens, mask)).astype(np.float64)[:, 0]
+            return (self.model.mean + self.model.std * outputs).tolist()
+
+        found = run_batches(rows, work, progress)
+        return [{"text": text, "value": number} for text, number in zip(texts, found, strict=True)]
+
+    def evaluate(self, data: Data[ValuedText] | None = None) -> RegressionScores:
+        """Return the scores on a file, a list, or the held-out examples.
+
+        `loss` is the mean squared error of the numbers that the model learns, of deviation 1, and `mean_squared_error` that
+        of the data's. A correlation is 0 where the numbers or the predictions are all the same.
+        """
+        examples = self.examples_of(data)
+        gold = [float(number) for _, number in examples]
+        predicted = [each["value"] for each in self.predict([text for text, _ in examples], progress=True)]
+        return {
+            "loss": mean_squared_error(self._learned(predicted), self._learned(gold)),
+            "mean_squared_error": mean_squared_error(predicted, gold),
+            "pearson": pearson(predicted, gold),
+            "spearman": spearman(predicted, gold),
+            "count": len(examples),
+        }
+
+    def details(self) -> dict[str, str]:
+        """Return the mean and the deviation of the numbers."""
+        return {"numbers": f"mean {self.model.mean:g}, standard deviation {self.model.std:g}"}
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return the tokens of a text between the begin and end tokens."""
+        return framed_sequence(self.tokenizer, text, self.model.config.max_seq_len)
+
+    def _learned(self, numbers: Sequence[float]) -> list[float]:
+        """Return numbers in the units that the model learns."""
+        return [(number - self.model.mean) / self.model.std for number in numbers]
+
+    def _encoded(self, examples: Sequence[ValuedText]) -> list[tuple[np.ndarray, float]]:
+        longest, numbers = self.model.config.max_seq_len, self._learned([number for _, number in examples])
+        rows = [framed(self.tokenizer, text, longest) for text, _ in examples]
+        return list(zip(rows, numbers, strict=True))
+
+
+def _units(numbers: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the deviation of numbers; the deviation of one number that repeats is taken for 1.
+
+    Raises InputError for numbers whose squares are too large.
+    """
+    lowest, highest = min(numbers), max(numbers)
+    if lowest == highest:
+        return float(lowest), 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = float(np.mean(numbers)), float(np.std(numbers))
+    if not 0.0 < std < math.inf:
+        raise InputError(f"the numbers reach from {lowest:g} to {highest:g}: their squares are out of range")
+    return mean, std

@@ -1,0 +1,167 @@
+"""The way from a file of examples to a task that can be fitted: read, split, tokenizer, config, model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+from numformer.data.split import split_by_group
+from numformer.errors import InputError
+from numformer.models.config import ArchitectureConfig
+from numformer.nn.module import Module
+from numformer.tasks.shared.encoding import AnyTokenizer
+from numformer.tasks.shared.format import DataConfig, Format, Parts, checksum, places
+from numformer.tasks.shared.settings import fill_in
+from numformer.tasks.shared.start import check_no_tokenizer, pretrained_model
+from numformer.tasks.shared.task import Task
+from numformer.training import TrainConfig
+from numformer.training.run_folder import run_of
+from numformer.training.settings import as_plain, from_plain, table_of
+
+Example = TypeVar("Example")
+Data = str | Path | Sequence[Example]  # a file, or the examples themselves
+
+
+class ExampleTask(Task):
+    """A task on a list of examples; a subclass names their format and builds the model."""
+
+    format: ClassVar[Format[Any, Any]]
+    data_config: ClassVar[type[DataConfig]] = DataConfig
+    config: DataConfig
+    train_data: list[Any] | None
+    valid_data: list[Any]
+
+    def __init__(self, model: Module, tokenizer: AnyTokenizer, config: DataConfig | None = None) -> None:
+        super().__init__(model, tokenizer, config)
+        self.train_data, self.valid_data = None, []
+
+    @classmethod
+    def build(cls, config: Any, model: Any, base: Any, examples: Sequence[Any], labels: list[str], seed: int) -> Any:
+        """Return a new model of the config `model`, or one made of the pretrained model `base`.
+
+        `examples` are those to train on; `labels` may be more than theirs.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Any,
+        model: Any,
+        *,
+        seed: int = 0,
+        data: Sequence[Any] | None = None,
+        valid: Sequence[Any] | None = None,
+        tokenizer: Any = None,
+    ) -> Self:
+        """Go the way from the files that a config names, or from examples in their place, to an untrained task."""
+        # 1. Read the examples, and hold some out.
+        train_data, valid_data = read_parts(cls.format, config, data, valid, seed)
+
+        # 2. The tokenizer, and the model's config with its size; a pretrained model has both already.
+        if config.pretrained is None:
+            base, tokenizer = None, tokenizer or cls.format.make_tokenizer(config, train_data)
+            model = cls.format.fit_config(model, tokenizer)
+        else:
+            base = pretrained_model(config.pretrained, model, cls.model_config)
+            tokenizer = tokenizer or cls.load_tokenizer(config.pretrained)
+            check_no_tokenizer(config)
+            model = base.config
+
+        # 3. The model, for the labels of all examples where a part of them was held out: a rare one may lie there.
+        separate = valid is not None or config.valid
+        labels = cls.format.labels(train_data if separate else train_data + valid_data)
+        built = cls.build(config, model, base, train_data, labels, seed)
+        if config.freeze:
+            built.freeze(*config.freeze)
+
+        # 4. The task; `fit` goes on from here, and asks `objective` for batches of the examples.
+        task = cls(built, tokenizer, config)
+        task.seed, task.train_data, task.valid_data = seed, train_data, valid_data
+        task.source = as_plain(config) | places(config) | {"crc32": checksum(train_data, valid_data)}
+        return task
+
+    @classmethod
+    def _from_data(
+        cls,
+        data: Data[Any],
+        valid: Data[Any] | None,
+        config: DataConfig | None,
+        model: ArchitectureConfig | None,
+        tokenizer: str | Path | AnyTokenizer | None,
+        seed: int,
+        settings: Mapping[str, Any],
+    ) -> Self:
+        """Sort what `from_data` is given into configs and objects, and go the way with them."""
+        chosen, shape = config or cls.data_config(), model or cls.model_config
+        for given, kind in ((chosen, cls.data_config), (shape, type(cls.model_config))):
+            if not isinstance(given, kind):
+                raise InputError(f"{cls.__name__} takes a {kind.__name__}, got a {type(given).__name__}")
+        chosen, shape = fill_in(chosen, shape, settings)
+        named: dict[str, Any] = {"data": data, "valid": valid, "tokenizer": tokenizer}
+        files: dict[str, Any] = {name: str(value) for name, value in named.items() if isinstance(value, (str, Path))}
+        objects = {name: value for name, value in named.items() if name not in files}
+        return cls.from_config(dataclasses.replace(chosen, **files), shape, seed=seed, **objects)
+
+    def load_held_out(self, folder: str | Path) -> None:
+        """Take the examples that a run was validated on; raises InputError when the folder is not a run."""
+        settings = run_of(folder).read_settings()
+        if not settings.get("data"):
+            raise InputError(f"the run {folder} names no file of data; name one to evaluate on")
+        self.use_settings(settings)
+        seed = from_plain(TrainConfig, table_of(settings, "train"), "run.toml [train]").seed
+        train_data, valid_data = read_parts(self.format, self.config, None, None, seed)
+        if settings.get("crc32") != checksum(train_data, valid_data):
+            raise InputError(f"the data of {folder} has changed since the run began; name a file to evaluate on")
+        self.valid_data = valid_data
+
+    def examples_of(self, data: Data[Any] | None) -> list[Any]:
+        """Return the examples of a file or list, or the held-out ones; raises InputError when there are none."""
+        if isinstance(data, (str, Path)):
+            return self.format.read(str(data), self.config, labels=getattr(self.model, "labels", None))
+        examples = self.valid_data if data is None else checked(self.format, data)
+        if not examples:
+            raise InputError("there are no held-out examples: name a file to evaluate on")
+        return examples
+
+    def needs_data(self) -> list[Any]:
+        """Return the examples to train on; raises InputError when there are none."""
+        if self.train_data is None:
+            raise InputError(f"this model has no data to train on: make it with {type(self).__name__}.from_data")
+        return self.train_data
+
+
+def read_parts(
+    form: Format[Example, Any],
+    config: DataConfig,
+    data: Sequence[Example] | None,
+    valid: Sequence[Example] | None,
+    seed: int,
+) -> Parts[Example]:
+    """Return the examples to train on and those held out, from the files of a config where no lists are given."""
+    generated = form.generate(config, seed) if data is None else None
+    if generated is not None:
+        return generated
+    examples = form.read(config.data, config) if data is None else checked(form, data)
+    if not examples:
+        raise InputError("training needs at least one example, got none")
+    if valid is not None:
+        return examples, checked(form, valid)
+    if config.valid:
+        labels = (not config.pretrained and form.labels(examples)) or None  # a pretrained model may know others
+        return examples, form.read(config.valid, config, labels=labels)
+    if config.valid_fraction == 0:
+        return examples, []
+    kept, held_out = split_by_group(form.groups(examples), config.valid_fraction, seed)
+    return [examples[i] for i in kept], [examples[i] for i in held_out]
+
+
+def checked(form: Format[Example, Any], examples: Sequence[Example]) -> list[Example]:
+    """Return examples as a list; raises InputError for one that has another form."""
+    examples = list(examples)
+    for number, example in enumerate(examples):
+        if not form.accepts(example):
+            raise InputError(f"example {number} is {repr(example)[:80]}, expected {form.form}")
+    return examples

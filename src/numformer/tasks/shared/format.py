@@ -1,0 +1,91 @@
+"""What the way from a file to a task asks of each task: how its examples are read, held apart, and put into tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from numformer.tasks.shared.encoding import AnyTokenizer, pad_id, vocabulary_size
+from numformer.tokenizers import KINDS, make_tokenizer
+
+Example = TypeVar("Example")
+Config = TypeVar("Config", bound="DataConfig")
+Parts = tuple[list[Example], list[Example]]  # what is trained on, and what is held out
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What to train on, and what to start from."""
+
+    data: str = ""
+    """File to train on."""
+    valid: str | None = None
+    """File of held-out examples; a part of the data when not given."""
+    valid_fraction: float = 0.1
+    """Share of the data that is held out."""
+    tokenizer: str = "words"
+    """words, bpe, wordpiece, unigram, characters, bytes, or the folder of a saved tokenizer."""
+    vocab_size: int = 32_000
+    """Number of tokens of a tokenizer that is trained on the data."""
+    pretrained: str | None = None
+    """Folder of a trained model whose weights and tokenizer to start from; the head is new where the task is another."""
+    freeze: tuple[str, ...] = ()
+    """Names of parts of the model that are not trained, such as backbone.embeddings or backbone.layers.0."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
+
+
+class Format(ABC, Generic[Example, Config]):
+    """The form of a task's examples; a task writes `read` and `texts`, and what it does otherwise than here."""
+
+    form: ClassVar[str] = "a pair of texts"
+
+    @abstractmethod
+    def read(self, path: str, config: Config, labels: Sequence[str] | None = None) -> list[Example]:
+        """Return the examples of a file; raises InputError, naming the line, for a label that is not among `labels`."""
+
+    @abstractmethod
+    def texts(self, examples: Sequence[Example]) -> Iterable[str]:
+        """Return the texts to train a tokenizer on."""
+
+    def generate(self, config: Config, seed: int) -> Parts[Example] | None:
+        """Return the examples of a generated task that the config names in place of a file, None where it names none."""
+        return None
+
+    def accepts(self, example: object) -> bool:
+        """Tell whether an object has the form of an example; by default that of a pair of texts."""
+        return isinstance(example, (tuple, list)) and len(example) == 2 and all(isinstance(x, str) for x in example)
+
+    def labels(self, examples: Sequence[Example]) -> list[str]:
+        """Return the labels that occur in the examples, in order; a task without labels has none."""
+        return []
+
+    def groups(self, examples: Sequence[Example]) -> Sequence[Hashable]:
+        """Return what examples that must lie on one side of the split have in common; by default they are equal."""
+        return [repr(example) for example in examples]
+
+    def make_tokenizer(self, config: Config, examples: Sequence[Example]) -> AnyTokenizer:
+        """Return the tokenizer that a config names, trained on the examples where it needs that."""
+        return make_tokenizer(config.tokenizer, self.texts(examples), config.vocab_size)
+
+    def fit_config(self, model: Any, tokenizer: Any) -> Any:
+        """Return the model's config with the sizes of the tokenizer; raises InputError when one is too small."""
+        size = vocabulary_size(model.vocab_size, tokenizer)
+        return dataclasses.replace(model, vocab_size=size, pad_id=pad_id(tokenizer))
+
+
+def places(config: DataConfig) -> dict[str, str]:
+    """Return where the files that a config names lie, for those who look from another folder."""
+    named = {name: getattr(config, name) for name in ("data", "valid", "pretrained", "tokenizer")}
+    named = {name: value for name, value in named.items() if value and value not in KINDS}
+    return {name: str(Path(value).resolve()) for name, value in named.items() if Path(value).exists()}
+
+
+def checksum(*parts: list[Any]) -> int:
+    """Return a number that tells whether the examples are still the same."""
+    return zlib.crc32(repr(parts).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,68 @@
+"""The keywords of `from_data` and `from_text`, for type checkers: the fields of the configs that they are put into."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, TypeVar
+
+from numformer._names import rename_settings
+from numformer.models.config import ArchitectureConfig, ArchitectureSettings
+
+DataT = TypeVar("DataT")
+ModelT = TypeVar("ModelT", bound=ArchitectureConfig)
+
+
+class DataSettings(TypedDict, total=False):
+    """The fields of DataConfig, but for the data and the tokenizer, which are parameters of `from_data`."""
+
+    valid_fraction: float
+    vocab_size: int
+    pretrained: str | None
+    freeze: tuple[str, ...]
+    encoding: str
+
+
+class EncoderSettings(ArchitectureSettings, total=False):
+    """The fields of BertConfig, and so of GPTConfig."""
+
+    vocab_size: int
+    num_layers: int
+    layer_norm_eps: float
+    pad_id: int
+
+
+class EncoderDecoderSettings(ArchitectureSettings, total=False):
+    """The fields of TransformerConfig."""
+
+    src_vocab_size: int
+    tgt_vocab_size: int
+    num_encoder_layers: int
+    num_decoder_layers: int
+    layer_norm_eps: float
+    positions: Literal["sinusoidal", "learned"]
+    pre_norm: bool
+    share_embeddings: bool
+    tie_output: bool
+    pad_id: int
+
+
+def fill_in(data: DataT, model: ModelT, settings: Mapping[str, Any]) -> tuple[DataT, ModelT]:
+    """Put keywords into the two configs that they are fields of; what both have (vocab_size) belongs to the data's.
+
+    Raises InputError for a keyword that neither has.
+    """
+    of_data = {field.name for field in dataclasses.fields(data)}  # type: ignore[arg-type]
+    of_model = {field.name for field in dataclasses.fields(model)} - of_data
+    given = rename_settings(settings, of_data | of_model)
+    if "freeze" in given:
+        given["freeze"] = names(given["freeze"])
+    return (
+        dataclasses.replace(data, **{k: v for k, v in given.items() if k in of_data}),  # type: ignore[type-var]
+        dataclasses.replace(model, **{k: v for k, v in given.items() if k in of_model}),
+    )
+
+
+def names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return names as a tuple; a single one may be given as text."""
+    return (given,) if isinstance(given, str) else tuple(given)

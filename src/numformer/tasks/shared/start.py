@@ -1,0 +1,53 @@
+"""What a task's model starts from: a pretrained model, or a new one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from numformer.errors import InputError
+from numformer.models.build import build_backbone
+from numformer.models.config import ArchitectureConfig
+from numformer.nn.dropout import set_dropout
+from numformer.pretrained import load_model
+from numformer.tasks.shared.format import DataConfig
+
+
+def load_model_of(folder: str | Path) -> Any:
+    """Return the model of a folder; raises InputError when it is missing or damaged."""
+    if not Path(folder).is_dir():
+        raise InputError(f"there is no folder {folder}")
+    return load_model(folder)
+
+
+def pretrained_model(folder: str | Path, config: ArchitectureConfig, default: ArchitectureConfig) -> Any:
+    """Return the model of a folder, with the dropout of a config that does not leave it at the default.
+
+    Raises InputError when the config has another shape than the model, which brings its own.
+    """
+    model = load_model_of(folder)
+    dropout = model.config.dropout if config.dropout == default.dropout else config.dropout
+    shapes = [dataclasses.replace(each, dropout=dropout) for each in (config, default, model.config)]
+    if shapes[0] not in shapes[1:]:  # a run that is repeated says the shape once more
+        raise InputError(f"the shape of the model comes from {folder}: leave out the model's settings but dropout")
+    set_dropout(model, dropout)
+    return model
+
+
+def check_no_tokenizer(config: DataConfig) -> None:
+    """Raise InputError when a config names a tokenizer beside a pretrained model, which brings its own."""
+    for field in dataclasses.fields(config):
+        if field.name in ("tokenizer", "vocab_size") and getattr(config, field.name) != field.default:
+            raise InputError(f"the tokenizer comes from {config.pretrained}: leave out {field.name}")
+
+
+def backbone_of(config: DataConfig, model: ArchitectureConfig, seed: int, base: Any) -> Any:
+    """Return a new backbone, or that of a pretrained model; raises InputError when it has none to put a head on."""
+    if base is None:
+        return build_backbone(model, seed)
+    if not hasattr(base, "backbone"):
+        raise InputError(
+            f"{config.pretrained} holds a {type(base).__name__}; this task starts from a model that takes a head"
+        )
+    return base.backbone

@@ -1,0 +1,225 @@
+"""The way from a long text to a task that can be fitted: read, tokenizer, config, model, encode, split."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, Unpack
+
+import numpy as np
+
+from numformer._names import rename_settings
+from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
+from numformer.errors import InputError
+from numformer.nn.module import Module
+from numformer.tasks.shared.attention import Sequences, token_labels
+from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
+from numformer.tasks.shared.settings import EncoderSettings, names
+from numformer.tasks.shared.start import pretrained_model
+from numformer.tasks.shared.task import Task
+from numformer.tokenizers import KINDS, CharacterTokenizer, Tokenizer, encode_text, make_tokenizer
+from numformer.training.run_folder import run_of
+
+SUBWORDS = 4096  # tokens of a tokenizer that is trained on the text, when the model's config does not say
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """What to train on, and what to start from."""
+
+    data: str = ""
+    """Text file, or the name of a known text (see `numformer data list`)."""
+    tokenizer: str = "characters"
+    """characters, bytes, bpe, wordpiece, unigram, or the folder of a saved tokenizer."""
+    valid: str | None = None
+    """File of held-out text; the end of the text when not given."""
+    valid_fraction: float = 0.1
+    """Share of the text that is held out at its end."""
+    pretrained: str | None = None
+    """Folder of a trained model whose weights and tokenizer to start from."""
+    freeze: tuple[str, ...] = ()
+    """Names of parts of the model that are not trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions:
+    """How to measure on a long text."""
+
+    max_windows: int | None = None
+    """Measure on this many windows spread over the text instead of all of it."""
+
+
+class TextTask(Task):
+    """A task on one long text, of which the end is held out; a subclass builds the model."""
+
+    data_config = TextConfig
+    evaluate_options = MeasureOptions
+    config: TextConfig
+    tokenizer: Tokenizer
+    special_tokens: ClassVar[bool] = False  # whether a tokenizer of characters gets them
+
+    def __init__(self, model: Module, tokenizer: AnyTokenizer, config: TextConfig | None = None) -> None:
+        super().__init__(model, tokenizer, config)
+        self.train_tokens: np.ndarray | None = None
+        self.valid_tokens: np.ndarray | None = None
+
+    @classmethod
+    def build(cls, model: Any, tokenizer: Tokenizer, seed: int) -> Any:
+        """Return a new model of a config for a tokenizer."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(
+        cls, config: TextConfig, model: Any, *, seed: int = 0, text: str | None = None, tokenizer: Any = None
+    ) -> Self:
+        """Go the way from the text that a config names, or from a text in its place, to an untrained task."""
+        # 1. Find the text; a file is read piece by piece, for it may be of any size.
+        whole = find_corpus(config.data) if text is None else text
+
+        # 2. The tokenizer, and the model with its size; a pretrained model has both already.
+        if config.pretrained is None:
+            tokenizer = tokenizer or cls._new_tokenizer(config.tokenizer, whole, model.vocab_size)
+            model = dataclasses.replace(model, vocab_size=vocabulary_size(model.vocab_size, tokenizer))
+            built = cls.build(model, tokenizer, seed)
+        else:
+            built = cls._pretrained(config, model, tokenizer)
+            tokenizer = cls.load_tokenizer(config.pretrained)
+        if config.freeze:
+            built.freeze(*config.freeze)
+
+        # 3. Encode, and hold the end out.
+        train_tokens, valid_tokens = encoded_parts(config, whole, tokenizer)
+        TokenWindows(train_tokens, built.config.max_seq_len, "training text")  # complains when too short
+
+        # 4. The task; `fit` goes on from here, and asks `objective` for windows of the text.
+        task = cls(built, tokenizer, config)
+        task.seed, task.train_tokens = seed, train_tokens
+        task.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
+        task.source = _source(config, whole) | {"crc32": _checksum(train_tokens, valid_tokens)}
+        return task
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str | Path,
+        *,
+        tokenizer: str | Path | Tokenizer = "characters",
+        valid: str | Path | None = None,
+        valid_fraction: float = 0.1,
+        pretrained: str | Path | None = None,
+        freeze: str | Sequence[str] = (),
+        seed: int = 0,
+        config: Any = None,
+        **settings: Unpack[EncoderSettings],
+    ) -> Self:
+        """Make an untrained model for a text: a file, a known corpus (pydoc, tinyshakespeare), or a string with newlines.
+
+        `tokenizer` is a kind (characters, bytes, bpe, …), a saved tokenizer's folder or any object with encode, decode
+        and vocab_size. `valid` is a file of held-out text; without it the last `valid_fraction` of the text is held out.
+        `settings` are the fields of the model's config. `pretrained` is the folder of a model to go on from, with its
+        tokenizer; `freeze` names the parts of it that stay as they are.
+        Raises InputError when the text is missing, empty, unreadable or too short.
+        """
+        if config is not None and settings:
+            raise InputError(f"give a config or its fields, not both; got a config and {', '.join(settings)}")
+        known = {field.name for field in dataclasses.fields(cls.model_config)}
+        config = config or dataclasses.replace(cls.model_config, **rename_settings(settings, known))
+        is_text, is_object = isinstance(text, str) and "\n" in text, not isinstance(tokenizer, (str, Path))
+        data = TextConfig(
+            data="" if is_text else str(text),
+            tokenizer=type(tokenizer).__name__ if is_object else str(tokenizer),
+            valid=None if valid is None else str(valid),
+            valid_fraction=valid_fraction,
+            pretrained=None if pretrained is None else str(pretrained),
+            freeze=names(freeze),
+        )
+        return cls.from_config(
+            data, config, seed=seed, text=str(text) if is_text else None, tokenizer=tokenizer if is_object else None
+        )
+
+    def load_held_out(self, folder: str | Path) -> None:
+        """Take the held-out text that a run was validated on; raises InputError when the folder is not a run."""
+        settings = run_of(folder).read_settings()
+        if not settings.get("data"):
+            raise InputError(f"the run {folder} names no text file; name a text to evaluate on")
+        self.use_settings(settings)
+        train_tokens, valid_tokens = encoded_parts(self.config, find_corpus(self.config.data), self.tokenizer)
+        if settings.get("crc32") != _checksum(train_tokens, valid_tokens):
+            raise InputError(f"the text of {folder} has changed since the run began; name a text to evaluate on")
+        self.valid_tokens = valid_tokens
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return the tokens of a text; raises InputError when there are none or too many."""
+        ids, longest = encode_text(self.tokenizer, text), self.model.config.max_seq_len
+        if not 0 < len(ids) <= longest:
+            raise InputError(f"looking at attention takes a text of 1 to {longest} tokens, got {len(ids)}")
+        return Sequences((np.asarray(ids, np.int64)[None],), {"": token_labels(self.tokenizer, text)})
+
+    def tokens_of(self, text: str | Path | None) -> np.ndarray:
+        """Return the tokens of a text, or the held-out ones; raises InputError when there are none."""
+        if text is not None:
+            return encode_text_or_file(text if "\n" in str(text) else find_corpus(text), self.tokenizer)
+        if self.valid_tokens is None:
+            raise InputError("there is no held-out text: name one to evaluate on")
+        return self.valid_tokens
+
+    def needs_text(self) -> np.ndarray:
+        """Return the tokens to train on; raises InputError when there are none."""
+        if self.train_tokens is None:
+            raise InputError(f"this model has no text to train on: make it with {type(self).__name__}.from_text")
+        return self.train_tokens
+
+    @classmethod
+    def _new_tokenizer(cls, kind: str, text: str | Path, vocab_size: int) -> Tokenizer:
+        if kind == "words":
+            raise InputError(f"the tokenizer words loses the spaces of a text; {cls.name} takes another kind")
+        chunks = read_text_chunks(text) if isinstance(text, Path) else [text]
+        if kind == "characters":
+            return CharacterTokenizer.from_text(chunks, special_tokens=cls.special_tokens)
+        return make_tokenizer(kind, chunks, vocab_size or SUBWORDS)
+
+    @classmethod
+    def _pretrained(cls, config: TextConfig, model: Any, tokenizer: Any) -> Any:
+        """Return the model to go on from; raises InputError for one of another task, and for a tokenizer beside it."""
+        assert config.pretrained is not None
+        if tokenizer is not None or config.tokenizer != "characters":
+            raise InputError(f"the tokenizer comes from {config.pretrained}: leave out tokenizer")
+        base = pretrained_model(config.pretrained, model, cls.model_config)
+        if not cls.fits(base):
+            raise InputError(
+                f"{config.pretrained} holds a {type(base).__name__}; {cls.name} needs a {cls.model_class.__name__}"
+            )
+        return base
+
+
+def encoded_parts(config: TextConfig, text: str | Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens to train on and those held out: those of another file, or the end of the text."""
+    tokens = encode_text_or_file(text, tokenizer)
+    if config.valid is not None:
+        return tokens, encode_text_or_file(find_corpus(config.valid), tokenizer)
+    return split_tokens(tokens, config.valid_fraction)
+
+
+def encode_text_or_file(text: str | Path, tokenizer: Tokenizer) -> np.ndarray:
+    """Return the tokens [N] of a text, or of a text file of any size."""
+    return encode_file(text, tokenizer) if isinstance(text, Path) else encode_text(tokenizer, text)
+
+
+def _source(config: TextConfig, text: str | Path) -> dict[str, Any]:
+    """Return what run.toml says of the data: files by their whole path, a tokenizer by its kind, folder or class."""
+    is_folder = config.tokenizer not in KINDS and Path(config.tokenizer).exists()
+    return {
+        "data": str(text.resolve()) if isinstance(text, Path) else "",
+        "tokenizer": str(Path(config.tokenizer).resolve()) if is_folder else config.tokenizer,
+        **({} if config.valid is None else {"valid": str(find_corpus(config.valid).resolve())}),
+        "valid_fraction": config.valid_fraction,
+        **({} if config.pretrained is None else {"pretrained": str(Path(config.pretrained).resolve())}),
+        **({"freeze": list(config.freeze)} if config.freeze else {}),
+    }
+
+
+def _checksum(train_tokens: np.ndarray, valid_tokens: np.ndarray) -> int:
+    return zlib.crc32(valid_tokens.data, zlib.crc32(train_tokens.data))

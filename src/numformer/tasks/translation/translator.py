@@ -1,0 +1,224 @@
+"""Translation: a text in, another text out; the task that has the format, the objective and the search of this folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NotRequired, Self, TypedDict, Unpack
+
+import numpy as np
+
+from numformer.data.pairs import Pair
+from numformer.errors import InputError
+from numformer.generation import BeamConfig
+from numformer.metrics import bleu
+from numformer.models import Transformer, TransformerConfig
+from numformer.tasks.shared.attention import Sequences, token_labels
+from numformer.tasks.shared.encoding import special_id
+from numformer.tasks.shared.example_task import Data, ExampleTask
+from numformer.tasks.shared.objective import spread
+from numformer.tasks.shared.prediction import as_texts
+from numformer.tasks.translation.format import PairFormat, Seq2SeqConfig, Seq2SeqSettings
+from numformer.tasks.translation.objective import EncodedPair, Seq2SeqObjective, encode_pairs, encode_sources
+from numformer.tasks.translation.search import BeamSettings, SearchOptions, SearchSettings, search
+from numformer.tokenizers import Tokenizer, TokenizerPair, encode_all
+from numformer.training import OptimConfig, TrainConfig
+from numformer.training.settings import make_config
+from numformer.training.workers import Workers, num_cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """How to measure on pairs."""
+
+    max_examples: int | None = None
+    """Measure on so many pairs, taken evenly from the whole."""
+    num_beams: int | None = None
+    """Width of the beam."""
+    length_penalty: float | None = None
+    """Power of the length that scores are divided by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionOptions:
+    """What to look at in a translation."""
+
+    target: str | None = None
+    """The target; the model's own when not given."""
+    part: Literal["encoder", "decoder", "cross"] = "cross"
+    """The attention of the encoder, of the decoder to itself, or of the decoder to the source."""
+
+
+class Target(TypedDict):
+    """One of several targets."""
+
+    target: str
+    score: float
+
+
+class Translation(TypedDict):
+    """The best target of a source and its score (log-probability over length), and others when asked for."""
+
+    source: str
+    target: str
+    score: float
+    alternatives: NotRequired[list[Target]]
+
+
+class Translator(ExampleTask):
+    """A model that turns texts into other texts: `Translator.from_data("fra.tsv").fit()`, then `translate(["Hello."])`.
+
+    An example is a pair of a source and a target.
+    """
+
+    name = "seq2seq"
+    format = PairFormat()
+    model_class = Transformer
+    data_config = Seq2SeqConfig
+    model_config = TransformerConfig()
+    train_config: ClassVar[TrainConfig] = TrainConfig(
+        steps=5000, batch_tokens=4096, label_smoothing=0.1, eval_every=500, eval_examples=1000
+    )
+    optim_config: ClassVar[OptimConfig] = OptimConfig(lr=2e-3, betas=(0.9, 0.98), schedule="cosine", warmup_steps=400)
+    predict_options = SearchOptions
+    evaluate_options = EvaluateOptions
+    attention_options = AttentionOptions
+    reading = ("encoding", "source", "target")
+    second_text = "target"
+
+    model: Transformer
+    tokenizer: TokenizerPair
+    config: Seq2SeqConfig
+
+    @classmethod
+    def from_data(
+        cls,
+        data: Data[Pair],
+        *,
+        valid: Data[Pair] | None = None,
+        config: Seq2SeqConfig | None = None,
+        model: TransformerConfig | None = None,
+        tokenizer: str | Path | Tokenizer | TokenizerPair | None = None,
+        seed: int = 0,
+        **settings: Unpack[Seq2SeqSettings],
+    ) -> Self:
+        """Make an untrained model for a file, or a list of pairs of a source and a target.
+
+        `settings` are fields of the data config (such as vocab_size, pretrained, backwards) and of TransformerConfig
+        (such as d_model), unless `config` and `model` give those whole. `tokenizer` is a kind, a folder, or an object.
+        Raises InputError when the data is missing, malformed or too little.
+        """
+        if tokenizer is not None and not isinstance(tokenizer, (str, Path, TokenizerPair)):
+            tokenizer = TokenizerPair(tokenizer, tokenizer)
+        return cls._from_data(data, valid, config, model, tokenizer, seed, settings)
+
+    @classmethod
+    def build(
+        cls,
+        config: Seq2SeqConfig,
+        model: TransformerConfig,
+        base: Any,
+        examples: Sequence[Pair],
+        labels: list[str],
+        seed: int,
+    ) -> Transformer:
+        """Return a new model, or the pretrained one."""
+        if base is not None and not isinstance(base, Transformer):
+            raise InputError(f"{config.pretrained} holds a {type(base).__name__}; this task starts from a Transformer")
+        return base or Transformer(model, seed=seed)
+
+    @classmethod
+    def load_tokenizer(cls, folder: str | Path) -> TokenizerPair:
+        """Return the tokenizers of a folder."""
+        return TokenizerPair.load(folder)
+
+    def objective(self, train: TrainConfig) -> Seq2SeqObjective:
+        """Return what to train on."""
+        examples = self._encoded(self.needs_data())
+        valid = self._encoded(self.valid_data) if self.valid_data else []
+        return Seq2SeqObjective(self.model, self.tokenizer, examples, valid, train)
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: BeamConfig | None = None,
+        max_new_tokens: int | None = None,
+        progress: bool = False,
+        **settings: Unpack[BeamSettings],
+    ) -> list[Translation]:
+        """Return for every text the best target and its score (log-probability over length), and others when asked for.
+
+        `settings` are the fields of BeamConfig (num_beams, length_penalty, num_return). `max_new_tokens` is twice the
+        source's length and ten more when not given. A source over the context length is cut.
+        """
+        texts = as_texts(texts)
+        beam = beam or make_config(BeamConfig, dict(settings))
+        found = search(self.model, self.tokenizer.target, self._sources(texts), beam, max_new_tokens, progress)
+        results: list[Translation] = []
+        for text, hypotheses in zip(texts, found, strict=True):
+            best, *others = (Target(target=self._decoded(h.ids), score=h.score) for h in hypotheses)
+            result: Translation = {"source": text, "target": best["target"], "score": best["score"]}
+            if beam.num_return > 1:
+                result["alternatives"] = others
+            results.append(result)
+        return results
+
+    def translate(self, texts: Sequence[str], **settings: Unpack[SearchSettings]) -> list[str]:
+        """Return the best target of every text; `settings` as in `predict`."""
+        return [result["target"] for result in self.predict(texts, **settings)]
+
+    def evaluate(
+        self,
+        data: Data[Pair] | None = None,
+        *,
+        max_examples: int | None = None,
+        num_beams: int | None = None,
+        length_penalty: float = 1.0,
+    ) -> dict[str, Any]:
+        """Return loss and exact match on a file, a list, or the held-out pairs; with sacrebleu installed, BLEU and chrF."""
+        if max_examples is not None and max_examples < 1:
+            raise InputError(f"max_examples must be at least 1, got {max_examples}")
+        pairs = spread(self.examples_of(data), max_examples)
+        if num_beams is None:
+            num_beams = 1 if self.config.is_toy else BeamConfig.num_beams
+        beam = BeamConfig(num_beams=num_beams, length_penalty=length_penalty)
+        objective = Seq2SeqObjective(self.model, self.tokenizer, self._encoded(pairs), None, TrainConfig())
+        with Workers(num_cores()) as workers:
+            figures = objective.measure(objective.sequential(objective.examples), workers)
+        predicted = self.translate([source for source, _ in pairs], beam=beam, progress=True)
+        references = [target for _, target in pairs]
+        same = sum(a == b.strip() for a, b in zip(predicted, references, strict=True))
+        scores = {"loss": figures["loss"], "exact_match": same / len(pairs), "count": len(pairs)}
+        return scores | self.compare(predicted, references)
+
+    def compare(self, predicted: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+        """Return the scores that come from a library, as far as it is installed."""
+        if self.config.is_toy or importlib.util.find_spec("sacrebleu") is None:
+            return {}
+        return bleu(predicted, references)
+
+    def sequences(self, text: str, second: str | None) -> Sequences:
+        """Return the tokens of a source and of a target, by default the model's own."""
+        target = self.translate([text])[0] if second is None else second
+        source, tokens = self._sources([text])[0], self.tokenizer.target
+        ids = encode_all(tokens, [target])[0][: self.model.config.max_seq_len - 1]
+        seen = np.concatenate([[special_id(tokens, "bos_id")], ids])
+        labels = {
+            "encoder": [*token_labels(self.tokenizer.source, text)[: len(source) - 1], "<eos>"],
+            "decoder": ["<bos>", *token_labels(tokens, target)[: len(ids)]],
+        }
+        return Sequences((source[None], seen[None]), labels)
+
+    def _decoded(self, ids: list[int]) -> str:
+        """Return a target as valid Unicode: bytes may end, or be wrong, in the middle of a character."""
+        text = self.tokenizer.target.decode(ids).strip()
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+    def _sources(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return encode_sources(self.tokenizer.source, texts, self.model.config.max_seq_len)
+
+    def _encoded(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
+        return encode_pairs(self.tokenizer, pairs, self.model.config.max_seq_len)
