@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from numformer.tasks.language_model_objective import LanguageModelObjective
+from numformer.tasks.language_model import LanguageModelObjective
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from numformer import GPT, InputError, LanguageModel
