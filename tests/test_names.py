@@ -7,8 +7,7 @@ import pickle
 import pytest
 
 from numformer import InputError
-from numformer.cli.main import COMMANDS
-from numformer.names import (
+from numformer._names import (
     SETTING_OF_WORD,
     TASK_OF_WORD,
     TASK_WORDS,
@@ -18,6 +17,7 @@ from numformer.names import (
     takes_synonyms,
     task_name,
 )
+from numformer.cli.main import COMMANDS
 
 WORDS = {
     "lm": ["lm", "text-generation"],

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from numformer._files import replacing, write_atomically
 from numformer.errors import InputError
-from numformer.files import replacing, write_atomically
 from numformer.models.disk import from_disk, names_of, to_disk
 from numformer.nn import Module
 

@@ -75,8 +75,8 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(here
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("lr = 0.1", "bad.toml: unknown setting 'lr'; known are config, data"),
-        ("[optim]\nlearning_rate = 0.1", "bad.toml [optim]: unknown setting 'learning_rate'; known are betas"),
+        ("lr = 0.1", "bad.toml: unknown setting lr; known are config, data"),
+        ("[optim]\nlearning_rate = 0.1", "bad.toml [optim]: unknown setting learning_rate; known are betas"),
         ('[optim]\nlr = "fast"', "bad.toml [optim]: lr must be float, got 'fast'"),
         ("[optim]\nlr = true", "bad.toml [optim]: lr must be float, got True"),
         ('[optim]\noptimizer = "rms"', "bad.toml [optim]: optimizer must be 'adamw' or 'adam' or 'sgd', got 'rms'"),
@@ -210,7 +210,7 @@ def test_info_describes_a_run_and_its_best(finished_run, numformer, part):
 
 
 def test_info_lists_layers_when_asked(finished_run, numformer):
-    assert "c_attn" in numformer("info", finished_run, "--layers").out
+    assert "self_attn" in numformer("info", finished_run, "--layers").out
 
 
 def test_data_list_names_every_text(numformer):

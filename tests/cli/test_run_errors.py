@@ -130,7 +130,7 @@ def test_a_run_is_not_replaced_without_being_asked_which_is_said_before_any_work
         ('task = "classify"', "task = [", "copy/run.toml cannot be read as TOML"),
         ("freeze = []", "freeze = 3", "copy/run.toml: freeze must be a list, got 3"),
         ('encoding = "utf-8"', "encoding = 8", "copy/run.toml: encoding must be str, got 8"),
-        ("[train]", "[training]", "copy/run.toml: unknown setting 'training'; known are class_weights, config, data"),
+        ("[train]", "[training]", "copy/run.toml: unknown setting training; known are class_weights, config, data"),
     ],
 )
 def test_settings_that_someone_has_broken_are_named(copy_of, numformer, refused, old, new, message):
@@ -186,7 +186,7 @@ def test_data_of_another_format_is_refused(examples, runs_of_tasks, numformer, r
     [
         ("classify", ["--confusion-matrix=reviews"], "a picture is written to a file that ends in .png, got reviews"),
         ("classify", ["--confusion-matrix=text.txt/m.png"], "could not write text.txt/m.png"),
-        ("seq2seq", ["--length-penalty=nan"], "length_penalty must be a number, got nan"),
+        ("seq2seq", ["--length-penalty=nan"], "length_penalty must be a number from -10 to 10, got nan"),
         ("seq2seq", ["--num-beams=0"], "num_beams must be at least 1, got 0"),
         ("seq2seq", ["--max-examples=0"], "max_examples must be at least 1, got 0"),
         ("seq2seq", ["--max-examples=-1"], "max_examples must be at least 1, got -1"),
@@ -220,7 +220,7 @@ def test_a_model_without_a_run_asks_for_data(here, runs_of_tasks, numformer, ref
         ("mlm", ["[MASK]", "--top-k=-1"], "top_k must be at least 1, got -1"),
         ("seq2seq", ["a", "--num-beams=0"], "num_beams must be at least 1, got 0"),
         ("seq2seq", ["a", "--num-return=5"], "num_return must be from 1 to num_beams=4, got 5"),
-        ("seq2seq", ["a", "--length-penalty=inf"], "length_penalty must be a number, got inf"),
+        ("seq2seq", ["a", "--length-penalty=inf"], "length_penalty must be a number from -10 to 10, got inf"),
         ("seq2seq", ["a", "--max-new-tokens=-1"], "max_new_tokens must be a whole number of at least 1, got -1"),
         ("seq2seq", ["a", "--max-new-tokens=0"], "max_new_tokens must be a whole number of at least 1, got 0"),
         ("qa", ["Who?"], "questions need the text to find the answers in: --context TEXT, or --input FILE.jsonl"),

@@ -164,7 +164,7 @@ SETTINGS = [
     ("tag", {"config": "qa.toml"}, "qa.toml is for the task 'qa', not tag"),
     ("tag", {"config": "freeze.toml"}, "freeze.toml: freeze must be a list, got 'bert'"),
     ("tag", {"config": "names.toml"}, "names.toml: freeze must be str, got 3"),
-    ("tag", {"config": "table.toml"}, "table.toml: unknown setting 'data_config'; known are column, config, data,"),
+    ("tag", {"config": "table.toml"}, "table.toml: unknown setting data_config; known are column, config, data,"),
 ]
 
 

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
+from numformer._files import write_atomically
 from numformer.errors import InputError
-from numformer.files import write_atomically
 
 
 def names(folder):

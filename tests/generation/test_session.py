@@ -109,6 +109,19 @@ def test_only_requests_with_something_new_are_run(model):
         assert_close(found[slot], logits)
 
 
+def test_rows_with_several_new_tokens_are_read_each_alone(model):
+    """Padded to one length, the first of these two would outgrow the context."""
+    session, plain = (Session(model, 2, use_cache=use) for use in (True, False))
+    for each in (session, plain):
+        slots = [each.admit(prompt) for prompt in (prompts(6)[0], [5])]
+        each.logits()
+        for slot, tokens in zip(slots, ([3, 4], [6, 7, 8, 9, 1]), strict=True):
+            for token in tokens:
+                each.append(slot, token)
+    for slot, logits in plain.logits().items():
+        assert_close(session.logits()[slot], logits)
+
+
 def test_float32_models_have_float32_logits(model):
     session = Session(model, 1)
     session.admit([1, 2])
@@ -335,12 +348,13 @@ def test_a_session_has_slots(model, num_slots):
         Session(model, num_slots)
 
 
-def test_logits_that_are_no_numbers_are_refused_before_anything_is_drawn(model):
+@pytest.mark.parametrize("bad", [[np.nan] + [0] * 12, [np.inf] + [0] * 12, [-np.inf] * 13], ids=["nan", "inf", "none"])
+def test_logits_that_are_no_numbers_are_refused_before_anything_is_drawn(model, bad):
     session, generator = Session(model, 2), np.random.default_rng(0)
     for _ in range(2):
         session.admit([1], seed=generator)
-    session.logits()[1][3] = np.nan
-    with pytest.raises(InputError, match="got logits in slot 1 that are NaN"):
+    session.logits()[1][:] = bad
+    with pytest.raises(InputError, match=r"the logits of slot 1 are NaN, \+inf or all -inf, so there is no token to"):
         session.step()
     assert generator.random() == np.random.default_rng(0).random()
     assert session.tokens(0) == [1]

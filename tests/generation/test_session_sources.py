@@ -70,8 +70,8 @@ def test_a_row_that_a_longer_source_made_room_for_still_holds_its_source(model):
     for source in SOURCES[1:3]:
         sources[session.admit([BOS], source=source)] = source
     check(model, session, sources)
-    twin = session.fork(1)
-    session.retire(twin)
+    for twin in [session.fork(1) for _ in range(2)]:
+        session.retire(twin)
     sources[2] = [7] * 8
     assert session.admit([BOS], source=sources[2]) == 2
     check(model, session, sources)

@@ -262,6 +262,8 @@ def test_a_head_for_texts_can_be_put_on_a_language_model():
         *("score.weight", "model.norm.weight")
     }
     assert model(draw_tokens(2, 6)).shape == (2, 2)
+    with pytest.raises(InputError, match="has no output layer any more"):
+        language_model(draw_tokens(2, 6))
 
 
 def test_the_config_survives_the_way_to_disk_and_back():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from numformer import GPT, InputError, ModelConfig, Transformer, random
-from numformer.models import BertConfig, GPTConfig, TransformerConfig, build_model
+from numformer.models import Bert, BertConfig, GPTConfig, TransformerConfig, build_model
 from numformer.models.build import task_of, tasks_of
 from numformer.models.gpt import GPTSettings
 from numformer.models.registry import ARCHITECTURES, architecture_of
@@ -138,7 +138,13 @@ def test_sizes_that_are_not_given_are_those_of_the_config():
         Transformer(TransformerConfig(**sizes), d_model=64)
 
 
-# Loading
+# Saving and loading
+
+
+def test_a_model_that_needs_a_head_is_not_saved_without_one(tmp_path):
+    with pytest.raises(InputError, match="a Bert does no task, and cannot be saved, without a head"):
+        save_model(Bert(BertConfig(vocab_size=9)), tmp_path / "bert")
+    assert not (tmp_path / "bert").exists()
 
 
 class Refusing:

@@ -176,3 +176,36 @@ def test_a_source_that_both_rows_have_is_not_copied():
     assert cache.lengths.tolist() == [1, 1, 1]
     cache.copy_row(1, 2)
     assert (cache.rows(2, 3).layer(0).cross.update(None, None)[0] != 7.0).all()
+
+
+def test_a_shorter_source_leaves_nothing_of_the_one_before():
+    cache = EncoderDecoderCache(1, 2, 8)
+    with_sources(cache, 0, [4, 3], seed=1)
+    cache.clear_row(1)
+    with_sources(cache, 1, [2], seed=2)
+    np.testing.assert_array_equal(cache.source_mask, [[True] * 4, [True, True, False, False]])
+
+
+def test_rows_of_a_part_are_copied_with_their_sources():
+    cache = EncoderDecoderCache(1, 4, 8)
+    with_sources(cache, 0, [2, 3, 1], seed=1)
+    cache.rows(1, 4).copy_row(0, 2)
+    np.testing.assert_array_equal(cache.rows(3, 4).source_mask, cache.rows(1, 2).source_mask)
+    keys, _ = cache.layer(0).cross.update(None, None)
+    np.testing.assert_array_equal(keys[3], keys[1])
+
+
+def test_a_cleared_row_still_holds_its_source_after_the_memory_grew():
+    cache = EncoderDecoderCache(1, 4, 8)
+    (k, _) = with_sources(cache, 0, [2, 3], seed=1)
+    cache.copy_row(1, 3)
+    cache.clear_row(3)
+    with_sources(cache, 2, [6], seed=2)
+    cache.copy_row(1, 3)
+    np.testing.assert_array_equal(cache.rows(3, 4).layer(0).cross.update(None, None)[0][0, :, :3], k[1])
+
+
+def test_keys_of_sources_may_come_without_a_mask():
+    cache, (k, v) = EncoderDecoderCache(1, 2, 8), draw(2, 2, 3, 4)
+    found = cache.layer(0).cross.update(k, v)
+    np.testing.assert_array_equal(found, (k, v))

@@ -146,3 +146,17 @@ def test_a_linear_layer_is_drawn_by_the_rule_and_the_generator_that_it_is_given(
     assert first.weight.data.std() == pytest.approx(0.1, rel=0.02)
     assert abs(nn.Linear(300, 200).weight.data).max() == pytest.approx(np.sqrt(6 / 500), rel=0.01)  # Glorot's bound
     assert not first.bias.data.any()
+
+
+@pytest.mark.parametrize("make", [nn.LayerNorm, nn.RMSNorm])
+def test_normalisations_add_the_given_number_to_the_variance(make):
+    x = np.array([[1e-3, -1e-3]], np.float32)
+    np.testing.assert_allclose(make(2, eps=1e-6)(x).data, [[0.5**0.5, -(0.5**0.5)]], rtol=1e-5)
+    assert abs(make(2, eps=0.0)(x).data) == pytest.approx(1.0)
+
+
+def test_an_embedding_is_drawn_by_the_generator_and_spread_that_it_is_given():
+    first, second = (nn.Embedding(300, 200, std=0.1, generator=random.generator(1)) for _ in range(2))
+    np.testing.assert_array_equal(first.weight.data, second.weight.data)
+    assert first.weight.data.std() == pytest.approx(0.1, rel=0.02)
+    assert nn.Embedding(300, 200).weight.data.std() == pytest.approx(0.02, rel=0.02)

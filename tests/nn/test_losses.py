@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from numformer import InputError, Tensor, gradients, nn
+from numformer import InputError, Tensor, gradients, nn, ops
 from numformer.testing import check_gradients
 
 D = 8
@@ -59,6 +59,21 @@ def test_a_model_is_trained_by_hand_as_by_the_tape(make, targets, shape):
     loss(model(x), targets).backward()
     for ours, expected in zip(by_hand, (p.grad for p in model.parameters()), strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+def test_every_loss_is_its_op_with_the_reduction_that_was_chosen():
+    x, t, classes = draw(2, 4, 5), np.abs(draw(2, 4, 5, seed=1)), np.array([[1, 2, 3, -100], [0, 1, 1, 4]])
+    flat = x.reshape(8, 5), classes.ravel()
+    for reduction in ("mean", "sum"):
+        for loss, expected in (
+            (nn.MSELoss(reduction)(x, t), ops.mse(x, t, reduction=reduction)),
+            (nn.L1Loss(reduction)(x, t), ops.l1(x, t, reduction=reduction)),
+            (nn.BCEWithLogitsLoss(reduction)(x, t), ops.bce_with_logits(x, t, reduction=reduction)),
+            (nn.CrossEntropyLoss(reduction=reduction)(x, classes), ops.cross_entropy(*flat, reduction=reduction)),
+        ):
+            assert loss.item() == expected
+    smooth = nn.CrossEntropyLoss(label_smoothing=0.1)(x, classes)
+    assert smooth.item() == ops.cross_entropy(*flat, label_smoothing=0.1)
 
 
 def test_logits_may_have_axes_before_the_classes():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from numformer import InputError, nn
+from numformer import InputError, nn, random
 
 D = 8
 
@@ -40,3 +40,15 @@ def test_every_row_may_stand_at_positions_of_its_own(make):
     found = layer(x, np.array([[4, 5, 6, 7], [0, 1, 2, 3]])).data - x
     expected = layer(np.zeros((1, 9, D), np.float32)).data[0]
     np.testing.assert_allclose(found, np.stack([expected[4:8], expected[:4]]), atol=1e-6)
+
+
+def test_learned_positions_are_drawn_as_asked_and_added():
+    first, second = (nn.LearnedPositions(300, 200, std=0.1, generator=random.generator(1)) for _ in range(2))
+    np.testing.assert_array_equal(first.weight.data, second.weight.data)
+    assert first.weight.data.std() == pytest.approx(0.1, rel=0.02)
+    x = draw(2, 3, 200).astype(np.float32)
+    np.testing.assert_array_equal(first(x).data, x + first.weight.data[:3])
+
+
+def test_the_sinusoidal_table_has_512_positions_unless_told():
+    assert len(nn.PositionalEncoding(D).table) == 512

@@ -104,6 +104,11 @@ def test_equal_logits_give_the_logarithm_of_the_number_of_classes():
     assert pull(np.zeros((4, V)), np.arange(4))[0] == pytest.approx(np.log(V))
 
 
+def test_an_unknown_reduction_is_named():
+    with pytest.raises(InputError, match="cross_entropy: reduction must be mean or sum, got 'none'"):
+        ops.cross_entropy(*draw(), reduction="none")
+
+
 @pytest.mark.parametrize("target", [V, -1])
 def test_targets_outside_the_classes_are_named(target):
     logits, targets = draw()

@@ -4,7 +4,7 @@ import pytest
 
 import numformer as nf
 from numformer import tasks
-from numformer.names import TASK_WORDS
+from numformer._names import TASK_WORDS
 from numformer.tasks.shared.task import Task
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 16}

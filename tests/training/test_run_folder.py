@@ -58,9 +58,11 @@ def test_a_run_is_continued_through_a_link_to_its_best_weights(fit, tmp_path):
     fit(out=run)
     (run / "best").rename(tmp_path / "elsewhere")
     (run / "best").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / ".model.safetensors.1.tmp").write_bytes(b"another process is writing this")
     _, result, _ = fit(out=run, resume=True, steps=9)
     assert result.step == 9
     assert (run / "best").is_symlink()
+    assert (tmp_path / "elsewhere" / ".model.safetensors.1.tmp").exists()
 
 
 def test_temporary_files_behind_a_link_or_in_a_strangers_folder_are_left_alone(fit, tmp_path, outside):

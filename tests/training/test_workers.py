@@ -3,17 +3,18 @@
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
 
 import numpy as np
 import pytest
-from numformer.tasks.language_model import LanguageModelObjective
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from numformer import GPT, InputError, LanguageModel
 from numformer.optim import SGD
+from numformer.tasks.language_model import LanguageModelObjective
 from numformer.training import TrainConfig
 from numformer.training.step import TrainStep
 from numformer.training.workers import Workers
@@ -219,9 +220,11 @@ def test_processes_end_when_the_one_they_were_forked_from_is_killed():
     process.kill()
     process.join()
     end = time.monotonic() + 10
-    while any(map(is_running, pids)) and time.monotonic() < end:
+    while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < end:
         time.sleep(0.01)
-    assert not any(map(is_running, pids))
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
 
 
 def is_running(pid):

@@ -7,8 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from numformer._names import TASK_OF_WORD
 from numformer.errors import InputError
-from numformer.names import TASK_OF_WORD
 from numformer.tasks import TABLE
 
 COMMANDS = {

@@ -6,8 +6,8 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from numformer._files import write_atomically
 from numformer.errors import InputError
-from numformer.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from numformer._files import remove_temporaries, write_atomically
 from numformer.data.clean_pairs import Cleaned, PairFilters
 from numformer.data.pairs import Pair
 from numformer.data.split import near_duplicate_groups, split_by_group
 from numformer.errors import InputError
-from numformer.files import remove_temporaries, write_atomically
 
 PARTS = ("train", "valid", "test")
 FILES = (*(f"{part}.tsv" for part in PARTS), "report.json")

@@ -8,12 +8,12 @@ from typing import TypeAlias, TypedDict, Unpack, get_type_hints, overload
 import numpy as np
 
 from numformer import random
+from numformer._names import check_settings
 from numformer.autograd import Tensor
 from numformer.errors import InputError
 from numformer.generation.protocols import CausalLM
 from numformer.generation.sampling import SamplingConfig
 from numformer.generation.session import Ended, Prompt, Session
-from numformer.names import check_settings
 
 Prompts: TypeAlias = Sequence[Prompt] | np.ndarray | Tensor
 """Token ids to continue: an array or a Tensor [B T], or B lists of any lengths."""

@@ -67,12 +67,14 @@ class CachedRows:
 
     def read(self, waiting: Sequence[Request]) -> None:
         """Give every waiting request the logits of its next token."""
+        longest = self.model.config.max_seq_len
         for request in waiting:
-            start = window_start(len(request.ids), self.model.config.max_seq_len)
+            start = window_start(len(request.ids), longest)
             if start > request.start:  # the window has moved: what is left of it is read again
                 self.drop(request)
                 request.start, request.num_read = start, 0
-        self._close_holes()
+        if None in self.requests:
+            self._close_holes()
         for request in waiting:
             if request.row is None:
                 self._place(request, len(self.requests))
@@ -85,11 +87,9 @@ class CachedRows:
 
     def copy(self, request: Request, twin: Request) -> None:
         """Give the twin a row of its own with what the request's row holds, in a hole where there is one."""
-        twin.row = None
         if request.row is None:
             return
-        holes = (row for row in reversed(range(len(self.requests))) if self.requests[row] is None)
-        row = next(holes, len(self.requests))
+        row = self.requests.index(None) if None in self.requests else len(self.requests)
         self.cache.copy_row(request.row, row)
         self._place(twin, row)
 
@@ -122,14 +122,13 @@ class CachedRows:
         No real token looks there, and the padding that a short row has stored is written over by what it reads next.
         """
         unread = [request.ids[request.start + request.num_read :] for request in requests]
-        counts = np.array([len(ids) for ids in unread])
         tokens = _padded(unread, 0)
         cache = self.cache.rows(first, first + len(requests))
-        logits = _next_logits(self.model, requests, tokens, counts - 1, cache)
-        for row, request in enumerate(requests):
-            request.num_read += len(unread[row])
-            request.logits = logits[row]
-            cache.lengths[row] = request.num_read
+        logits = _next_logits(self.model, requests, tokens, np.array([len(ids) - 1 for ids in unread]), cache)
+        for request, ids, row in zip(requests, unread, logits, strict=True):
+            request.num_read += len(ids)
+            request.logits = row
+        cache.lengths[:] = [request.num_read for request in requests]
 
 
 def _run_key(request: Request) -> object:
@@ -162,7 +161,5 @@ def _next_logits(
 
 def _padded(rows: list[list[int]], fill: int) -> np.ndarray:
     """Return lists of ids as an array [B T], filled up on the right."""
-    padded = np.full((len(rows), max(map(len, rows))), fill, np.intp)
-    for row, ids in enumerate(rows):
-        padded[row, : len(ids)] = ids
-    return padded
+    longest = max(map(len, rows))
+    return np.array([ids + [fill] * (longest - len(ids)) for ids in rows], np.intp)

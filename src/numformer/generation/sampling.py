@@ -46,28 +46,12 @@ class SamplingConfig:
 def sample(
     logits: np.ndarray, config: SamplingConfig, generator: np.random.Generator, seen: Sequence[int] | np.ndarray
 ) -> int:
-    """Choose the next token, given logits [V] and the token ids seen so far.
-
-    Raises InputError where the logits hold NaN or +inf, or are all -inf.
-    """
-    check_logits(logits)
+    """Choose the next token, given logits [V], each finite or -inf and not all -inf, and the token ids seen so far."""
     if config.repetition_penalty != 1:
         logits = penalise_repetition(logits, seen, config.repetition_penalty)
     if config.temperature == 0:
         return int(logits.argmax())
     return _draw(filter_logits(logits, config), generator)
-
-
-def check_logits(logits: np.ndarray, whose: str = "") -> None:
-    """Raise InputError for logits [V] that hold NaN or +inf, or are all -inf; `whose` says where they come from."""
-    if not np.isfinite(logits.max(initial=-np.inf)):
-        raise InputError(f"got logits{whose} that are NaN, +inf or all -inf, expected at least one finite number")
-
-
-def log_probability(logits: np.ndarray, token: int) -> float:
-    """Return the logarithm of a token's probability under the softmax of logits [V]."""
-    shifted = logits - logits.max()
-    return float(shifted[token]) - math.log(float(np.exp(shifted).sum()))
 
 
 def penalise_repetition(logits: np.ndarray, seen_ids: Sequence[int] | np.ndarray, penalty: float) -> np.ndarray:

@@ -25,7 +25,7 @@ from numformer.autograd import Tensor, inference
 from numformer.errors import InputError
 from numformer.generation.protocols import Writer
 from numformer.generation.rows import CachedRows, Request, UncachedRows
-from numformer.generation.sampling import SamplingConfig, check_logits, log_probability, sample
+from numformer.generation.sampling import SamplingConfig, sample
 from numformer.ops.embedding import check_ids
 
 Prompt: TypeAlias = Sequence[int] | np.ndarray | Tensor
@@ -122,9 +122,20 @@ class Session:
         Raises InputError when a request's logits are not numbers, before anything is drawn.
         """
         found = self.logits()
-        for slot, logits in found.items():
-            check_logits(logits, f" in slot {slot}")
-        return [self._step(self._request(slot), logits) for slot, logits in found.items()]
+        if not found:
+            return []
+        logits, slots = np.stack(list(found.values())), list(found)
+        largest = logits.max(axis=1)
+        if not np.isfinite(largest).all():
+            slot = slots[np.isfinite(largest).argmin()]
+            raise InputError(f"the logits of slot {slot} are NaN, +inf or all -inf, so there is no token to choose")
+        tokens = [self._choose(slot, row) for slot, row in found.items()]
+        log_totals = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+        log_probabilities = (logits[np.arange(len(slots)), tokens] - log_totals).tolist()
+        return [
+            Step(slot, token, log_probability, self._end_or_append(slot, token))
+            for slot, token, log_probability in zip(slots, tokens, log_probabilities, strict=True)
+        ]
 
     def retire(self, slot: int) -> None:
         """End a request and leave its slot free."""
@@ -163,16 +174,19 @@ class Session:
         self._slots[twin.slot] = twin
         return twin.slot
 
-    def _step(self, request: Request, logits: np.ndarray) -> Step:
+    def _choose(self, slot: int, logits: np.ndarray) -> int:
+        request = self._request(slot)
         if request.generator is None:
             request.generator = _generator(request.seed)
-        token = sample(logits, request.settings, request.generator, request.ids)
-        ended = self._why_ended(request, token)
+        return sample(logits, request.settings, request.generator, request.ids)
+
+    def _end_or_append(self, slot: int, token: int) -> Ended | None:
+        ended = self._why_ended(self._request(slot), token)
         if ended is None:
-            self.append(request.slot, token)
+            self.append(slot, token)
         else:
-            self.retire(request.slot)
-        return Step(request.slot, token, log_probability(logits, token), ended)
+            self.retire(slot)
+        return ended
 
     def _request(self, slot: int) -> Request:
         request = self._slots[slot] if 0 <= slot < len(self._slots) else None

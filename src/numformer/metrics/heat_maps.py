@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from numformer._files import write_atomically
 from numformer.errors import InputError
-from numformer.files import write_atomically
 
 COLOURS = "Blues"
 LONGEST_LABEL = 36  # characters; what is longer is cut

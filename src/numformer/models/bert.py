@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from numformer import ops, random
+from numformer._names import takes_synonyms
 from numformer.autograd import Array, ArrayLike, Parameter, Tensor
 from numformer.models.backbone import Backbone, place
 from numformer.models.config import ArchitectureConfig
 from numformer.models.layouts import Layout
 from numformer.models.registry import register
-from numformer.names import takes_synonyms
 from numformer.nn import init
 from numformer.nn.attention import MultiHeadAttention
 from numformer.nn.dropout import Dropout

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from numformer._names import task_name
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig, ModelConfig
 from numformer.models.heads import HEADS, Headed
 from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
-from numformer.names import task_name
 
 SAME_MODEL = {"summarise": "seq2seq"}  # tasks that differ in their data alone
 
@@ -45,9 +45,11 @@ def tasks_of(architecture: Architecture) -> list[str]:
 
 
 def task_of(model: Any) -> str:
-    """Return the task that a model does, with its head where it has one."""
-    own = architecture_of(model.config).task
-    return model.task if isinstance(model, Headed) else str(own)
+    """Return the task that a model does, with its head where it has one; raises InputError where it needs one."""
+    task = model.task if isinstance(model, Headed) else architecture_of(model.config).task
+    if task is None:
+        raise InputError(f"a {type(model).__name__} does no task, and cannot be saved, without a head")
+    return str(task)
 
 
 def _default_for(name: str, task: str) -> Architecture:

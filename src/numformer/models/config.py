@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypedDict
 
+from numformer._names import takes_synonyms
 from numformer.errors import InputError
-from numformer.names import takes_synonyms
 from numformer.nn.attention import check_heads
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Unpack
 
 from numformer import ops, random
+from numformer._names import takes_synonyms
 from numformer.autograd import ArrayLike, Tensor
 from numformer.errors import InputError
 from numformer.models.backbone import CausalModel, place
 from numformer.models.config import ArchitectureConfig, ArchitectureSettings
 from numformer.models.layouts import Layout
 from numformer.models.registry import register
-from numformer.names import takes_synonyms
 from numformer.nn import init
 from numformer.nn.attention import FusedAttention
 from numformer.nn.cache import KVCache

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from numformer import ops, random
+from numformer._names import takes_synonyms
 from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
 from numformer.models.backbone import Backbone
-from numformer.names import takes_synonyms
 from numformer.nn import init
 from numformer.nn.activations import make_activation
 from numformer.nn.dropout import Dropout

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, Unpack
 
 from numformer import ops, random
+from numformer._names import takes_synonyms
 from numformer.autograd import ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
 from numformer.models.backbone import CausalModel, place
 from numformer.models.config import ArchitectureConfig, ArchitectureSettings
 from numformer.models.layouts import Layout
 from numformer.models.registry import register
-from numformer.names import takes_synonyms
 from numformer.nn import init
 from numformer.nn.attention import MultiHeadAttention, check_heads
 from numformer.nn.cache import KVCache
@@ -168,7 +168,11 @@ class Llama(CausalModel):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits of the next token, x [B T D] -> [B T V]."""
-        return ops.linear(x, self.token_embedding.weight) if self.output is None else self.output(x)
+        if self.config.tie_embeddings:
+            return ops.linear(x, self.token_embedding.weight)
+        if self.output is None:
+            raise InputError("this Llama has no output layer any more: it is the backbone of another model's head")
+        return self.output(x)
 
     def prepare_for_head(self, *, summarises: bool, seed: int) -> None:
         """Drop the output layer, which only the model on its own has."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 from numformer import ops, random
+from numformer._names import takes_synonyms
 from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.errors import InputError
 from numformer.models.backbone import place
 from numformer.models.config import ArchitectureConfig
 from numformer.models.layouts import Layout
 from numformer.models.registry import register
-from numformer.names import takes_synonyms
 from numformer.nn import init
 from numformer.nn.cache import EncoderDecoderCache
 from numformer.nn.layers import Embedding, LayerNorm, Linear

@@ -11,7 +11,6 @@ dtype and its number of key/value heads, so a model with fewer of these has a sm
 
 from __future__ import annotations
 
-import copy
 import itertools
 from typing import Any, NamedTuple, Self
 
@@ -36,7 +35,8 @@ class KVCache:
 
     def rows(self, first: int, stop: int) -> Self:
         """Return a cache of the rows from `first` to before `stop`, which shares their memory."""
-        part = copy.copy(self)
+        part = object.__new__(type(self))  # a shallow copy, made for every token: copy.copy takes ten times as long
+        vars(part).update(vars(self))
         part.lengths, part._first = self.lengths[first:stop], self._first + first
         return part
 

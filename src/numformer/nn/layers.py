@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from numformer import ops
 from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.nn import init
-from numformer.nn.activations import make_activation as make_activation
-from numformer.nn.dropout import Dropout as Dropout
-from numformer.nn.dropout import set_dropout as set_dropout
 from numformer.nn.module import Module
-from numformer.nn.positions import LearnedPositions as LearnedPositions
-from numformer.nn.positions import PositionalEncoding as PositionalEncoding
 from numformer.random import Generator
 
 
@@ -40,6 +36,9 @@ class Linear(Module):
     def forward(self, x: Array) -> Tensor:
         """Map the last axis, x [... D] -> [... F]."""
         return ops.linear(x, self.weight, self.bias)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 class Embedding(Module):
@@ -69,6 +68,9 @@ class Embedding(Module):
         x = ops.embedding(ids, self.weight, padding_id=self.padding_id)
         return x * math.sqrt(x.shape[-1]) if self.scaled else x
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class LayerNorm(Module):
     """Mean 0 and variance 1 over the last axis, then scale and shift, x [... D] -> [... D]."""
@@ -81,6 +83,9 @@ class LayerNorm(Module):
         """Normalise every vector along the last axis, x [... D] -> [... D]."""
         return ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class RMSNorm(Module):
     """Root mean square 1 over the last axis, then scale, x [... D] -> [... D]."""
@@ -92,3 +97,6 @@ class RMSNorm(Module):
     def forward(self, x: Array) -> Tensor:
         """Normalise every vector along the last axis, x [... D] -> [... D]."""
         return ops.rms_norm(x, self.weight, eps=self.eps)
+
+    if TYPE_CHECKING:
+        __call__ = forward

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from numformer import ops
 from numformer.autograd import Array, ArrayLike, Tensor
@@ -59,6 +59,9 @@ class CrossEntropyLoss(Loss):
             reduction=self.reduction,
         )
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class MSELoss(Loss):
     """Squared error, averaged over all elements, or their sum."""
@@ -66,6 +69,9 @@ class MSELoss(Loss):
     def forward(self, predictions: Array, targets: ArrayLike) -> Tensor:
         """Return the loss [] of predictions [...] for targets [...] of the same shape."""
         return ops.mse(predictions, targets, reduction=self.reduction)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 class L1Loss(Loss):
@@ -75,6 +81,9 @@ class L1Loss(Loss):
         """Return the loss [] of predictions [...] for targets [...] of the same shape."""
         return ops.l1(predictions, targets, reduction=self.reduction)
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class BCEWithLogitsLoss(Loss):
     """Negative log-likelihood of yes-or-no answers under logits, averaged over all elements, or their sum."""
@@ -82,3 +91,6 @@ class BCEWithLogitsLoss(Loss):
     def forward(self, logits: Array, targets: ArrayLike) -> Tensor:
         """Return the loss [] of logits [...] for targets [...] of the same shape, each from 0 (no) to 1 (yes)."""
         return ops.bce_with_logits(logits, targets, reduction=self.reduction)
+
+    if TYPE_CHECKING:
+        __call__ = forward

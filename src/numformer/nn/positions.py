@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numformer import ops
-from numformer.autograd import Tensor
+from numformer._names import takes_synonyms
+from numformer.autograd import Array, Tensor
 from numformer.errors import InputError
-from numformer.names import takes_synonyms
 from numformer.nn import init
 from numformer.nn.dropout import Dropout
 from numformer.nn.module import Module
@@ -22,19 +22,25 @@ class PositionalEncoding(Module):
     """
 
     def __init__(self, d_model: int, max_seq_len: int = 512, dropout: float = 0.0) -> None:
-        self.table = ops.sinusoidal_positions(max_seq_len, d_model)
+        self.table: Any = ops.sinusoidal_positions(max_seq_len, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, positions: Any = None) -> Tensor:
+    def forward(self, x: Array, positions: Array | None = None) -> Tensor:
         """Add the table's rows 0..T-1, or those of positions [B T], to x [B T D]."""
         _check_length(x.shape[1], len(self.table))
         rows = self.table[: x.shape[1]] if positions is None else self.table[positions]
-        return self.dropout(x + rows.astype(x.dtype))
+        return self.dropout(ops.add(x, rows.astype(x.dtype)))
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 @takes_synonyms
 class LearnedPositions(Module):
-    """Add a learned vector per position to x [B T D], then drop out; raises InputError when T is over `max_seq_len`."""
+    """Add a learned vector per position to x [B T D], then drop out.
+
+    `max_len` may be written for `max_seq_len`. Raises InputError when T is over it.
+    """
 
     def __init__(
         self,
@@ -48,12 +54,14 @@ class LearnedPositions(Module):
         self.weight = init.normal(max_seq_len, d_model, std=std, generator=generator)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, positions: Any = None) -> Tensor:
+    def forward(self, x: Array, positions: Array | None = None) -> Tensor:
         """Add the vectors of positions 0..T-1, or of these [B T], to x [B T D]."""
         _check_length(x.shape[1], len(self.weight))
-        return self.dropout(
-            x + (self.weight[: x.shape[1]] if positions is None else ops.embedding(positions, self.weight))
-        )
+        rows = self.weight[: x.shape[1]] if positions is None else ops.embedding(positions, self.weight)
+        return self.dropout(ops.add(x, rows))
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 def _check_length(length: int, longest: int) -> None:

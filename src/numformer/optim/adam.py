@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from numformer._names import takes_synonyms
 from numformer.autograd import Parameter
 from numformer.errors import InputError
-from numformer.names import takes_synonyms
 from numformer.optim.optimizer import Optimizer, check_range
 
 

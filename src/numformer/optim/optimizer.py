@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from numformer._shared import shared_zeros
 from numformer.autograd import Parameter
 from numformer.errors import InputError
-from numformer.shared import shared_zeros
 
 SLICE = 1 << 16  # Five slices of so many float32 (weight, gradient, two moments, scratch) fit a 2 MB cache.
 
@@ -68,6 +68,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a `.grad` by it; raises InputError as `update` does."""
+        self.take_assigned()
         self.gather([p.grad for p in self.parameters], out=self.gradient)
         self.update(present=[p.grad is not None for p in self.parameters])
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
+from numformer._names import takes_synonyms
 from numformer.errors import InputError
-from numformer.names import takes_synonyms
 
 Schedule = Literal["constant", "cosine", "linear", "noam"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numformer._files import write_atomically
 from numformer.errors import InputError
-from numformer.files import write_atomically
 from numformer.tokenizers.base import TokenIds, check_ids, token_dtype
 from numformer.tokenizers.subword_training import train_subwords
 from numformer.tokenizers.tokenizer_json import tokenizer_file, tokenizers_library

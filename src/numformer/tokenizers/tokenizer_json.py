@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from numformer._files import write_atomically
 from numformer.errors import InputError
-from numformer.files import write_atomically
 
 
 def layout(

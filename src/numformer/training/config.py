@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
+from numformer._names import takes_synonyms
 from numformer.autograd import Parameter
 from numformer.autograd.storage import Precision
 from numformer.errors import InputError
-from numformer.names import takes_synonyms
 from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
 from numformer.optim.optimizer import check_range
 from numformer.optim.schedules import Schedule

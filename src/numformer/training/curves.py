@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from numformer.files import write_atomically
+from numformer._files import write_atomically
 
 SERIES = (("loss", "training", "#9ecae1", 1.0), ("val_loss", "validation", "#d94801", 2.0))
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from numformer._files import write_atomically
 from numformer.errors import InputError
-from numformer.files import write_atomically
 
 
 def append_metrics(path: Path, line: dict[str, Any]) -> None:

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from numformer._files import remove_temporaries, write_atomically
 from numformer.errors import InputError
-from numformer.files import remove_temporaries, write_atomically
 from numformer.nn import Module
 from numformer.optim import Optimizer
 from numformer.pretrained import read_safetensors, save_model, write_safetensors

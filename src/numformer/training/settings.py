@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from numformer._names import check_settings as check_settings
+from numformer._names import rename_settings
 from numformer.errors import InputError
-from numformer.names import check_settings as check_settings
 from numformer.training.config import OptimConfig, TrainConfig
 
 Settings = TypeVar("Settings")
@@ -46,11 +47,11 @@ def from_plain(settings_class: type[Settings], values: dict[str, Any], where: st
     """Build settings from the tables of a TOML file; raises InputError for an unknown key or a value of the wrong type."""
     hints = get_type_hints(settings_class)
     known = {field.name for field in dataclasses.fields(settings_class) if field.init}  # type: ignore[arg-type]
-    settings: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in known:
-            raise InputError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
-        settings[key] = _convert(hints[key], value, where, key)
+    try:
+        values = rename_settings(values, known)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    settings = {key: _convert(hints[key], value, where, key) for key, value in values.items()}
     try:
         return settings_class(**settings)
     except InputError as error:

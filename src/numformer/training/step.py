@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from numformer import random
+from numformer._shared import shared_zeros
 from numformer.autograd import Tensor, gradients
 from numformer.autograd.storage import Precision, storage
 from numformer.optim import Optimizer, clip_factor, global_norm
-from numformer.shared import shared_zeros
 from numformer.training.workers import Workers
 
 Batch = tuple[np.ndarray, ...]

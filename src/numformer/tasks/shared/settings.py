@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, TypeVar
 
+from numformer._names import rename_settings
 from numformer.models.config import ArchitectureConfig, ArchitectureSettings
-from numformer.names import rename_settings
 
 DataT = TypeVar("DataT")
 ModelT = TypeVar("ModelT", bound=ArchitectureConfig)

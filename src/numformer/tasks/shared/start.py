@@ -9,7 +9,7 @@ from typing import Any
 from numformer.errors import InputError
 from numformer.models.build import build_backbone
 from numformer.models.config import ArchitectureConfig
-from numformer.nn.layers import set_dropout
+from numformer.nn.dropout import set_dropout
 from numformer.pretrained import load_model
 from numformer.tasks.shared.format import DataConfig
 

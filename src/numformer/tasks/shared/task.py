@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self, Unpack
 
 import tomli_w
 
+from numformer._files import write_atomically
 from numformer.errors import InputError
-from numformer.files import write_atomically
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
 from numformer.pretrained import save_model
@@ -30,7 +30,7 @@ from numformer.training.trainer import MeasuredObjective
 class Task:
     """A model, its tokenizer and, for training, its data; a subclass says what the task reads, learns and predicts."""
 
-    name: ClassVar[str]  # in commands, run.toml and numformer.names
+    name: ClassVar[str]  # in commands, run.toml and numformer._names
     model_class: ClassVar[type]
     model_config: ClassVar[ArchitectureConfig]  # the defaults of a new model
     data_config: ClassVar[type[Any]]

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Self, Unpack
 
 import numpy as np
 
+from numformer._names import rename_settings
 from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
 from numformer.errors import InputError
-from numformer.names import rename_settings
 from numformer.nn.module import Module
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
