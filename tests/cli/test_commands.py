@@ -210,7 +210,7 @@ def test_info_describes_a_run_and_its_best(finished_run, numformer, part):
 
 
 def test_info_lists_layers_when_asked(finished_run, numformer):
-    assert "c_attn" in numformer("info", finished_run, "--layers").out
+    assert "self_attn" in numformer("info", finished_run, "--layers").out
 
 
 def test_data_list_names_every_text(numformer):
