@@ -1,6 +1,8 @@
 import copy
 import threading
+from typing import NamedTuple
 
+import array_api_strict as xp
 import numpy as np
 import pytest
 
@@ -178,6 +180,49 @@ def test_all_values_of_a_tuple_are_recorded():
     assert list(seen.tensors) == ["0.inner", "0", "0:1", "", ":1"]
     assert seen.tensors["0:1"] is output[1]
     assert output[2:] == ("no array", None)
+
+
+def test_a_named_tuple_stays_one():
+    class Two(NamedTuple):
+        first: Tensor
+        second: Tensor
+
+    class Named(nn.Module):
+        def forward(self, x):
+            return Two(x * 1.0, x * 2.0)
+
+    module = Named()
+    with capture(module) as seen, intervene(module, {"": lambda x: x * 0.0}):
+        output = module(X)
+    assert not output.first.data.any()
+    assert output.second is seen.tensors[":1"]
+
+
+def test_whole_numbers_are_recorded_without_a_gradient():
+    class Best(nn.Module):
+        def forward(self, x):
+            return x.data.argmax(-1)
+
+    module = Best()
+    with capture(module) as seen, intervene(module, {"": lambda ids: ids.data + 1}):
+        ids = module(X)
+    np.testing.assert_array_equal(ids.data, X.argmax(-1) + 1)
+    assert seen.tensors[""] is ids
+    assert not ids.requires_grad
+
+
+def test_arrays_of_another_library_are_recorded_and_replaced_as_they_are():
+    class Double(nn.Module):
+        def forward(self):
+            return xp.ones(3) * 2.0
+
+    module = Double()
+    with capture(module) as seen, intervene(module, {"": lambda x: x + 1.0}):
+        output = module()
+    assert seen.tensors[""] is output
+    assert bool(xp.all(output == 3.0))
+    with intervene(module, {"": lambda x: x[:2]}), pytest.raises(InputError, match=r"shape \[3\], got \[2\]"):
+        module()
 
 
 def test_forward_written_out_inside_a_module_is_a_call_like_any_other():
