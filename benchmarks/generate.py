@@ -1,6 +1,7 @@
-"""Generation speed beside transformers: greedy, batch 1, with a key/value cache, after a prompt of 16 tokens.
+"""Generation speed beside transformers: greedy, with a key/value cache, after prompts of 16 tokens.
 
     python benchmarks/generate.py --shapes shakespeare gpt2 --peer-python /path/to/python/with/transformers
+    python benchmarks/generate.py measure --shape gpt2 --batch 8
 
 Weights are random. Both sides run as processes of their own, in alternation; figures are medians over the rounds.
 """
@@ -22,19 +23,19 @@ SHAPES = {
 }
 
 
-def measure(shape: str, threads: int, new_tokens: int) -> dict[str, float]:
+def measure(shape: str, threads: int, new_tokens: int, batch: int) -> dict[str, float]:
     from threadpoolctl import threadpool_limits
 
     from numformer import GPT, no_grad, random
 
     model = GPT(**SHAPES[shape]).eval()
     rng = random.generator(0)
-    prompt, long = rng.integers(1, 65, (1, 16)), rng.integers(1, 65, (1, 512))
+    prompt, long = rng.integers(1, 65, (batch, 16)), rng.integers(1, 65, (1, 512))
     with threadpool_limits(threads), no_grad():
         model.generate(prompt, 8, temperature=0.0)
         start = time.perf_counter()
         model.generate(prompt, new_tokens, temperature=0.0)
-        decode = new_tokens / (time.perf_counter() - start)
+        decode = batch * new_tokens / (time.perf_counter() - start)
         model(long)
         start = time.perf_counter()
         for _ in range(3):
@@ -73,12 +74,13 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="shakespeare")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=1, help="prompts at once, for measure")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--peer-script", type=Path, default=Path("../shared/peers/hf_generate.py"))
     args = parser.parse_args()
     if args.mode == "measure":
-        print(json.dumps(measure(args.shape, args.threads, args.new_tokens)))
+        print(json.dumps(measure(args.shape, args.threads, args.new_tokens, args.batch)))
         return
     print("| shape | decode tokens/s (numformer / transformers) | prefill tokens/s | peak memory MB |")
     print("|---|---|---|---|")

@@ -44,7 +44,7 @@ TRAIN = [
     ({"optim__schedule": "cosine", "optim__warmup_steps": 9}, "expected a warm-up shorter than the training"),
     ({"train__steps": -1}, "steps must be at least 0, got -1"),
     ({"train__steps": 1.5}, "--train.steps"),
-    ({"train__seed": -1}, "seed must be a whole number of at least 0, got -1"),
+    ({"train__seed": -1}, "seed must be at least 0, got -1"),
     ({"train__batch_size": 0}, "batch_size must be at least 1"),
     ({"train__batch_size": 10**30}, "batch_size must be below 2**53"),
     ({"train__shards": 9}, "batch_size=4 cannot be cut into 9 shards of 1 pieces"),
