@@ -43,7 +43,7 @@ def test_a_folder_without_a_model_is_refused(train_task, refused, task, folder, 
         ("mlm", "seq2seq", " holds a Transformer; mlm needs a MaskedLM"),
         ("mlm", "classify", " holds a SequenceClassifier; mlm needs a MaskedLM"),
         ("lm", "mlm", " holds a MaskedLM; lm needs a CausalModel"),
-        *[(task, "seq2seq", " holds a Transformer; this task needs a model that takes a head") for task in TASKS[3:]],
+        *[(task, "seq2seq", " holds a Transformer; this task starts from a model that takes a head") for task in TASKS[3:]],
     ],
 )
 def test_a_model_of_another_kind_is_refused(train_task, runs_of_tasks, numformer, refused, task, base, message):
@@ -79,7 +79,7 @@ def test_a_damaged_model_is_refused(train_task, copy_of, refused):
         (["--vocab-size=400"], "cannot resume: vocab_size is 400, but the run has 300"),
         (["--pooling=first"], "cannot resume: pooling is 'first', but the run has 'mean'"),
         (["--class-weights"], "cannot resume: class_weights is True, but the run has False"),
-        (["--freeze=bert"], "cannot resume: freeze is ['bert'], but the run has []"),
+        (["--freeze=backbone"], "cannot resume: freeze is ['backbone'], but the run has []"),
         (["--valid-fraction=0.3"], "cannot resume: valid_fraction is 0.3, but the run has 0.1"),
         (["--optim.weight-decay=0.5"], "cannot resume: weight_decay is 0.5, but the run has 0.1"),
         (["--train.batch-size=8"], "cannot resume: batch_size is 8, but the run has 4"),
