@@ -11,7 +11,7 @@ x, dy = rng.standard_normal((2, 3, 5, 16))  # inputs [B T D], and the gradient o
 
 # A layer on its own: the call remembers what it needs, and `backward` turns dL/dy into dL/dx and dL/dweights.
 layer = nf.nn.MultiHeadAttention(d_model=16, num_heads=4, generator=rng).astype(np.float64)
-layer(x)
+y, weights = layer(x)  # [B T D] and, for whoever wants to look at them, [B H T S]
 dx = layer.backward(dy)
 print("dL/dx has the shape", dx.shape, "and the parameters got")
 for name, parameter in layer.named_parameters():
@@ -22,7 +22,7 @@ print("(the bias of the keys shifts all scores of a query alike, which the softm
 step = np.zeros_like(x)
 step[1, 2, 3] = 1e-6
 with nf.no_grad():
-    above, below = (float((dy * layer(x + sign * step).data).sum()) for sign in (1, -1))
+    above, below = (float((dy * layer(x + sign * step, need_weights=False)[0].data).sum()) for sign in (1, -1))
 print(f"dL/dx[1, 2, 3]: derived {dx[1, 2, 3]:.9f}, by differences {(above - below) / 2e-6:.9f}")
 
 
@@ -37,5 +37,5 @@ def softplus(x: np.ndarray) -> tuple:
 
 
 check_gradients(softplus, x)
-check_gradients(lambda x: softplus(layer(x)), x, parameters=list(layer.parameters()))
+check_gradients(lambda x: softplus(layer(x)[0]), x, parameters=list(layer.parameters()))
 print("softplus: the gradient agrees, alone and after attention")

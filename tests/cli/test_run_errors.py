@@ -43,7 +43,10 @@ def test_a_folder_without_a_model_is_refused(train_task, refused, task, folder, 
         ("mlm", "seq2seq", " holds a Transformer; mlm needs a MaskedLM"),
         ("mlm", "classify", " holds a SequenceClassifier; mlm needs a MaskedLM"),
         ("lm", "mlm", " holds a MaskedLM; lm needs a CausalModel"),
-        *[(task, "seq2seq", " holds a Transformer; this task starts from a model that takes a head") for task in TASKS[3:]],
+        *[
+            (task, "seq2seq", " holds a Transformer; this task starts from a model that takes a head")
+            for task in TASKS[3:]
+        ],
     ],
 )
 def test_a_model_of_another_kind_is_refused(train_task, runs_of_tasks, numformer, refused, task, base, message):
