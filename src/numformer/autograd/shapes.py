@@ -71,8 +71,12 @@ def check_shapes(name: str, lines: list[ShapeLine], arrays: Sequence[Any]) -> No
     """Raise InputError unless the arrays, of any kind that has `shape` and `dtype`, fit one of the shape lines."""
     count = max((number for number, array in enumerate(arrays, start=1) if array is not None), default=0)
     long_enough = [line for line in lines if len(line.arguments) >= count] or lines
-    problems = [line.mismatch(arrays) for line in long_enough]
-    if problems and None not in problems:
+    problems = []
+    for line in long_enough:
+        if (problem := line.mismatch(arrays)) is None:
+            return
+        problems.append(problem)
+    if problems:
         raise InputError(f"{name}: {problems[0]} (expected {long_enough[0].text})")
 
 

@@ -124,11 +124,13 @@ class CachedRows:
         unread = [request.ids[request.start + request.num_read :] for request in requests]
         tokens = _padded(unread, 0)
         cache = self.cache.rows(first, first + len(requests))
-        logits = _next_logits(self.model, requests, tokens, np.array([len(ids) - 1 for ids in unread]), cache)
+        last = None if tokens.shape[1] == 1 else np.array([len(ids) - 1 for ids in unread])
+        logits = _next_logits(self.model, requests, tokens, last, cache)
         for request, ids, row in zip(requests, unread, logits, strict=True):
             request.num_read += len(ids)
             request.logits = row
-        cache.lengths[:] = [request.num_read for request in requests]
+        if last is not None:
+            cache.lengths[:] = [request.num_read for request in requests]
 
 
 def _run_key(request: Request) -> object:
@@ -141,12 +143,11 @@ def _run_key(request: Request) -> object:
 
 
 def _next_logits(
-    model: Writer, requests: list[Request], tokens: np.ndarray, last: np.ndarray, cache: Any = None
+    model: Writer, requests: list[Request], tokens: np.ndarray, last: np.ndarray | None, cache: Any = None
 ) -> Any:
-    """Return the logits [B V] after the token at `last` [B] of each row of tokens [B T], which continue the cache."""
+    """Return the logits [B V] after the token at `last` [B], or the only one, of tokens [B T] that continue the cache."""
     if requests[0].source is None:
-        at = None if tokens.shape[1] == 1 else last
-        return cast(CausalLM, model)(tokens, cache=cache, last=at).data[:, 0]
+        return cast(CausalLM, model)(tokens, cache=cache, last=last).data[:, 0]
     model = cast(EncoderDecoder, model)
     if requests[0].num_read > 0:
         memory, mask = None, cache.source_mask
@@ -156,7 +157,8 @@ def _next_logits(
         memory = model.encode(src, mask)
         if cache is not None:
             cache.set_sources(mask)
-    return model.decode(tokens, memory, mask, cache=cache).data[np.arange(len(tokens)), last]
+    logits = model.decode(tokens, memory, mask, cache=cache).data
+    return logits[:, 0] if last is None else logits[np.arange(len(tokens)), last]
 
 
 def _padded(rows: list[list[int]], fill: int) -> np.ndarray:

@@ -15,6 +15,7 @@ to choose tokens are built, such as beam search.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -124,17 +125,17 @@ class Session:
         found = self.logits()
         if not found:
             return []
-        logits, slots = np.stack(list(found.values())), list(found)
+        logits = np.concatenate(list(found.values())).reshape(len(found), -1)
         largest = logits.max(axis=1)
-        if not np.isfinite(largest).all():
-            slot = slots[np.isfinite(largest).argmin()]
-            raise InputError(f"the logits of slot {slot} are NaN, +inf or all -inf, so there is no token to choose")
+        for slot, number in zip(found, largest.tolist(), strict=True):
+            if not math.isfinite(number):
+                raise InputError(f"the logits of slot {slot} are NaN, +inf or all -inf, so there is no token to choose")
+        logits -= largest[:, None]
+        totals = np.exp(logits).sum(axis=1).tolist()  # Σ e^(logit - largest), so log p = logit - largest - log Σ
         tokens = [self._choose(slot, row) for slot, row in found.items()]
-        log_totals = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
-        log_probabilities = (logits[np.arange(len(slots)), tokens] - log_totals).tolist()
         return [
-            Step(slot, token, log_probability, self._end_or_append(slot, token))
-            for slot, token, log_probability in zip(slots, tokens, log_probabilities, strict=True)
+            Step(slot, token, float(row[token]) - math.log(total), self._end_or_append(slot, token))
+            for slot, token, row, total in zip(found, tokens, logits, totals, strict=True)
         ]
 
     def retire(self, slot: int) -> None:
