@@ -276,8 +276,9 @@ def test_names_choose_among_ops_too():
         model(TOKENS)
     assert len(seen.tensors) == 6
     assert sum(name.endswith(":layer_norm") for name in seen.tensors) == 5
-    with pytest.raises(InputError, match="nothing inside named"), capture(model, "*:layer_norm"):
-        pass
+    for context in (lambda: capture(model, "*:layer_norm"), lambda: intervene(model, {"*:layer_norm": abs})):
+        with pytest.raises(InputError, match="nothing inside named"), context():
+            pass
 
 
 def test_ops_of_an_intervening_function_are_not_the_models_own():
