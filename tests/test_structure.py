@@ -30,7 +30,17 @@ PUBLIC_FILES = {
 }  # of those at the top; the others are for the package alone
 PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tasks", "tokenizers", "training"}
 PUBLIC_NAMES = {
-    *("GPT", "GPTConfig", "BertConfig", "ModelConfig", "Transformer", "TransformerConfig", "build_model"),
+    *(
+        "GPT",
+        "GPTConfig",
+        "Llama",
+        "LlamaConfig",
+        "BertConfig",
+        "ModelConfig",
+        "Transformer",
+        "TransformerConfig",
+        "build_model",
+    ),
     *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Regressor", "Summariser", "Tagger"),
     *("Translator", "load", "load_task"),
     *("Parameter", "Tensor", "capture", "gradients", "inference", "intervene", "no_grad", "recompute"),

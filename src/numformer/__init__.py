@@ -7,7 +7,17 @@ from numformer.autograd import Parameter, Tensor, gradients, inference, no_grad,
 from numformer.data import DataLoader, TensorDataset
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, SamplingConfig
-from numformer.models import GPT, BertConfig, GPTConfig, ModelConfig, Transformer, TransformerConfig, build_model
+from numformer.models import (
+    GPT,
+    BertConfig,
+    GPTConfig,
+    Llama,
+    LlamaConfig,
+    ModelConfig,
+    Transformer,
+    TransformerConfig,
+    build_model,
+)
 from numformer.nn import CrossEntropyLoss, capture, intervene
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer
 from numformer.training import OptimConfig, TrainConfig
@@ -27,6 +37,8 @@ __all__ = [
     "DataLoader",
     "GPTConfig",
     "InputError",
+    "Llama",
+    "LlamaConfig",
     "ModelConfig",
     "OptimConfig",
     "Parameter",

@@ -3,6 +3,7 @@ import pytest
 
 from numformer import InputError
 from numformer.autograd import Tensor
+from numformer.nn import MultiHeadAttention
 from numformer.nn.cache import BLOCK, EncoderDecoderCache, KVCache
 
 
@@ -209,3 +210,19 @@ def test_keys_of_sources_may_come_without_a_mask():
     cache, (k, v) = EncoderDecoderCache(1, 2, 8), draw(2, 2, 3, 4)
     found = cache.layer(0).cross.update(k, v)
     np.testing.assert_array_equal(found, (k, v))
+
+
+def test_a_window_counts_from_each_rows_own_end(randomise):
+    attention = randomise(MultiHeadAttention(8, 2, window=3))
+    x = np.random.default_rng(0).standard_normal((2, 9, 8))
+    lengths = [8, 3]
+    cache = KVCache(1, 2, 16)
+    _, mask = cache.positions_and_mask(8, 3)
+    attention(x[:, :8], causal=True, mask=mask, cache=cache.layer(0))
+    cache.lengths[:] = lengths
+    _, mask = cache.positions_and_mask(1, 3)
+    new = np.stack([x[row, length : length + 1] for row, length in enumerate(lengths)])
+    output, _ = attention(new, causal=True, mask=mask, cache=cache.layer(0))
+    for row, length in enumerate(lengths):
+        alone, _ = attention(x[row : row + 1, : length + 1], causal=True)
+        np.testing.assert_allclose(output.data[row, 0], alone.data[0, -1], rtol=1e-9)

@@ -730,3 +730,12 @@ def test_training_and_measuring_follow_an_intervention_whatever_the_threads():
             losses.append((result.loss, result.val_loss, lm.evaluate(max_windows=4)["loss"]))
         assert lm.evaluate(max_windows=4)["loss"] != losses[-1][-1]
     assert losses[0] == losses[1]
+
+
+def test_a_name_whose_module_never_ran_is_an_error_at_the_end_of_the_block():
+    model = build_model(BertConfig(vocab_size=9, d_model=8, num_heads=2, num_layers=1), "classify")
+    with pytest.raises(InputError, match="nothing named 'backbone' was computed"), capture(model, "backbone"):
+        model(np.array([[1, 2, 3]]))
+    with capture(model, ["backbone.layers.0", "*.self_attn"]) as seen:
+        model(np.array([[1, 2, 3]]))
+    assert set(seen.tensors) == {"backbone.layers.0", "backbone.layers.0.self_attn"}

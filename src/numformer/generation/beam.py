@@ -98,7 +98,7 @@ def beam_search(
     session = Session(model, len(prompts) * config.num_beams, vocab_size=vocab_size, sliding=True)
     given = [None] * len(prompts) if sources is None else sources
     slots = [session.admit(prompt, source=source) for prompt, source in zip(prompts, given, strict=True)]
-    limits = [max_new_tokens] * len(slots) if isinstance(max_new_tokens, int) else max_new_tokens
+    limits = max_new_tokens if isinstance(max_new_tokens, Sequence) else [max_new_tokens] * len(slots)
     return search(session, slots, limits, config, eos_id=eos_id)
 
 

@@ -125,11 +125,12 @@ class CachedRows:
         tokens = _padded(unread, 0)
         cache = self.cache.rows(first, first + len(requests))
         last = None if tokens.shape[1] == 1 else np.array([len(ids) - 1 for ids in unread])
-        logits = _next_logits(self.model, requests, tokens, last, cache)
-        for request, ids, row in zip(requests, unread, logits, strict=True):
-            request.num_read += len(ids)
-            request.logits = row
-        if last is not None:
+        try:
+            logits = _next_logits(self.model, requests, tokens, last, cache)
+            for request, ids, row in zip(requests, unread, logits, strict=True):
+                request.num_read += len(ids)
+                request.logits = row
+        finally:  # the model has counted padding, and after an exception tokens that are to be read again
             cache.lengths[:] = [request.num_read for request in requests]
 
 

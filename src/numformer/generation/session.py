@@ -69,10 +69,14 @@ class Session:
     ) -> None:
         if not isinstance(num_slots, (int, np.integer)) or num_slots < 1:
             raise InputError(f"num_slots must be a whole number of at least 1, got {num_slots!r}")
+        if not hasattr(model, "make_cache"):
+            raise InputError(f"a {type(model).__name__} does not write tokens one by one")
         self.model, self.vocab_size, self.sliding = model, vocab_size, sliding
         self._reads_sources = hasattr(model, "decode")
         sizes = model.config
         self._num_tokens: int = sizes.tgt_vocab_size if hasattr(sizes, "tgt_vocab_size") else sizes.vocab_size
+        if vocab_size is not None and not 1 <= vocab_size <= self._num_tokens:
+            raise InputError(f"vocab_size must be from 1 to the model's {self._num_tokens} tokens, got {vocab_size}")
         self._slots: list[Request | None] = [None] * num_slots
         self._rows = CachedRows(model, num_slots) if use_cache else UncachedRows(model)
 
@@ -112,6 +116,8 @@ class Session:
             raise InputError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
         if not isinstance(seed, np.random.Generator) and not (isinstance(seed, (int, np.integer)) and seed >= 0):
             raise InputError(f"seed must be a whole number of at least 0, got {seed!r}")
+        if not isinstance(stop_ids, Iterable):
+            raise InputError(f"stop_ids must be a list of token ids, got {stop_ids!r}")
         slot = self._free_slot()
         stops = frozenset(stop_ids)
         self._slots[slot] = Request(slot, ids, src, settings or SamplingConfig(), seed, stops, max_new_tokens)
@@ -155,7 +161,7 @@ class Session:
     def append(self, slot: int, token: int) -> None:
         """Add a token to a request; raises InputError when its context is full or the id is outside the vocabulary."""
         request = self._request(slot)
-        if not 0 <= token < self._num_tokens:
+        if not isinstance(token, (int, np.integer)) or not 0 <= token < self._num_tokens:
             raise InputError(f"got the token {token}, but the vocabulary has {self._num_tokens} tokens")
         if self._is_full(request):
             raise InputError(f"slot {slot} holds {len(request.ids)} tokens, as many as the model can read")
@@ -171,6 +177,8 @@ class Session:
         request = self._request(slot)
         twin = copy.copy(request)
         twin.slot, twin.ids, twin.generator = self._free_slot(), list(request.ids), copy.deepcopy(request.generator)
+        if isinstance(request.seed, np.random.Generator):  # nothing was drawn from it yet
+            twin.seed = copy.deepcopy(request.seed)
         self._rows.copy(request, twin)
         self._slots[twin.slot] = twin
         return twin.slot

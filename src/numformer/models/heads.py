@@ -118,10 +118,11 @@ class Labelled(Headed):
         summarises: bool = False,
         seed: int,
     ) -> None:
-        super().__init__(backbone, summarises=summarises, seed=seed)
-        self.labels = [f"LABEL_{i}" for i in range(labels)] if isinstance(labels, int) else list(labels)
-        if not self.labels:
+        names = [f"LABEL_{i}" for i in range(labels)] if isinstance(labels, int) else list(labels)
+        if not names:  # said before the backbone is changed
             raise InputError("a classifier needs at least one label, got none")
+        super().__init__(backbone, summarises=summarises, seed=seed)
+        self.labels = names
         self.dropout = Dropout(self.config.dropout)
         self.head = Linear(self.config.d_model, len(self.labels), bias, std=STD, generator=random.generator(seed, 1))
         reseed_dropout(self, seed)

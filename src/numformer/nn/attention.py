@@ -81,7 +81,9 @@ class MultiHeadAttention(Module):
             q, k, v = self._queries_keys_values(query, key, key if value is None else value, positions)
             if cache is not None:
                 k, v = cache.update(k, v)
-        output, weights = self._attend(q, k, v, mask, bias, causal, need_weights)
+        # Rows of unequal length come with a mask in which the window is: the op would count it from the longest row.
+        window = None if cache is not None and mask is not None else self.window
+        output, weights = self._attend(q, k, v, mask, bias, causal, window, need_weights)
         return self.out_proj(ops.merge_heads(output)), weights
 
     if TYPE_CHECKING:
@@ -116,6 +118,7 @@ class MultiHeadAttention(Module):
         mask: ArrayLike | None,
         bias: Array | None,
         causal: bool,
+        window: int | None,
         need_weights: bool,
     ) -> tuple[Any, Any]:
         """Return the heads' output [B H T K], and their weights [B H T S] where they are asked for."""
@@ -127,7 +130,7 @@ class MultiHeadAttention(Module):
         }
         result = ops.attention(
             *(q, k, v, None if mask is None else ops.as_mask(mask), bias),
-            window=self.window,
+            window=window,
             scale=self.scale,
             return_weights=need_weights or observed,
             **settings,

@@ -177,6 +177,7 @@ class EncoderDecoderCache(KVCache):
         source, target = self._first + source, self._first + target
         if self._source_numbers[source] == self._source_numbers[target]:
             return
+        self._masks.keys[target] = False  # a longer source may have lain there
         for store in (*self._cross_stores, self._masks):
             store.copy_row(source, target, int(self._source_lengths[source]))
         self._source_lengths[target] = self._source_lengths[source]

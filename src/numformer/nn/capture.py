@@ -62,6 +62,12 @@ class Capture:
         wanted = self._patterns is None or any(fnmatchcase(name, pattern) for pattern in self._patterns)
         return self._record(name, value) if wanted else value
 
+    def check_used(self) -> None:
+        """Raise InputError where nothing was recorded for a name that is no pattern."""
+        plain = [name for name in self._patterns or () if not set("*?[") & set(name)]
+        if unused := [name for name in plain if name not in self._counts]:
+            raise InputError(f"nothing named {' or '.join(map(repr, unused))} was computed in this thread")
+
     def _record(self, name: str, value: Any) -> Any:
         """Record a value, or those of a tuple under one number."""
         count = self._counts[name] = self._counts.get(name, 0) + 1
@@ -173,11 +179,13 @@ def capture(model: Module, names: str | Iterable[str] | None = None, *, ops: boo
     `names` are names or patterns such as "layers.*.self_attn" ("*" stands for any characters, dots too); without them
     every module and every point is recorded but the attention weights. With `ops` every op inside is recorded too. What is
     recorded can be differentiated even where all parameters are frozen, but not under `no_grad` or `inference`.
-    Raises InputError for a name that fits nothing in the model.
+    Raises InputError for a name that fits nothing in the model, and at the end of the block where nothing of a name without
+    "*" was computed in it: heads ask their `backbone` for `encode`, for instance, so it has no output of its own.
     """
     seen = Capture(model, [names] if isinstance(names, str) else names, ops)
     with _watching(captures=(seen,)):
         yield seen
+    seen.check_used()
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """
     present = [p for p in parameters if p.grad is not None]
     norms = [global_norm(p.grad.reshape(-1)) for p in present if p.grad is not None]
-    norm = math.sqrt(sum(each * each for each in norms))
+    norm = math.hypot(*norms)
     if math.isfinite(norm):
         factor = clip_factor(norm, max_norm)
         for parameter in present:
