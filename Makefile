@@ -15,8 +15,9 @@ demo: .venv/ready
 	@echo
 	@echo 'Now yours: $(BIN)/numformer generate runs/demo --prompt "The statement"'
 
+# Hundreds of tests start the command: they are much faster where Python may keep what it compiled.
 test: .venv/ready-dev
-	$(BIN)/python -m pytest
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -404,3 +405,13 @@ def test_the_same_generator_gives_the_same_weights():
     first, second, other = (nn.Linear(3, 2, generator=random.generator(seed)).weight.data for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
+
+
+def test_a_module_travels_between_processes_without_its_last_call():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2)).freeze("0")
+    model(X)
+    twin = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(twin.eval()(X).data, model.eval()(X).data)
+    assert [p.requires_grad for p in twin.parameters()] == [False, False, True, True]
+    with pytest.raises(InputError, match="needs a call"):
+        pickle.loads(pickle.dumps(model)).backward(np.ones((4, 2)))

@@ -162,6 +162,10 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.data, dtype, copy=copy)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes as values alone; what was computed arrives as a tensor that was given."""
+        return type(self), (self.data, self.requires_grad)
+
     def __deepcopy__(self, memo: Any) -> Self:
         is_leaf = self.edge is not None and self.edge[0].leaf is not None
         twin = type(self)(self.data.copy(), requires_grad=is_leaf)

@@ -246,6 +246,10 @@ class Module:
             parameter.mark_changed()
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the last call behind where the module is copied or sent to another process."""
+        return {name: value for name, value in vars(self).items() if name != "_call"}
+
     def __repr__(self) -> str:
         lines = [self._title()]
         for name, child in self.named_children():
