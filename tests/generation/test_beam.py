@@ -363,6 +363,8 @@ def test_language_models_continue_prompts_of_unequal_length(use_cache, penalty, 
     session = Session(gpt, 12, sliding=True, use_cache=use_cache)
     rows = search(session, [session.admit(prompt) for prompt in prompts], [5] * 4, config, eos_id=EOS)
     assert session.active == []
+    for found, again in zip(beam_search(gpt, prompts, 5, config, eos_id=EOS), rows, strict=True):
+        assert_same(found, again, atol=1e-6)
     for prompt, found in zip(prompts, rows, strict=True):
 
         def next_logits(ids, prompt=prompt):

@@ -239,6 +239,12 @@ def test_a_request_ends_with_its_context(model):
     assert session.active == []
 
 
+def test_a_stop_token_that_is_the_last_allowed_is_a_stop(model):
+    session = Session(model, 1)
+    session.admit([1], max_new_tokens=1, stop_ids=range(VOCAB))
+    assert session.step()[0].ended == "stop"
+
+
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_a_sliding_session_goes_on_past_the_context(model, use_cache):
     session = Session(model, 1, sliding=True, use_cache=use_cache)

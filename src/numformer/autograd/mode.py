@@ -84,5 +84,9 @@ def no_grad() -> Iterator[None]:
 @contextmanager
 def inference() -> Iterator[None]:
     """Use models in the block as for prediction: without dropout and without a record for the backward pass."""
-    with recording(False), evaluating():
+    before = current.recording, current.evaluating
+    current.recording, current.evaluating = False, True
+    try:
         yield
+    finally:
+        current.recording, current.evaluating = before

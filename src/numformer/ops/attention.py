@@ -96,7 +96,7 @@ def attention(
     def weigh(block: _Block, qT: np.ndarray, k5: np.ndarray, hidden: Any, added: Any) -> _Weights:
         batch, queries, seen = block.batch, block.queries, block.num_keys
         scores = np.matmul(k5[batch, :, :, :seen], qT[batch, ..., queries])
-        if causal:  # without a window, the block's first query sees every key before `first`
+        if causal and (T > 1 or window):  # without a window, the block's first query sees every key before `first`
             first = max(0, queries.start + S - T) if window is None else 0
             scores[..., first:, :] += _causal_bias(queries.start, queries.stop, first, seen, S - T, window)
         for part in (hidden, added):
