@@ -53,15 +53,20 @@ class Module:
     def __init_subclass__(cls) -> None:
         """Make `layer.forward(x)` the same as `layer(x)`: `backward` and those who look inside know of it."""
         if "forward" in vars(cls):
+            cls._plain_forward = cls.forward
             cls.forward = _as_call(cls.forward)  # type: ignore[method-assign]
 
     def forward(self, *args: Any, **settings: Any) -> Any:
         """Compute the output; every subclass writes its own."""
         raise TypeError(f"{type(self).__name__} has no forward")
 
+    _plain_forward: Callable[..., Any] = forward  # as the class wrote it
+
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """Run `forward`; a call from outside any module is remembered for `backward`."""
         if _thread.inside_a_call:
+            if mode.current.watcher is None and "forward" not in self.__dict__:  # the shortest way of the usual call
+                return self._plain_forward(*args, **settings)
             return self.forward(*args, **settings)
         self._call = None
         args = tuple(self._as_input(value) for value in args)

@@ -278,6 +278,8 @@ def _copied(key: Any) -> Any:
 
 def _operands(x: Any, y: Any) -> tuple[Any, Any]:
     """Return operands that leave a float32 array float32: scalars of NumPy become Python's, whole numbers are converted."""
+    if type(x) is np.ndarray and type(y) is np.ndarray and x.dtype == y.dtype:  # the usual case
+        return x, y
     x, y = (a.item() if isinstance(a, np.generic) else a for a in (x, y))
     return _like(x, y), _like(y, x)
 
