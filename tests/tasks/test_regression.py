@@ -182,5 +182,5 @@ def test_numbers_may_be_those_of_numpy(kind):
 
 @pytest.mark.parametrize("number", [10**400, np.float32("inf"), np.bool_(True), np.array([1.0])])
 def test_a_number_that_no_float_holds_is_refused_in_a_sentence(number):
-    with pytest.raises(InputError, match="example 1 is .*, expected a pair of a text and a finite number"):
+    with pytest.raises(InputError, match=r"example 1 is .*, expected a pair of a text and a finite number"):
         make([("a chair", 1.0), ("a table", number)])
