@@ -124,3 +124,5 @@ def test_a_misspelt_keyword_is_the_same_error_everywhere():
     with pytest.raises(InputError, match=r"unknown setting num_labels, tempo; known are d_model, max_seq_len$"):
         Sizes(num_labels=3, tempo=1)
     check_settings({"d_model": 3}, ["d_model"])
+    with pytest.raises(InputError, match=r"unknown setting d_modle; known are none$"):
+        check_settings({"d_modle": 3}, [])

@@ -101,4 +101,4 @@ def check_settings(settings: Iterable[str], known: Iterable[str]) -> None:
     if unknown := sorted(set(settings) - set(known)):
         close = [match for word in unknown for match in difflib.get_close_matches(word, known, n=1)]
         meant = f"; did you mean {', '.join(close)}?" if close else ""
-        raise InputError(f"unknown setting {', '.join(unknown)}; known are {', '.join(known)}{meant}")
+        raise InputError(f"unknown setting {', '.join(unknown)}; known are {', '.join(known) or 'none'}{meant}")

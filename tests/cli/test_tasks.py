@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from numformer.cli.train import _read
-from numformer.cli.train_options import options_class
 from numformer.pretrained import load_model
 from numformer.training import trainer
 
@@ -254,7 +253,7 @@ def test_a_run_that_started_from_another_model_is_repeated_and_resumed(
     ],
 )
 def test_a_batch_is_bounded_by_what_is_given_and_by_32_examples_when_nothing_is(task, words, max_sequences, tokens):
-    train = _read(f"train {task}", task, options_class(task), words).train
+    train = _read(f"train {task}", task, words).train
     assert (train.max_sequences, train.batch_tokens) == (max_sequences, tokens)
 
 

@@ -416,3 +416,8 @@ def test_the_largest_penalties_give_finite_scores_that_order_by_length(penalty):
     assert all(np.isfinite(h.score) for h in found)
     lengths = [len(h.ids) for h in found]
     assert lengths == sorted(lengths, reverse=penalty > 0)
+
+
+def test_a_misspelt_setting_is_refused_with_the_one_that_may_be_meant():
+    with pytest.raises(InputError, match=r"unknown setting beams; known are .*; did you mean num_beams\?$"):
+        BeamConfig(beams=2)

@@ -261,3 +261,8 @@ def test_penalty_keeps_dtype_input_and_unseen_logits(logits, penalty, data):
     assert penalised.dtype == np.float32
     np.testing.assert_array_equal(penalised, penalise_repetition(logits, sorted(set(seen)), penalty))
     np.testing.assert_array_equal(np.delete(penalised, seen), np.delete(logits, seen))
+
+
+def test_a_misspelt_setting_is_refused_with_the_one_that_may_be_meant():
+    with pytest.raises(InputError, match=r"unknown setting temprature; known are .*; did you mean temperature\?$"):
+        SamplingConfig(temprature=2)

@@ -35,6 +35,12 @@ SEPARATE = TransformerConfig(
     **{"share_embeddings": False, "tie_output": False, "positions": "learned", "pre_norm": False},
 )
 TIED = TransformerConfig(**SMALL, src_vocab_size=11, tgt_vocab_size=9, share_embeddings=False)
+UNKNOWN = [
+    ((GPT2, "lm", {"lables": 3}), "unknown setting lables; known are none$"),
+    ((BERT, "tag", {"lables": 3}), r"unknown setting lables; known are labels; did you mean labels\?$"),
+    ((BERT, "mlm", {"labels": 3}), "unknown setting labels; known are none$"),
+    ((BERT, "classify", {"pool": "mean"}), r"unknown setting pool; known are labels, pooling; did you mean pooling\?$"),
+]
 NAMES = {"labels": ["good", "bad", "née"]}
 KINDS = {
     "lm": (GPT2, "lm", {}, GPT, "GPT2LMHeadModel"),
@@ -287,3 +293,14 @@ def test_a_config_that_cannot_be_right_is_refused(kind, key, value, message, tmp
         load_model(tmp_path)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("asked", "message"), UNKNOWN)
+def test_a_setting_that_the_model_does_not_take_is_refused_in_a_sentence(asked, message):
+    config, task, settings = asked
+    with pytest.raises(InputError, match=message):
+        build_model(config, task, **settings)
+
+
+def test_a_setting_may_be_given_under_a_word_for_it():
+    assert len(build_model(BERT, "tag", num_labels=3).labels) == 3

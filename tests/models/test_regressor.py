@@ -59,3 +59,18 @@ def test_units_that_are_no_numbers_are_named(tmp_path, value):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"config\.json: target_mean must be a number, got"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("std", [0, -0.5])
+def test_a_deviation_on_disk_is_above_0(tmp_path, std):
+    save_model(make(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"target_std": std}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"config\.json: target_std must be above 0, got"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("units", [{"std": 0.0}, {"std": -1.0}, {"std": float("inf")}, {"mean": float("nan")}])
+def test_units_in_which_no_number_can_be_learned_are_refused(units):
+    with pytest.raises(InputError, match="a regressor needs a finite mean and a finite std above 0, got mean="):
+        make(**units)

@@ -170,3 +170,17 @@ def test_attention_is_that_of_a_text_between_its_ends(fitted):
     (layer,) = fitted.attention("a red hat")
     assert layer.weights.shape == (2, len(layer.queries), len(layer.keys))
     assert "red" in layer.queries
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64])
+def test_numbers_may_be_those_of_numpy(kind):
+    task, expected = make([(text, kind(price)) for text, price in PRICES]), make()
+    assert (task.model.mean, task.model.std) == (expected.model.mean, expected.model.std)
+    train = TrainConfig(batch_size=len(PRICES))
+    np.testing.assert_array_equal(task.objective(train).batch(1)[-1], expected.objective(train).batch(1)[-1])
+
+
+@pytest.mark.parametrize("number", [10**400, np.float32("inf"), np.bool_(True), np.array([1.0])])
+def test_a_number_that_no_float_holds_is_refused_in_a_sentence(number):
+    with pytest.raises(InputError, match=r"example 1 is .*, expected a pair of a text and a finite number"):
+        make([("a chair", 1.0), ("a table", number)])

@@ -18,7 +18,7 @@ from numformer import (
 )
 from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
-from numformer.nn import Dropout
+from numformer.nn import Dropout, set_recompute
 from numformer.nn.stack import Stack
 from numformer.tasks import load_task
 from numformer.tasks.classification import ClassifyObjective
@@ -232,10 +232,21 @@ def test_recomputation_changes_no_bit_and_storage_in_float16_little(name):
     ]
     assert losses[0] == losses[1]
     assert_same_weights(weights(plain), weights(recomputed))
-    assert all(part.recompute for _, part in recomputed.model.named_modules() if isinstance(part, Stack))
     assert losses[2] == pytest.approx(losses[0], rel=1e-2)
     assert any(not np.array_equal(value, weights(stored)[name]) for name, value in weights(plain).items())
     assert all(value.dtype == np.float32 for value in weights(stored).values())
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_fit_switches_recomputation_on_and_leaves_it_as_it_was(monkeypatch, before, wanted):
+    task, seen = TASKS["seq2seq"](), []
+    stacks = [part for _, part in task.model.named_modules() if isinstance(part, Stack)]
+    set_recompute(task.model, before)
+    monkeypatch.setattr(Trainer, "run", lambda self: seen.extend(stack.recompute for stack in stacks))
+    task.fit(recompute=wanted, **ONE)
+    assert seen == [before or wanted] * 2
+    assert [stack.recompute for stack in stacks] == [before] * 2
 
 
 def scripted(monkeypatch, *figures):

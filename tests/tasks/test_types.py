@@ -11,16 +11,18 @@ import pytest
 
 import numformer
 from numformer.generation import BeamConfig
-from numformer.models import BertConfig, TransformerConfig
+from numformer.models import BertConfig, GPTConfig, TransformerConfig
 from numformer.tasks import task_classes
 from numformer.tasks.shared import settings
 from numformer.tasks.shared.example_task import ExampleTask
 from numformer.tasks.shared.format import DataConfig
+from numformer.tasks.shared.text_task import TextTask
 from numformer.tasks.translation.search import BeamSettings, SearchOptions, SearchSettings
 
 SYNONYM = "max_len"  # which every model's config takes
 PARAMETERS = {"data", "valid", "tokenizer"}  # of from_data itself
 EXAMPLE_TASKS = [task for task in task_classes() if issubclass(task, ExampleTask)]
+TEXT_TASKS = [task for task in task_classes() if issubclass(task, TextTask)]
 
 
 def fields_of(config):
@@ -35,6 +37,7 @@ def without_synonym(keywords):
 @pytest.mark.parametrize(
     ("keywords", "config"),
     [
+        (settings.DecoderSettings, GPTConfig),
         (settings.EncoderSettings, BertConfig),
         (settings.EncoderDecoderSettings, TransformerConfig),
         (BeamSettings, BeamConfig),
@@ -55,6 +58,14 @@ def test_keywords_of_a_task_are_the_fields_of_its_two_configs(task):
     own, shape = fields_of(task.data_config), fields_of(type(task.model_config))
     expected = {name: kind for name, kind in (shape | own).items() if name not in PARAMETERS}
     assert without_synonym(get_type_hints(keywords)) == expected
+
+
+@pytest.mark.parametrize("task", TEXT_TASKS, ids=lambda task: task.name)
+def test_keywords_of_a_task_on_a_text_are_the_fields_of_its_models_config(task):
+    keywords = get_type_hints(task.from_text, include_extras=True)["settings"].__args__[0]
+    shape = fields_of(type(task.model_config))
+    shape.pop("pad_id", None)  # the tokenizer says it
+    assert without_synonym(get_type_hints(keywords)) == shape
 
 
 def test_keywords_of_translate_are_those_of_predict():
@@ -80,6 +91,7 @@ nf.Classifier.from_data("reviews.csv", poling="first")  # error: call-arg
 nf.Classifier.from_data("reviews.csv", d_model="wide")  # error: arg-type
 nf.Regressor.from_data([("a chair", "80")])  # error: list-item
 nf.LanguageModel.from_text("book.txt", d_modle=3)  # error: call-arg
+nf.LanguageModel.from_text("book.txt", pad_id=3)  # error: call-arg
 task.predict("a film", top_k=3)  # error: call-arg
 number: int = task.predict(["a film"])[0]["label"]  # error: assignment
 task.predict(["a film"])[0]["labels"]  # error: typeddict-item

@@ -8,6 +8,7 @@ import pytest
 
 from numformer import GPT, Parameter, ops
 from numformer.errors import InputError
+from numformer.nn import set_recompute
 from numformer.optim import SGD
 from numformer.tasks.language_model import LanguageModelObjective
 from numformer.training import TrainConfig
@@ -62,9 +63,10 @@ def test_the_loss_is_the_mean_over_real_tokens():
     assert gradient_of(3)[1].loss == pytest.approx(mean.item(), rel=1e-12)
 
 
-def step_of(pieces=2, threads=1, step=1, seed=0, clip_norm=0.0, dropout=0.1, **config):
+def step_of(pieces=2, threads=1, step=1, seed=0, clip_norm=0.0, dropout=0.1, recompute=False, **config):
     """Return the weights after one step, the gradient as clipped, and the result."""
     model = GPT(vocab_size=11, d_model=8, num_heads=2, num_layers=2, max_seq_len=8, dropout=dropout)
+    set_recompute(model, recompute)
     task = LanguageModelObjective(model, None, TOKENS, None, TrainConfig(batch_size=6, **config))
     optimizer = SGD(model.parameters(), lr=0.1)
     with Workers(threads) as workers:

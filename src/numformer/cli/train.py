@@ -10,6 +10,8 @@ from typing import Any
 from numformer.cli.options import parse, warn
 from numformer.cli.train_options import SampleOptions, options_class
 from numformer.errors import InputError
+from numformer.models.build import model_task, tasks_of
+from numformer.models.registry import ARCHITECTURES, Architecture
 from numformer.tasks import task_class
 from numformer.tasks.shared.task import Task
 from numformer.tasks.shared.text_task import TextConfig
@@ -23,7 +25,7 @@ NOT_OPTIONS = ("task", "crc32")  # what run.toml says besides options
 def run(command: str, arguments: list[str]) -> int:
     """Train; returns 130 when interrupted."""
     name = command.removeprefix("train ")
-    options = _read(command, name, options_class(name), arguments)
+    options = _read(command, name, arguments)
     if isinstance(options, SampleOptions) and options.sample < 0:
         raise InputError(f"sample must be at least 0, got {options.sample}")
     if options.resume and options.overwrite:
@@ -79,8 +81,9 @@ def _report(result: FitResult, out: Path) -> None:
         warn("curves.png needs matplotlib: pip install 'numformer[plots]'")
 
 
-def _read(command: str, task: str, kind: type[Any], arguments: list[str]) -> Any:
+def _read(command: str, task: str, arguments: list[str]) -> Any:
     """Read the options twice: first for --config, --resume and --out, then over what those files say."""
+    kind = options_class(task)
     first = parse(kind, command, arguments)
     default = kind()
     if first.resume and first.config:
@@ -88,10 +91,10 @@ def _read(command: str, task: str, kind: type[Any], arguments: list[str]) -> Any
     if first.resume:
         if first.out is None and not first.data:
             raise InputError("--resume needs the folder of the run: --out FOLDER")
-        default = _from_file(RunFolder(_folder(first)).settings_file, task, kind)
+        default = _from_file(RunFolder(_folder(first)).settings_file, task)
     elif first.config:
-        default = _from_file(first.config, task, kind)
-    return parse(kind, command, arguments, default)
+        default = _from_file(first.config, task)
+    return parse(type(default), command, arguments, default)
 
 
 def _folder(options: Any) -> Path:
@@ -101,9 +104,23 @@ def _folder(options: Any) -> Path:
     return options.out or Path("runs") / named.stem.replace(":", "-")
 
 
-def _from_file(path: Path, task: str, kind: type[Any]) -> Any:
+def _from_file(path: Path, task: str) -> Any:
+    """Return the options that a file gives; its [model] may be of another architecture than the task's own."""
     values: dict[str, Any] = read_toml(path)
     if values.get("task", task) != task:
         raise InputError(f"{path} is for the task {values['task']!r}, not {task}")
     plain = {key: value for key, value in values.items() if key not in NOT_OPTIONS}
-    return from_plain(kind, plain, str(path))
+    shape = plain.get("model")
+    if not isinstance(shape, dict) or "model_type" not in shape:
+        return from_plain(options_class(task), plain, str(path))
+    plain["model"] = {key: value for key, value in shape.items() if key != "model_type"}
+    model = _architecture(shape["model_type"], task, path).config()
+    return from_plain(options_class(task, model), plain, str(path))
+
+
+def _architecture(model_type: Any, task: str, path: Path) -> Architecture:
+    """Return the architecture that a file names; raises InputError for one that is unknown or does not do the task."""
+    able = {name: each for name, each in ARCHITECTURES.items() if model_task(task) in tasks_of(each)}
+    if not isinstance(model_type, str) or model_type not in able:
+        raise InputError(f"{path} [model]: model_type is {model_type!r}, for {task} choose {', '.join(able)}")
+    return able[model_type]

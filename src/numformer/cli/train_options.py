@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from numformer.models.config import ArchitectureConfig
 from numformer.tasks import TABLE, task_class
 from numformer.training import OptimConfig, TrainConfig
 
@@ -39,14 +40,18 @@ class SampleOptions:
     """Text that the sample continues."""
 
 
-def options_class(name: str) -> type[Any]:
-    """Return the options of a task's training; the defaults of its model and its training are the task's."""
+def options_class(name: str, model: ArchitectureConfig | None = None) -> type[Any]:
+    """Return the options of a task's training; the defaults of its training are the task's, those of its model too.
+
+    With `model` the options of the model are the fields of that config, which may be of another architecture.
+    """
     task = task_class(name)
+    model = model or task.model_config
     samples = (SampleOptions,) if hasattr(task, "generate") else ()
     made = dataclasses.make_dataclass(
         f"Train{task.__name__}",
         [
-            ("model", type(task.model_config), task.model_config),
+            ("model", type(model), model),
             ("optim", OptimConfig, task.optim_config),
             ("train", TrainConfig, task.train_config),
         ],

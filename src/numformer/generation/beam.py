@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numformer import ops
+from numformer._names import takes_synonyms
 from numformer.errors import InputError
 from numformer.generation.protocols import Writer
 from numformer.generation.session import Prompt, Session
@@ -25,6 +26,7 @@ from numformer.generation.session import Prompt, Session
 MAX_PENALTY = 10.0  # a power at which no length overflows
 
 
+@takes_synonyms
 @dataclass(frozen=True, kw_only=True)
 class BeamConfig:
     """How to search."""

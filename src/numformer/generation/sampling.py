@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from numformer._names import takes_synonyms
 from numformer.errors import InputError
 
 
+@takes_synonyms
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
     """How the next token is chosen; the defaults sample from the model's own distribution.

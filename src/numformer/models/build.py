@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
-from numformer._names import task_name
+from numformer._names import rename_settings, task_name
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig, ModelConfig
 from numformer.models.heads import HEADS, Headed
@@ -21,14 +22,15 @@ def build_model(
     A ModelConfig takes the architecture that fits the task. `settings` are those of the head: labels (names or their
     number), pooling. Raises InputError for an unknown task or setting, and for a task that the architecture cannot do.
     """
-    name = task_name(task)
-    name = SAME_MODEL.get(name, name)
+    name = model_task(task)
     if isinstance(config, ModelConfig):
         config = _default_for(name, task).config.from_general(config.given())
     architecture = architecture_of(config)
     if name not in tasks_of(architecture):
         raise InputError(f"a {type(config).__name__} does not fit the task {task}")
-    if name == architecture.task:
+    own = name == architecture.task
+    settings = rename_settings(settings, _settings_of(architecture.model if own else HEADS[name]))
+    if own:
         return architecture.model(config, seed=seed, **settings)
     return HEADS[name](architecture.model(config, seed=seed), seed=seed, **settings)
 
@@ -36,6 +38,12 @@ def build_model(
 def build_backbone(config: ArchitectureConfig, seed: int = 0) -> Any:
     """Return a new model to put a head on."""
     return architecture_of(config).model(config, seed=seed)
+
+
+def model_task(word: str) -> str:
+    """Return the task that a model does for a task, given by any word for it: "seq2seq" for "summarise"."""
+    name = task_name(word)
+    return SAME_MODEL.get(name, name)
 
 
 def tasks_of(architecture: Architecture) -> list[str]:
@@ -50,6 +58,12 @@ def task_of(model: Any) -> str:
     if task is None:
         raise InputError(f"a {type(model).__name__} does no task, and cannot be saved, without a head")
     return str(task)
+
+
+def _settings_of(kind: type[Any]) -> list[str]:
+    """Return what a model or a head takes besides the config or the backbone, which comes first, and the seed."""
+    parameters = list(inspect.signature(kind).parameters.values())[1:]
+    return [p.name for p in parameters if p.name != "seed" and p.kind is not p.VAR_KEYWORD]
 
 
 def _default_for(name: str, task: str) -> Architecture:

@@ -43,6 +43,8 @@ def from_disk(keys: dict[str, Any], where: str) -> Any:
         settings |= {
             name: _number(keys, f"target_{name}", default, where) for name, default in (("mean", 0.0), ("std", 1.0))
         }
+        if settings["std"] <= 0:
+            raise InputError(f"{where}: target_std must be above 0, got {settings['std']!r}")
     if task in ("classify", "tag"):
         settings["labels"] = _labels(keys, where)
     if task in ("classify", "regress"):

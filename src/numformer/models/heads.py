@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -183,7 +184,10 @@ class SequenceClassifier(Pooled):
 @takes_synonyms
 @head_for("regress")
 class SequenceRegressor(Pooled):
-    """Give a text a number, tokens [B T] -> [B 1]; `mean + std * output` is the number in the units of the data."""
+    """Give a text a number, tokens [B T] -> [B 1]; `mean + std * output` is the number in the units of the data.
+
+    Raises InputError for a mean or a deviation that is not finite, and for a deviation that is not above 0.
+    """
 
     def __init__(
         self,
@@ -194,6 +198,8 @@ class SequenceRegressor(Pooled):
         pooling: Literal["mean", "first"] = "mean",
         seed: int = 0,
     ) -> None:
+        if not (math.isfinite(mean) and 0.0 < std < math.inf):
+            raise InputError(f"a regressor needs a finite mean and a finite std above 0, got mean={mean} and std={std}")
         super().__init__(backbone, 1, pooling=pooling, seed=seed)
         self.mean, self.std = mean, std
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from numformer.autograd import is_recording, recompute
@@ -30,6 +32,20 @@ def set_recompute(model: Module, wanted: bool) -> None:
     for _, module in model.named_modules():
         if isinstance(module, Stack):
             module.recompute = wanted
+
+
+@contextmanager
+def recomputing(model: Module, wanted: bool) -> Iterator[None]:
+    """Switch activation checkpointing on for a while where it is wanted, and leave every stack as it was."""
+    stacks = [module for _, module in model.named_modules() if isinstance(module, Stack)]
+    before = [stack.recompute for stack in stacks]
+    for stack in stacks:
+        stack.recompute = stack.recompute or wanted
+    try:
+        yield
+    finally:
+        for stack, was in zip(stacks, before, strict=True):
+            stack.recompute = was
 
 
 def _recomputed(layer: Module, *tensors: Any, **settings: Any) -> Any:

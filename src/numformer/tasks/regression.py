@@ -62,8 +62,7 @@ class ValuedFormat(Format[ValuedText, RegressConfig]):
         """Tell whether an example is a text and a finite number."""
         if not isinstance(example, (tuple, list)) or len(example) != 2 or not isinstance(example[0], str):
             return False
-        number = example[1]
-        return isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+        return _is_number(example[1])
 
     def groups(self, examples: Sequence[ValuedText]) -> list[str]:
         """Keep texts on one side that differ in case and spaces alone."""
@@ -171,7 +170,7 @@ class Regressor(ExampleTask):
             if config.pooling != base.pooling:
                 raise InputError(f"the regressor {config.pretrained} pools by {base.pooling!r}: say so with pooling")
             return base
-        mean, std = _units([number for _, number in examples])
+        mean, std = _units([float(number) for _, number in examples])
         backbone = backbone_of(config, model, seed, base)
         return SequenceRegressor(backbone, mean=mean, std=std, pooling=config.pooling, seed=seed)
 
@@ -225,9 +224,19 @@ class Regressor(ExampleTask):
         return [(number - self.model.mean) / self.model.std for number in numbers]
 
     def _encoded(self, examples: Sequence[ValuedText]) -> list[tuple[np.ndarray, float]]:
-        longest, numbers = self.model.config.max_seq_len, self._learned([number for _, number in examples])
+        longest, numbers = self.model.config.max_seq_len, self._learned([float(number) for _, number in examples])
         rows = [framed(self.tokenizer, text, longest) for text, _ in examples]
         return list(zip(rows, numbers, strict=True))
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether a value is a finite number, of Python or of NumPy; a whole number may be too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _units(numbers: Sequence[float]) -> tuple[float, float]:

@@ -101,6 +101,8 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
         if not (isinstance(old, dict) and isinstance(new, dict)):
             old, new = {name: old}, {name: new}
         for key in {**new, **old}:
+            if key == "model_type" and key not in old:
+                continue  # It was not always written; the other keys tell whether the architecture is the same.
             if key not in FREE_ON_RESUME and new.get(key) != old.get(key):
                 changed = f"{key} is {new.get(key)!r}, but the run has {old.get(key)!r}"
                 text = "the text has changed since the run began"

@@ -15,7 +15,6 @@ import numpy as np
 from numformer import ops
 from numformer.autograd import Tensor, inference
 from numformer.data.batches import LengthBatches
-from numformer.nn import set_recompute
 from numformer.nn.module import Module
 from numformer.tasks.shared.encoding import AnyTokenizer
 from numformer.training import TrainConfig
@@ -43,7 +42,6 @@ class TargetObjective:
         self.model: Any = model  # with the config of its architecture
         self.tokenizer: Any = tokenizer
         self.train, self.class_weights = train, class_weights
-        set_recompute(model, train.recompute)
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""

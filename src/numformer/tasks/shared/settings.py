@@ -23,12 +23,17 @@ class DataSettings(TypedDict, total=False):
     encoding: str
 
 
-class EncoderSettings(ArchitectureSettings, total=False):
-    """The fields of BertConfig, and so of GPTConfig."""
+class DecoderSettings(ArchitectureSettings, total=False):
+    """The fields of GPTConfig, and of BertConfig where the tokenizer says what pads."""
 
     vocab_size: int
     num_layers: int
     layer_norm_eps: float
+
+
+class EncoderSettings(DecoderSettings, total=False):
+    """The fields of BertConfig, which are those of GPTConfig and one more."""
+
     pad_id: int
 
 

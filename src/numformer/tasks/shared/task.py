@@ -13,6 +13,7 @@ from numformer._files import write_atomically
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
+from numformer.nn.stack import recomputing
 from numformer.pretrained import save_model
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
 from numformer.tasks.shared.encoding import AnyTokenizer
@@ -104,15 +105,26 @@ class Task:
         before = folder.read_settings() if folder and resume else {}
         shards = train.shards or table_of(before, "train").get("shards") or train.num_shards
         train = dataclasses.replace(train, shards=shards)
-        parts = {"model": self.model.config, "optim": optim, "train": train}
-        run = {"task": self.name, **self.source, **{name: as_plain(part) for name, part in parts.items()}}
+        run = {
+            "task": self.name,
+            **self.source,
+            "model": self._shape(),
+            "optim": as_plain(optim),
+            "train": as_plain(train),
+        }
         trainer = Trainer(self.objective(train), train, optim, folder, progress)
-        with folder.locked() if folder else nullcontext():
+        with folder.locked() if folder else nullcontext(), recomputing(self.model, train.recompute):
             self._prepare(trainer, run, before, resume, overwrite)
             result = trainer.run()
         if folder:
             draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png")
         return result
+
+    def _shape(self) -> dict[str, Any]:
+        """Return the model's config as run.toml says it, which names the architecture where it is not the task's own."""
+        config = self.model.config
+        own = type(config) is type(self.model_config)
+        return ({} if own else {"model_type": config.model_type}) | as_plain(config)
 
     def _prepare(
         self, trainer: Trainer, run: dict[str, Any], before: dict[str, Any], resume: bool, overwrite: bool

@@ -17,7 +17,7 @@ from numformer.errors import InputError
 from numformer.nn.module import Module
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
-from numformer.tasks.shared.settings import EncoderSettings, names
+from numformer.tasks.shared.settings import DecoderSettings, names
 from numformer.tasks.shared.start import pretrained_model
 from numformer.tasks.shared.task import Task
 from numformer.tokenizers import KINDS, CharacterTokenizer, Tokenizer, encode_text, make_tokenizer
@@ -113,7 +113,7 @@ class TextTask(Task):
         freeze: str | Sequence[str] = (),
         seed: int = 0,
         config: Any = None,
-        **settings: Unpack[EncoderSettings],
+        **settings: Unpack[DecoderSettings],
     ) -> Self:
         """Make an untrained model for a text: a file, a known corpus (pydoc, tinyshakespeare), or a string with newlines.
 
