@@ -415,3 +415,24 @@ def test_a_module_travels_between_processes_without_its_last_call():
     assert [p.requires_grad for p in twin.parameters()] == [False, False, True, True]
     with pytest.raises(InputError, match="needs a call"):
         pickle.loads(pickle.dumps(model)).backward(np.ones((4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: nn.Linear(in_feature=3, out_features=2),
+            r"unknown setting in_feature; .* did you mean in_features\?$",
+        ),
+        (lambda: nn.EncoderLayer(d_modle=8), r"unknown setting d_modle; .* did you mean d_model\?$"),
+        (lambda: nn.MultiHeadAttention(8, num_haeds=2), r"unknown setting num_haeds; .* did you mean num_heads\?$"),
+    ],
+)
+def test_a_misspelt_keyword_of_any_module_is_refused_in_a_sentence(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_every_module_takes_synonyms_of_its_keywords():
+    layer = nn.EncoderLayer(hidden_size=8, num_attention_heads=2, intermediate_size=12)
+    assert layer(np.zeros((1, 3, 8), np.float32)).shape == (1, 3, 8)

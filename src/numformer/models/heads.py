@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from numformer import ops, random
-from numformer._names import takes_synonyms
 from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
 from numformer.models.backbone import Backbone
@@ -60,7 +59,6 @@ class Headed(Module):
         return {}
 
 
-@takes_synonyms
 @head_for("mlm")
 class MaskedLM(Headed):
     """Predict the tokens that were masked, tokens [B T] -> logits [B T V]; the head shares the embedding's weight."""
@@ -165,7 +163,6 @@ class Pooled(Labelled):
         __call__ = forward
 
 
-@takes_synonyms
 @head_for("classify")
 class SequenceClassifier(Pooled):
     """Give a text one of the labels, tokens [B T] -> logits [B C]; Pooled says what `pooling` is."""
@@ -181,7 +178,6 @@ class SequenceClassifier(Pooled):
         super().__init__(backbone, labels, pooling=pooling, seed=seed)
 
 
-@takes_synonyms
 @head_for("regress")
 class SequenceRegressor(Pooled):
     """Give a text a number, tokens [B T] -> [B 1]; `mean + std * output` is the number in the units of the data.
@@ -208,7 +204,6 @@ class SequenceRegressor(Pooled):
         return super().to_disk() | {"problem_type": "regression", "target_mean": self.mean, "target_std": self.std}
 
 
-@takes_synonyms
 @head_for("tag")
 class TokenClassifier(Labelled):
     """Give every token one of the labels, tokens [B T] -> logits [B T C]."""
@@ -226,7 +221,6 @@ class TokenClassifier(Labelled):
         __call__ = forward
 
 
-@takes_synonyms
 @head_for("qa")
 class SpanClassifier(Headed):
     """Score every position as the start and as the end of an answer, tokens [B T] -> logits [B 2 T]."""

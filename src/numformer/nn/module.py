@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, overload
 
+from numformer._names import takes_synonyms
 from numformer.autograd import Array, ArrayLike, Parameter, Tensor, gradients, is_recording, mode, placeholder
 from numformer.autograd.array import memory_of
 from numformer.errors import InputError
@@ -51,7 +52,12 @@ class Module:
     _bound_from: tuple[Module] | None = None  # in a tuple, for a Module in an attribute would be a part of this one
 
     def __init_subclass__(cls) -> None:
-        """Make `layer.forward(x)` the same as `layer(x)`: `backward` and those who look inside know of it."""
+        """Let the constructor take synonyms of its keywords, and make `layer.forward(x)` the same as `layer(x)`.
+
+        So `backward` and those who look inside know of both, and a misspelt keyword is the same InputError as everywhere.
+        """
+        if "__init__" in vars(cls):
+            cls.__init__ = takes_synonyms(cls.__init__)  # type: ignore[method-assign]
         if "forward" in vars(cls):
             cls._plain_forward = cls.forward
             cls.forward = _as_call(cls.forward)  # type: ignore[method-assign]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from numformer import ops
-from numformer._names import takes_synonyms
 from numformer.autograd import Array, Tensor
 from numformer.errors import InputError
 from numformer.nn import init
@@ -14,7 +13,6 @@ from numformer.nn.module import Module
 from numformer.random import Generator
 
 
-@takes_synonyms
 class PositionalEncoding(Module):
     """Add the sinusoidal table of Vaswani et al. 2017 to x [B T D], then drop out.
 
@@ -35,7 +33,6 @@ class PositionalEncoding(Module):
         __call__ = forward
 
 
-@takes_synonyms
 class LearnedPositions(Module):
     """Add a learned vector per position to x [B T D], then drop out.
 
