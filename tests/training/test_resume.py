@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from numformer import InputError, LanguageModel
 from numformer.training.metrics import read_metrics
@@ -203,6 +203,18 @@ def test_another_validation_file_is_refused(fit, text, tmp_path):
 def test_a_damaged_checkpoint_is_named(fit, run, tmp_path, content):
     (tmp_path / "run" / "state" / "checkpoint.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=r"checkpoint\.safetensors is damaged") as caught:
+        fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_state_of_a_run_of_an_earlier_version_is_refused_in_one_sentence(fit, run, tmp_path):
+    file = tmp_path / "run" / "state" / "checkpoint.safetensors"
+    with safe_open(file, framework="numpy") as opened:
+        metadata = opened.metadata()
+    tensors = {name.replace("layers", "transformer.h"): value for name, value in load_file(file).items()}
+    tensors["optimizer.step_count"] = tensors.pop("optimizer.update_counts")[:1]
+    save_file(tensors, file, metadata)
+    with pytest.raises(InputError, match="^this optimizer state is of an earlier version") as caught:
         fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS)
     assert "\n" not in str(caught.value)
 

@@ -150,8 +150,8 @@ class RunFolder:
             progression = Progression(**json.loads(metadata["progression"]))
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{self.checkpoint_file} is not the checkpoint of a run") from None
+        optimizer.load_state_dict(_under("optimizer.", tensors))  # it says when an earlier version wrote the state
         model.load_state_dict(_under("model.", tensors))
-        optimizer.load_state_dict(_under("optimizer.", tensors))
         return progression
 
     def save_best(self, model: Module, tokenizer: Savable) -> None:
