@@ -214,7 +214,7 @@ def test_the_state_of_a_run_of_an_earlier_version_is_refused_in_one_sentence(fit
     tensors = {name.replace("layers", "transformer.h"): value for name, value in load_file(file).items()}
     tensors["optimizer.step_count"] = tensors.pop("optimizer.update_counts")[:1]
     save_file(tensors, file, metadata)
-    with pytest.raises(InputError, match="^this optimizer state is of an earlier version") as caught:
+    with pytest.raises(InputError, match="this optimizer state is of an earlier version") as caught:
         fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS)
     assert "\n" not in str(caught.value)
 
