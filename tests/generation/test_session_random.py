@@ -119,3 +119,16 @@ def test_a_head_that_cannot_be_made_leaves_the_model_whole():
     with pytest.raises(InputError, match="at least one label"):
         SequenceClassifier(model, [])
     assert model([[1, 2]]).shape == (1, 2, 11)
+
+
+def test_settings_that_are_no_config_are_refused_and_leave_the_others_alone():
+    session = Session(make("gpt").eval(), 2)
+    session.admit([1])
+    with pytest.raises(InputError, match="the settings of a request are a SamplingConfig, got"):
+        session.admit([2], {"temperature": 0})
+    assert [step.slot for step in session.step()] == [0]
+
+
+def test_labels_are_given_once():
+    with pytest.raises(InputError, match="each label is given once"):
+        SequenceClassifier(make("gpt"), ["a", "a"])

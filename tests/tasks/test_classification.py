@@ -232,3 +232,9 @@ def test_whole_configs_may_be_given_instead_of_their_fields():
     model = dataclasses.replace(Classifier.model_config, d_model=16, num_heads=2, num_layers=1)
     task = Classifier.from_data(examples(20), config=config, model=model)
     assert (task.model.pooling, task.model.config.d_model) == ("first", 16)
+
+
+@pytest.mark.parametrize("data", [None, ""])
+def test_no_data_is_not_the_current_folder(data):
+    with pytest.raises(InputError, match="there is no data: give a file or a list of examples"):
+        Classifier.from_data(data)

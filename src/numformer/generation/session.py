@@ -116,6 +116,8 @@ class Session:
             raise InputError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
         if not isinstance(seed, np.random.Generator) and not (isinstance(seed, (int, np.integer)) and seed >= 0):
             raise InputError(f"seed must be a whole number of at least 0, got {seed!r}")
+        if settings is not None and not isinstance(settings, SamplingConfig):
+            raise InputError(f"the settings of a request are a SamplingConfig, got {settings!r}")
         if not isinstance(stop_ids, Iterable):
             raise InputError(f"stop_ids must be a list of token ids, got {stop_ids!r}")
         slot = self._free_slot()

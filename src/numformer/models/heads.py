@@ -120,6 +120,8 @@ class Labelled(Headed):
         names = [f"LABEL_{i}" for i in range(labels)] if isinstance(labels, int) else list(labels)
         if not names:  # said before the backbone is changed
             raise InputError("a classifier needs at least one label, got none")
+        if len(set(names)) < len(names):
+            raise InputError(f"each label is given once, got {names!r}")
         super().__init__(backbone, summarises=summarises, seed=seed)
         self.labels = names
         self.dropout = Dropout(self.config.dropout)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from numformer.autograd import Parameter
+from numformer.errors import InputError
 
 
 def global_norm(gradient: np.ndarray) -> float:
@@ -32,7 +33,10 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale the `.grad` of all parameters together to norm `max_norm` at most, and return the norm before.
 
     With a gradient that is not finite the norm is nan or inf, and all gradients stay as they are: the caller decides.
+    Raises InputError for a `max_norm` that is negative or no number.
     """
+    if not isinstance(max_norm, (int, float, np.number)) or not max_norm >= 0:
+        raise InputError(f"max_norm must be a number of at least 0, got {max_norm!r}")
     present = [p for p in parameters if p.grad is not None]
     norms = [global_norm(p.grad.reshape(-1)) for p in present if p.grad is not None]
     norm = math.hypot(*norms)

@@ -144,6 +144,8 @@ def read_parts(
     generated = form.generate(config, seed) if data is None else None
     if generated is not None:
         return generated
+    if data is None and not config.data:
+        raise InputError("there is no data: give a file or a list of examples")
     examples = form.read(config.data, config) if data is None else checked(form, data)
     if not examples:
         raise InputError("training needs at least one example, got none")
