@@ -12,7 +12,9 @@ from typing import Annotated, Any
 import tyro
 
 from numformer.cli.options import TaskOption, given_options, options_of_tasks, parse, warn, with_options
-from numformer.data.lines import check_text, json_field, read_json_lines, read_lines
+from numformer.data.examples import collect
+from numformer.data.lines import read_lines
+from numformer.data.rows import clean_text, json_field, json_rows
 from numformer.errors import InputError
 from numformer.tasks import load
 from numformer.tasks.shared.task import Task
@@ -95,8 +97,8 @@ def _pairs(task: Task, options: Any, settings: dict[str, Any]) -> list[str] | li
     if settings.get(second) is None:
         if options.texts or not options.input:
             raise InputError(f"{first}s need the text to find the answers in: --{second} TEXT, or --input FILE.jsonl")
-        lines = read_json_lines(options.input, options.encoding)
-        return [(_text(row, first, where), _text(row, second, where)) for where, row in lines]
+        rows = json_rows(options.input, options.encoding)
+        return collect(rows, lambda where, row: (_text(row, first, where), _text(row, second, where)))
     if _is_file(settings[second]):
         settings[second] = "\n".join(read_lines(settings[second], options.encoding))
     return _texts(options)
@@ -110,7 +112,7 @@ def _is_file(text: str) -> bool:
 
 
 def _text(row: dict[str, Any], key: str, where: str) -> str:
-    return check_text(json_field(row, key, where), key, where)
+    return clean_text(json_field(row, key, where), key, where)
 
 
 def _line(result: Mapping[str, Any]) -> str:

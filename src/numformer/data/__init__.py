@@ -8,6 +8,7 @@ from numformer.data.corpora import Corpus as Corpus
 from numformer.data.corpora import fetch as fetch
 from numformer.data.corpora import find_corpus as find_corpus
 from numformer.data.corpora import list_corpora as list_corpora
+from numformer.data.examples import Examples as Examples
 from numformer.data.labelled import read_labelled as read_labelled
 from numformer.data.lines import read_lines as read_lines
 from numformer.data.loader import DataLoader as DataLoader
@@ -16,7 +17,6 @@ from numformer.data.pairs import read_pairs as read_pairs
 from numformer.data.split import near_duplicate_groups as near_duplicate_groups
 from numformer.data.split import split_by_group as split_by_group
 from numformer.data.squad import Question as Question
-from numformer.data.squad import SquadFile as SquadFile
 from numformer.data.squad import read_squad as read_squad
 from numformer.data.text import encode_file as encode_file
 from numformer.data.text import read_text_chunks as read_text_chunks

@@ -1,11 +1,13 @@
 """Sentences with a tag for every word, as in part-of-speech tagging and named-entity recognition."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from numformer.data.lines import check_known, check_text, read_lines, wrong_columns
+from numformer.data.examples import Examples, LeftOut, collect
+from numformer.data.lines import read_lines
+from numformer.data.rows import clean_text, wrong_columns
 from numformer.errors import InputError
 
 CONLLU_COLUMNS = {"upos": 3, "xpos": 4, "ner": 9}
@@ -22,16 +24,15 @@ class TaggedSentence:
 
 
 def read_conll(
-    path: str | Path, *, column: str = "auto", tags: Sequence[str] | None = None, encoding: str = "utf-8"
-) -> list[TaggedSentence]:
+    path: str | Path, *, column: str = "auto", encoding: str = "utf-8", skip_bad: bool = False
+) -> Examples[TaggedSentence]:
     """Return the sentences of a file with one word on a line and blank lines between sentences.
 
     A file whose first row has 10 TAB columns is CoNLL-U. Its tags are the column "upos" (which "auto" stands for) or
     "xpos", or "ner": what NER= says in the last column, O where it is absent. Comments, multi-word tokens and empty
     nodes are left out. In any other file the word is the first column and the tag the last, between TABs or single
     spaces, and lines that begin with -DOCSTART- are left out. Raises InputError, naming the line, for rows of
-    different lengths, for blank words and tags, and for a tag that is not among `tags`, where those are given; also for
-    a file without a sentence or without tags in the column.
+    different lengths and for blank words and tags; also for a file without a sentence or without tags in the column.
     """
     if column not in ("auto", *CONLLU_COLUMNS):
         raise InputError(f"column must be auto, {', '.join(CONLLU_COLUMNS)}, got {column!r}")
@@ -46,19 +47,20 @@ def read_conll(
         else partial(_last_column_token, width=len(_columns(_first(lines, but="-DOCSTART-"))))
     )
     untagged = "O" if column == "ner" else "_"
-    sentences = list(_sentences(lines, path, parse))
+
+    def sentence_of(where: str, rows: list[tuple[int, str]]) -> TaggedSentence:
+        tokens = [token for number, line in rows if (token := parse(line, f"{path}, line {number}"))]
+        if not tokens:
+            raise LeftOut("without a word")
+        return TaggedSentence([word for word, _ in tokens], [tag or untagged for _, tag in tokens])
+
+    sentences = collect(_sentences(lines, path), sentence_of, unit="sentences", skip_bad=skip_bad)
     if not sentences:
-        raise InputError(f"{path} holds no sentences")
-    if not any(tag for sentence in sentences for _, tag, _ in sentence):
+        raise InputError(f"{path} holds no sentences ({sentences.report()})")
+    if all(tag == untagged for sentence in sentences for tag in sentence.tags):
         place = "NER= in its last column" if column == "ner" else f"a tag in its column {column.upper()}"
         raise InputError(f"no word of {path} has {place}")
-    return [
-        TaggedSentence(
-            [word for word, _, _ in sentence],
-            [check_known(tag or untagged, tags, "tag", where) for _, tag, where in sentence],
-        )
-        for sentence in sentences
-    ]
+    return sentences
 
 
 def _first(lines: list[str], but: str) -> str:
@@ -66,22 +68,17 @@ def _first(lines: list[str], but: str) -> str:
     return next((line for line in lines if line.strip() and not line.startswith(but)), "")
 
 
-def _sentences(
-    lines: Iterable[str], path: str | Path, parse: Callable[[str, str], Token | None]
-) -> Iterator[list[tuple[str, str, str]]]:
-    """Yield the words of each sentence with their tags and where they stand."""
-    sentence: list[tuple[str, str, str]] = []
+def _sentences(lines: Iterable[str], path: str | Path) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    """Yield where each sentence begins, and its lines with their numbers."""
+    sentence: list[tuple[int, str]] = []
     for number, line in enumerate(lines, 1):
         if line.strip():
-            where = f"{path}, line {number}"
-            token = parse(line, where)
-            if token:
-                sentence.append((*token, where))
+            sentence.append((number, line))
         elif sentence:
-            yield sentence
+            yield f"{path}, line {sentence[0][0]}", sentence
             sentence = []
     if sentence:
-        yield sentence
+        yield f"{path}, line {sentence[0][0]}", sentence
 
 
 def _conllu_token(line: str, where: str, column: str) -> Token | None:
@@ -95,8 +92,8 @@ def _conllu_token(line: str, where: str, column: str) -> Token | None:
     tag = columns[CONLLU_COLUMNS[column]]
     if column == "ner":
         tag = next((pair.removeprefix("NER=") for pair in tag.split("|") if pair.startswith("NER=")), "_")
-    check_text(tag, "the tag", where)
-    return check_text(columns[1], "the word", where), tag if tag != "_" else ""
+    _filled(tag, "tag", where)
+    return _filled(columns[1], "word", where), tag if tag != "_" else ""
 
 
 def _last_column_token(line: str, where: str, width: int) -> Token | None:
@@ -107,8 +104,16 @@ def _last_column_token(line: str, where: str, width: int) -> Token | None:
         raise wrong_columns(1, "a word and its tag with a TAB or a space between", where)
     if len(columns) != width:
         raise wrong_columns(len(columns), f"{width} as in the first row", where)
-    return check_text(columns[0], "the word", where), check_text(columns[-1], "the tag", where)
+    return _filled(columns[0], "word", where), _filled(columns[-1], "tag", where)
 
 
 def _columns(line: str) -> list[str]:
     return line.split("\t" if "\t" in line else " ")
+
+
+def _filled(value: str, name: str, where: str) -> str:
+    """Return a field of a word; raises InputError for a blank one, without which its sentence means something else."""
+    try:
+        return clean_text(value, name, where)
+    except LeftOut:
+        raise InputError(f"{where}: the {name} is blank") from None

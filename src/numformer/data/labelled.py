@@ -2,25 +2,22 @@
 
 import csv
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from numformer.data.lines import (
-    check_known,
-    check_text,
-    json_field,
-    json_kind,
-    read_json_lines,
-    read_lines,
-    wrong_columns,
-)
+from numformer.data.examples import Examples, collect
+from numformer.data.lines import read_lines, suffix_of
+from numformer.data.rows import clean_text, json_field, json_kind, json_rows, wrong_columns
 from numformer.errors import InputError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MAX_FIELD = 1 << 24  # characters; the csv module's own limit is less than a book
 
-Rows = Iterator[tuple[str, object, object]]  # where, text, label or number
+JSON = (".jsonl", ".json")
+
+Rows = Iterator[tuple[str, tuple[object, object] | InputError]]  # where, text and label or number
+LabelledText = tuple[str, str]
 
 
 def read_labelled(
@@ -28,34 +25,35 @@ def read_labelled(
     *,
     text: str | None = None,
     label: str | None = None,
-    labels: Sequence[str] | None = None,
     encoding: str = "utf-8",
-) -> tuple[list[str], list[str]]:
-    """Return texts and their labels from a .csv or .tsv file with a header, a .jsonl file, or a folder.
+    skip_bad: bool = False,
+) -> Examples[LabelledText]:
+    """Return texts with their labels from a .csv or .tsv file with a header, a .jsonl file, or a folder.
 
     `text` and `label` name the columns, by default "text" and "label"; when one of these two is missing among exactly
     two columns, the other column is taken. A folder holds a subfolder per label with a text in each file, or a file
     per label with a text on each line that is not blank. The label is the folder's or file's name without suffix, or
     the suffix where that is all that differs (rt-polarity.neg, rt-polarity.pos). Files named README or LICENSE and
-    hidden ones are left out. Raises InputError, naming the line, for what cannot be read so, for blank fields, and for a
-    label that is not among `labels`, where those are given.
+    hidden ones are left out, as are blank texts and labels, which are counted. Raises InputError, naming the line, for what
+    cannot be read so.
     """
     path = Path(path)
     if path.is_dir():
         rows = _folder_rows(path, encoding)
-    elif path.suffix.lower() in (*DELIMITERS, ".jsonl"):
+    elif suffix_of(path) in (*DELIMITERS, *JSON):
         rows = rows_of_table(path, Column("label", label, (str, int), "text or an integer"), text, encoding)
     elif not path.exists():
         raise InputError(f"there is no file or folder {path}")
     else:
-        raise InputError(f"labelled texts come in a .csv, .tsv or .jsonl file or a folder, got {path}")
-    texts, of_texts = [], []
-    for where, one_text, one_label in rows:
-        texts.append(check_text(one_text, "the text", where))
-        of_texts.append(check_known(check_text(one_label, "the label", where), labels, "label", where))
-    if not texts:
-        raise InputError(f"{path} holds no labelled texts")
-    return texts, of_texts
+        raise InputError(f"labelled texts come in a .csv, .tsv, .jsonl or .json file or a folder, got {path}")
+
+    def parse(where: str, row: tuple[object, object]) -> LabelledText:
+        return clean_text(row[0], "text", where), clean_text(row[1], "label", where)
+
+    found = collect(rows, parse, skip_bad=skip_bad)
+    if not found:
+        raise InputError(f"{path} holds no labelled texts ({found.report()})")
+    return found
 
 
 class Column(NamedTuple):
@@ -69,7 +67,7 @@ class Column(NamedTuple):
 
 def rows_of_table(path: Path, column: Column, text: str | None, encoding: str) -> Rows:
     """Yield where each row of a .csv, .tsv or .jsonl file stands, its text, and its other column as text."""
-    read = _json_rows if path.suffix.lower() == ".jsonl" else _csv_rows
+    read = _json_rows if suffix_of(path) in JSON else _csv_rows
     return read(path, column, text, encoding)
 
 
@@ -85,15 +83,16 @@ def _csv_rows(path: Path, column: Column, text: str | None, encoding: str) -> Ro
     text_index, index = map(names.index, _choose_columns(names, text, column, where))
     for where, fields in records:
         if len(fields) != len(names):
-            raise wrong_columns(len(fields), f"{len(names)} as in the header", where)
-        yield where, fields[text_index], fields[index]
+            yield where, wrong_columns(len(fields), f"{len(names)} as in the header", where)
+        else:
+            yield where, (fields[text_index], fields[index])
 
 
 def _records(path: Path, encoding: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the rows of a table with the line each begins in; empty lines are left out."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
     lines = (f"{line}\n" for line in read_lines(path, encoding))
-    reader = csv.reader(lines, delimiter=DELIMITERS[path.suffix.lower()], strict=True)
+    reader = csv.reader(lines, delimiter=DELIMITERS[suffix_of(path)], strict=True)
     while True:
         where = f"{path}, line {reader.line_num + 1}"
         try:
@@ -108,12 +107,15 @@ def _records(path: Path, encoding: str) -> Iterator[tuple[str, list[str]]]:
 
 def _json_rows(path: Path, column: Column, text: str | None, encoding: str) -> Rows:
     columns = None
-    for where, row in read_json_lines(path, encoding):
+    for where, row in json_rows(path, encoding):
+        if isinstance(row, InputError):
+            yield where, row
+            continue
         columns = columns or _choose_columns(list(row), text, column, where)
         value = json_field(row, columns[1], where)
-        if type(value) not in column.kinds:
+        if value is not None and type(value) not in column.kinds:
             raise InputError(f"{where}: {columns[1]!r} must be {column.expected}, got {json_kind(value)}")
-        yield where, json_field(row, columns[0], where), str(value)
+        yield where, (json_field(row, columns[0], where), None if value is None else str(value))
 
 
 def _choose_columns(names: list[str], text: str | None, column: Column, where: str) -> tuple[str, str]:
@@ -152,7 +154,7 @@ def _rows_of_subfolders(subfolders: list[Path], encoding: str) -> Rows:
         if not files:
             raise InputError(f"{subfolder} holds no text, expected one in each of its files")
         for file in files:
-            yield str(file), "\n".join(read_lines(file, encoding)), subfolder.name
+            yield str(file), ("\n".join(read_lines(file, encoding)), subfolder.name)
 
 
 def _rows_of_files(files: list[Path], encoding: str) -> Rows:
@@ -161,7 +163,7 @@ def _rows_of_files(files: list[Path], encoding: str) -> Rows:
         label = file.suffix.removeprefix(".") if by_suffix else file.stem
         for number, line in enumerate(read_lines(file, encoding), 1):
             if line.strip():
-                yield f"{file}, line {number}", line, label
+                yield f"{file}, line {number}", (line, label)
 
 
 def _entries(folder: Path) -> list[Path]:

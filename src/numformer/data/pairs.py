@@ -2,42 +2,52 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from numformer.data.lines import check_text, json_field, read_json_lines, read_lines, wrong_columns
+from numformer.data.examples import Examples, collect
+from numformer.data.lines import read_lines, suffix_of
+from numformer.data.rows import clean_text, json_field, json_rows, wrong_columns
 from numformer.errors import InputError
 
 Pair = tuple[str, str]  # a source and its target
-Rows = Iterator[tuple[str, object, object]]  # where, source, target
 
 
 def read_pairs(
-    path: str | Path, *, source: str = "source", target: str = "target", encoding: str = "utf-8"
-) -> list[Pair]:
-    """Return the pairs of a file: JSON objects one to a line in .jsonl, else two columns with a TAB between, no header.
+    path: str | Path,
+    *,
+    source: str = "source",
+    target: str = "target",
+    encoding: str = "utf-8",
+    skip_bad: bool = False,
+) -> Examples[Pair]:
+    """Return the pairs of a file: JSON objects in .jsonl and .json, else two columns with a TAB between and no header.
 
-    `source` and `target` are the keys in .jsonl. Empty lines are left out. Raises InputError for a file that cannot
-    be read or holds no pair, and, naming the line, for other columns or keys and for blank or other than text fields.
+    `source` and `target` are the keys in JSON. Empty lines are no rows; a row with a blank side is left out and counted.
+    Raises InputError for a file that cannot be read or holds no pair, and, naming the line, for other columns or keys
+    and for what is no text, unless `skip_bad` leaves such rows out.
     """
-    is_json = Path(path).suffix.lower() == ".jsonl"
-    rows = _json_rows(path, source, target, encoding) if is_json else _tab_rows(path, encoding)
-    pairs = [(check_text(a, "the source", where), check_text(b, "the target", where)) for where, a, b in rows]
+
+    def of_json(where: str, row: dict[str, Any]) -> Pair:
+        a, b = json_field(row, source, where), json_field(row, target, where)
+        return clean_text(a, "source", where), clean_text(b, "target", where)
+
+    if suffix_of(path) in (".jsonl", ".json"):
+        pairs = collect(json_rows(path, encoding), of_json, skip_bad=skip_bad)
+    else:
+        pairs = collect(_tab_rows(path, encoding), _of_columns, skip_bad=skip_bad)
     if not pairs:
-        raise InputError(f"{path} holds no pairs")
+        raise InputError(f"{path} holds no pairs ({pairs.report()})")
     return pairs
 
 
-def _json_rows(path: str | Path, source: str, target: str, encoding: str) -> Rows:
-    for where, row in read_json_lines(path, encoding):
-        yield where, json_field(row, source, where), json_field(row, target, where)
-
-
-def _tab_rows(path: str | Path, encoding: str) -> Rows:
+def _tab_rows(path: str | Path, encoding: str) -> Iterator[tuple[str, list[str]]]:
     for number, line in enumerate(read_lines(path, encoding), 1):
-        if not line:
-            continue
-        where = f"{path}, line {number}"
-        columns = line.split("\t")
-        if len(columns) != 2:
-            hint = "; `numformer data clean-pairs` picks columns" if len(columns) > 2 else ""
-            raise wrong_columns(len(columns), f"2 (source TAB target){hint}", where)
-        yield where, columns[0], columns[1]
+        if line:
+            yield f"{path}, line {number}", line.split("\t")
+
+
+def _of_columns(where: str, columns: list[str]) -> Pair:
+    if len(columns) != 2:
+        hint = "; `numformer data clean-pairs` picks columns" if len(columns) > 2 else ""
+        raise wrong_columns(len(columns), f"2 (source TAB target){hint}", where)
+    return clean_text(columns[0], "source", where), clean_text(columns[1], "target", where)

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from numformer.data.lines import check_text, json_field, json_kind, parse_json, read_lines
+from numformer.data.examples import Examples, LeftOut, collect
+from numformer.data.lines import read_lines
+from numformer.data.rows import clean_text, json_field, json_kind, parse_json
 from numformer.errors import InputError
 
 T = TypeVar("T")
@@ -22,53 +24,56 @@ class Question:
     impossible: bool = False
 
 
-class SquadFile(NamedTuple):
-    """The usable questions of a file, and how many questions, and how many answers of the others, were left out."""
-
-    questions: list[Question]
-    skipped: int
-    skipped_answers: int
+Entry = tuple[dict[str, Any], str]  # what the file says of a question, and its context
 
 
-def read_squad(path: str | Path, encoding: str = "utf-8") -> SquadFile:
+def read_squad(path: str | Path, encoding: str = "utf-8", skip_bad: bool = False) -> Examples[Question]:
     """Return the questions of a file in the format of SQuAD (Rajpurkar et al. 2016, 2018), version 1.1 or 2.0.
 
     An answer that is blank or does not stand at its position is left out; so is a question that is blank, or that has
-    no answer left though it is not marked impossible. Raises InputError, naming the place, for a file that cannot be
-    read, is not JSON or lacks a part of the format, for an id used twice, and when no question is left.
+    no answer left though it is not marked impossible. All are counted. Raises InputError, naming the place, for a file that
+    cannot be read, is not JSON or lacks a part of the format, for an id used twice, and when no question is left.
     """
     seen: set[str] = set()
-    questions = []
-    skipped_answers = 0
-    for qa, context, where in _entries(path, encoding):
-        question = _question(qa, context, where)
+    lost_answers = 0
+
+    def parse(where: str, entry: Entry) -> Question:
+        nonlocal lost_answers
+        question = _question(*entry, where)
         if question.id in seen:
             raise InputError(f"{where}: the id {question.id!r} was used before")
         seen.add(question.id)
-        if question.answers:
-            skipped_answers += len(qa["answers"]) - len(question.answers)
-        if question.question.strip() and (question.answers or question.impossible):
-            questions.append(question)
+        if not question.question.strip():
+            raise LeftOut("blank question")
+        if not question.answers and not question.impossible:
+            raise LeftOut("question whose answers do not stand where they should")
+        lost_answers += 0 if question.impossible else len(entry[0]["answers"]) - len(question.answers)
+        return question
+
+    questions = collect(_entries(path, encoding), parse, unit="questions", skip_bad=skip_bad)
     if not questions:
-        raise InputError(f"{path} holds no question with an answer in its context")
-    return SquadFile(questions, len(seen) - len(questions), skipped_answers)
+        raise InputError(f"{path} holds no question with an answer in its context ({questions.report()})")
+    if lost_answers:
+        questions.notes.append(f"{lost_answers:,} single answers left out, which do not stand where they should")
+    return questions
 
 
-def _entries(path: str | Path, encoding: str) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """Yield the entry of each question, its context, and where it stands."""
+def _entries(path: str | Path, encoding: str) -> Iterator[tuple[str, Entry]]:
+    """Yield where each question stands, its entry, and its context."""
     text = "\n".join(read_lines(path, encoding))
     articles = _field(parse_json(text, path), "data", list, str(path))
     for i, article in enumerate(articles):
         for paragraph, where in _items(article, "paragraphs", f"{path}, data[{i}]"):
-            context = check_text(_field(paragraph, "context", str, where), "the context", where)
+            context = _field(paragraph, "context", str, where)
             for qa, qa_where in _items(paragraph, "qas", where):
-                yield qa, context, qa_where
+                yield qa_where, (qa, context)
 
 
 def _question(qa: dict[str, Any], context: str, where: str) -> Question:
     text = _field(qa, "question", str, where)
+    clean_text(context, "context", where)  # the answers' positions hold for the text as it is, with its blanks
     if text.strip():
-        check_text(text, "the question", where)
+        clean_text(text, "question", where)
     impossible = _field({"is_impossible": False, **qa}, "is_impossible", bool, where)
     answers = () if impossible else _answers(qa, context, where)
     return Question(_field(qa, "id", str, where), text, context, answers, impossible)

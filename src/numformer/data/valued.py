@@ -3,30 +3,42 @@
 import math
 from pathlib import Path
 
-from numformer.data.labelled import DELIMITERS, Column, rows_of_table
-from numformer.data.lines import check_text
+from numformer.data.examples import Examples, collect
+from numformer.data.labelled import DELIMITERS, JSON, Column, rows_of_table
+from numformer.data.lines import suffix_of
+from numformer.data.rows import clean_text
 from numformer.errors import InputError
+
+ValuedText = tuple[str, float]
 
 
 def read_valued(
-    path: str | Path, *, text: str | None = None, value: str | None = None, encoding: str = "utf-8"
-) -> list[tuple[str, float]]:
-    """Return texts and their numbers from a .csv or .tsv file with a header, or a .jsonl file.
+    path: str | Path,
+    *,
+    text: str | None = None,
+    value: str | None = None,
+    encoding: str = "utf-8",
+    skip_bad: bool = False,
+) -> Examples[ValuedText]:
+    """Return texts with their numbers from a .csv or .tsv file with a header, or a .jsonl or .json file.
 
     `text` and `value` name the columns, by default "text" and "value"; when one of these two is missing among exactly two
-    columns, the other column is taken. Raises InputError, naming the line, for what cannot be read so, for a blank text, and
-    for a value that is no finite number.
+    columns, the other column is taken. A blank text or value is left out and counted. Raises InputError, naming the line, for
+    what cannot be read so, and for a value that is no finite number.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"there is no file {path}")
-    if path.suffix.lower() not in (*DELIMITERS, ".jsonl"):
-        raise InputError(f"texts with numbers come in a .csv, .tsv or .jsonl file, got {path}")
-    column = Column("value", value, (str, int, float), "a number")
-    rows = rows_of_table(path, column, text, encoding)
-    found = [(check_text(one_text, "the text", where), _number(str(number), where)) for where, one_text, number in rows]
+    if suffix_of(path) not in (*DELIMITERS, *JSON):
+        raise InputError(f"texts with numbers come in a .csv, .tsv, .jsonl or .json file, got {path}")
+
+    def parse(where: str, row: tuple[object, object]) -> ValuedText:
+        return clean_text(row[0], "text", where), _number(clean_text(row[1], "value", where), where)
+
+    rows = rows_of_table(path, Column("value", value, (str, int, float), "a number"), text, encoding)
+    found = collect(rows, parse, skip_bad=skip_bad)
     if not found:
-        raise InputError(f"{path} holds no texts with numbers")
+        raise InputError(f"{path} holds no texts with numbers ({found.report()})")
     return found
 
 

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 import numpy as np
 
 from numformer import ops
-from numformer.data.labelled import read_labelled
+from numformer.data.examples import Examples
+from numformer.data.labelled import LabelledText, read_labelled
 from numformer.errors import InputError
 from numformer.metrics import check_picture, classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
@@ -19,15 +20,13 @@ from numformer.models import BertConfig, SequenceClassifier
 from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import framed, pad_id, padded
 from numformer.tasks.shared.example_task import Data, ExampleTask
-from numformer.tasks.shared.format import DataConfig, Format
+from numformer.tasks.shared.format import DataConfig, Format, counted
 from numformer.tasks.shared.objective import Batch, ExamplesObjective
 from numformer.tasks.shared.prediction import as_texts, few, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tasks.shared.start import backbone_of
 from numformer.tokenizers import Tokenizer
 from numformer.training import OptimConfig, TrainConfig
-
-LabelledText = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +65,15 @@ class LabelledFormat(Format[LabelledText, ClassifyConfig]):
 
     form = "a pair of a text and its label, both str"
 
-    def read(self, path: str, config: ClassifyConfig, labels: Sequence[str] | None = None) -> list[LabelledText]:
+    def read(self, path: str, config: ClassifyConfig) -> Examples[LabelledText]:
         """Return the examples of a file or folder."""
-        texts, of_texts = read_labelled(
-            path, text=config.text, label=config.label, labels=labels, encoding=config.encoding
+        return read_labelled(
+            path, text=config.text, label=config.label, encoding=config.encoding, skip_bad=config.skip_bad
         )
-        return list(zip(texts, of_texts, strict=True))
+
+    def describe(self, examples: Sequence[LabelledText]) -> str:
+        """Return the labels with their counts."""
+        return counted("labels", (label for _, label in examples))
 
     def labels(self, examples: Sequence[LabelledText]) -> list[str]:
         """Return the labels that occur, in order."""

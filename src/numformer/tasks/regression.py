@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 import numpy as np
 
 from numformer.autograd import Tensor
-from numformer.data.valued import read_valued
+from numformer.data.examples import Examples
+from numformer.data.valued import ValuedText, read_valued
 from numformer.errors import InputError
 from numformer.metrics.regression import mean_squared_error, pearson, spearman
 from numformer.models import BertConfig, SequenceRegressor
@@ -25,8 +26,6 @@ from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tasks.shared.start import backbone_of
 from numformer.tokenizers import Tokenizer
 from numformer.training import OptimConfig, TrainConfig
-
-ValuedText = tuple[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +53,16 @@ class ValuedFormat(Format[ValuedText, RegressConfig]):
 
     form = "a pair of a text and a finite number"
 
-    def read(self, path: str, config: RegressConfig, labels: Sequence[str] | None = None) -> list[ValuedText]:
+    def read(self, path: str, config: RegressConfig) -> Examples[ValuedText]:
         """Return the examples of a file."""
-        return read_valued(path, text=config.text, value=config.value, encoding=config.encoding)
+        return read_valued(
+            path, text=config.text, value=config.value, encoding=config.encoding, skip_bad=config.skip_bad
+        )
+
+    def describe(self, examples: Sequence[ValuedText]) -> str:
+        """Return the range of the numbers."""
+        numbers = [number for _, number in examples]
+        return f"numbers from {min(numbers):g} to {max(numbers):g}, mean {sum(numbers) / len(numbers):g}"
 
     def accepts(self, example: object) -> bool:
         """Tell whether an example is a text and a finite number."""

@@ -11,13 +11,14 @@ import numpy as np
 
 from numformer import ops
 from numformer.data.conll import TaggedSentence, read_conll
+from numformer.data.examples import Examples
 from numformer.errors import InputError
 from numformer.metrics import entities, entity_scores
 from numformer.models import BertConfig, TokenClassifier
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import encode_spans, pad_id, padded
 from numformer.tasks.shared.example_task import Data, ExampleTask
-from numformer.tasks.shared.format import DataConfig, Format
+from numformer.tasks.shared.format import DataConfig, Format, counted
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tasks.shared.prediction import as_list, few, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
@@ -49,9 +50,14 @@ class TaggedFormat(Format[TaggedSentence, TagConfig]):
         """Tell whether an example is a sentence with a tag for every word."""
         return isinstance(example, TaggedSentence) and len(example.words) == len(example.tags)
 
-    def read(self, path: str, config: TagConfig, labels: Sequence[str] | None = None) -> list[TaggedSentence]:
+    def read(self, path: str, config: TagConfig) -> Examples[TaggedSentence]:
         """Return the sentences of a file."""
-        return read_conll(path, column=config.column, tags=labels, encoding=config.encoding)
+        return read_conll(path, column=config.column, encoding=config.encoding, skip_bad=config.skip_bad)
+
+    def describe(self, examples: Sequence[TaggedSentence]) -> str:
+        """Return the number of words, and the tags with their counts."""
+        words = sum(len(sentence.words) for sentence in examples)
+        return f"{words:,} words, {counted('tags', (tag for sentence in examples for tag in sentence.tags))}"
 
     def labels(self, examples: Sequence[TaggedSentence]) -> list[str]:
         """Return the tags that occur, in order."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from numformer.data.examples import Examples
 from numformer.data.squad import Question, read_squad
 from numformer.data.toy import make_key_value_questions
 from numformer.tasks.shared.format import DataConfig, Format, Parts
@@ -53,19 +53,15 @@ class QuestionFormat(Format[Question, QAConfig]):
             for answer in example.answers
         )
 
-    def read(self, path: str, config: QAConfig, labels: Sequence[str] | None = None) -> list[Question]:
-        """Return the questions of a file that the task can use, and say on stderr how many it cannot."""
-        questions, skipped, skipped_answers = read_squad(path, config.encoding)
-        kept = questions if config.no_answer else [question for question in questions if not question.impossible]
-        impossible = len(questions) - len(kept)
-        for count, what in (
-            (skipped, "questions left out, whose answers do not stand where they should"),
-            (skipped_answers, "single answers left out, which do not stand where they should"),
-            (impossible, "questions without an answer left out"),
-        ):
-            if count:
-                print(f"{path}: {count} {what}", file=sys.stderr)
-        return kept
+    def read(self, path: str, config: QAConfig) -> Examples[Question]:
+        """Return the questions of a file that the task can use; those without an answer only with `no_answer`."""
+        questions = read_squad(path, config.encoding, config.skip_bad)
+        if not config.no_answer:
+            for question in questions:
+                if question.impossible:
+                    questions.leave_out("question without an answer", f"{path}, id {question.id}")
+            questions[:] = [question for question in questions if not question.impossible]
+        return questions
 
     def generate(self, config: QAConfig, seed: int) -> Parts[Question] | None:
         """Return the questions of the toy task: trained on lists of every length, held out on the longest."""

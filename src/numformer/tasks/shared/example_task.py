@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -120,7 +121,7 @@ class ExampleTask(Task):
     def examples_of(self, data: Data[Any] | None) -> list[Any]:
         """Return the examples of a file or list, or the held-out ones; raises InputError when there are none."""
         if isinstance(data, (str, Path)):
-            return self.format.read(str(data), self.config, labels=getattr(self.model, "labels", None))
+            return read_and_say(self.format, str(data), self.config)
         examples = self.valid_data if data is None else checked(self.format, data)
         if not examples:
             raise InputError("there are no held-out examples: name a file to evaluate on")
@@ -146,18 +147,25 @@ def read_parts(
         return generated
     if data is None and not config.data:
         raise InputError("there is no data: give a file or a list of examples")
-    examples = form.read(config.data, config) if data is None else checked(form, data)
+    examples = read_and_say(form, config.data, config) if data is None else checked(form, data)
     if not examples:
         raise InputError("training needs at least one example, got none")
     if valid is not None:
         return examples, checked(form, valid)
     if config.valid:
-        labels = (not config.pretrained and form.labels(examples)) or None  # a pretrained model may know others
-        return examples, form.read(config.valid, config, labels=labels)
+        return examples, read_and_say(form, config.valid, config)
     if config.valid_fraction == 0:
         return examples, []
     kept, held_out = split_by_group(form.groups(examples), config.valid_fraction, seed)
     return [examples[i] for i in kept], [examples[i] for i in held_out]
+
+
+def read_and_say(form: Format[Example, Any], path: str, config: DataConfig) -> list[Example]:
+    """Return the examples of a file, and say on stderr what was understood of it."""
+    examples = form.read(path, config)
+    parts = [examples.report(), form.describe(examples)]
+    print(f"{path}: {'; '.join(part for part in parts if part)}", file=sys.stderr)
+    return examples
 
 
 def checked(form: Format[Example, Any], examples: Sequence[Example]) -> list[Example]:

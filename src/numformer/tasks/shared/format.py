@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from numformer.data.examples import Examples
 from numformer.tasks.shared.encoding import AnyTokenizer, pad_id, vocabulary_size
 from numformer.tokenizers import KINDS, make_tokenizer
 
@@ -38,6 +40,8 @@ class DataConfig:
     """Names of parts of the model that are not trained, such as backbone.embeddings or backbone.layers.0."""
     encoding: str = "utf-8"
     """Encoding of text files."""
+    skip_bad: bool = False
+    """Leave rows out that are malformed, and count them, instead of stopping at the first."""
 
 
 class Format(ABC, Generic[Example, Config]):
@@ -46,8 +50,8 @@ class Format(ABC, Generic[Example, Config]):
     form: ClassVar[str] = "a pair of texts"
 
     @abstractmethod
-    def read(self, path: str, config: Config, labels: Sequence[str] | None = None) -> list[Example]:
-        """Return the examples of a file; raises InputError, naming the line, for a label that is not among `labels`."""
+    def read(self, path: str, config: Config) -> Examples[Example]:
+        """Return the examples of a file, and what was left out of it; raises InputError, with the line of what is wrong."""
 
     @abstractmethod
     def texts(self, examples: Sequence[Example]) -> Iterable[str]:
@@ -65,6 +69,10 @@ class Format(ABC, Generic[Example, Config]):
         """Return the labels that occur in the examples, in order; a task without labels has none."""
         return []
 
+    def describe(self, examples: Sequence[Example]) -> str:
+        """Say in a few words what the examples are besides their number, such as the labels with their counts."""
+        return ""
+
     def groups(self, examples: Sequence[Example]) -> Sequence[Hashable]:
         """Return what examples that must lie on one side of the split have in common; by default they are equal."""
         return [repr(example) for example in examples]
@@ -77,6 +85,13 @@ class Format(ABC, Generic[Example, Config]):
         """Return the model's config with the sizes of the tokenizer; raises InputError when one is too small."""
         size = vocabulary_size(model.vocab_size, tokenizer)
         return dataclasses.replace(model, vocab_size=size, pad_id=pad_id(tokenizer))
+
+
+def counted(what: str, values: Iterable[str]) -> str:
+    """Return how often each of some labels occurs, the most frequent first: "2 labels: good 60, bad 40"."""
+    counts = Counter(values).most_common()
+    few = ", ".join(f"{value} {count:,}" for value, count in counts[:10])
+    return f"{len(counts)} {what}: {few}{', …' if len(counts) > 10 else ''}"
 
 
 def places(config: DataConfig) -> dict[str, str]:

@@ -21,6 +21,7 @@ class DataSettings(TypedDict, total=False):
     pretrained: str | None
     freeze: tuple[str, ...]
     encoding: str
+    skip_bad: bool
 
 
 class DecoderSettings(ArchitectureSettings, total=False):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from numformer.data.examples import Examples
 from numformer.data.pairs import Pair, read_pairs
 from numformer.data.split import near_duplicate_groups
 from numformer.data.toy import toy_splits
@@ -63,10 +64,14 @@ class Seq2SeqSettings(DataSettings, EncoderDecoderSettings, total=False):
 class PairFormat(Format[Pair, Seq2SeqConfig]):
     """Pairs of a source and a target."""
 
-    def read(self, path: str, config: Seq2SeqConfig, labels: Sequence[str] | None = None) -> list[Pair]:
+    def read(self, path: str, config: Seq2SeqConfig) -> Examples[Pair]:
         """Return the pairs of a file, in the direction to be learned."""
-        pairs = read_pairs(path, source=config.source, target=config.target, encoding=config.encoding)
-        return [(target, source) for source, target in pairs] if config.backwards else pairs
+        pairs = read_pairs(
+            path, source=config.source, target=config.target, encoding=config.encoding, skip_bad=config.skip_bad
+        )
+        if config.backwards:
+            pairs[:] = [(target, source) for source, target in pairs]
+        return pairs
 
     def generate(self, config: Seq2SeqConfig, seed: int) -> Parts[Pair] | None:
         """Return the pairs of a toy task."""

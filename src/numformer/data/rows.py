@@ -1,0 +1,100 @@
+"""Rows of JSON, and what every reader of rows checks: text, and the number of columns."""
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from numformer.data.examples import LeftOut
+from numformer.data.lines import read_lines
+from numformer.errors import InputError
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_JSON_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def json_rows(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[str, dict[str, Any] | InputError]]:
+    """Yield the objects of a JSON Lines file, or of one JSON array, each with the file and line or item it stands in.
+
+    Blank lines are left out. What is no JSON object comes as the error that says so. Raises InputError as read_lines does,
+    and for an array that cannot be read.
+    """
+    lines = enumerate(read_lines(path, encoding), 1)
+    for number, line in lines:
+        if line.lstrip().startswith("["):
+            yield from _array_rows("\n".join([line, *(rest for _, rest in lines)]), path, number)
+        elif line.strip():
+            yield f"{path}, line {number}", _object(line, path, number)
+
+
+def _array_rows(text: str, path: str | Path, first_line: int) -> Iterator[tuple[str, dict[str, Any] | InputError]]:
+    for number, row in enumerate(parse_json(text, path, first_line), 1):
+        where = f"{path}, item {number}"
+        yield where, row if isinstance(row, dict) else _no_object(row, where)
+
+
+def _object(line: str, path: str | Path, number: int) -> dict[str, Any] | InputError:
+    try:
+        row = parse_json(line, path, number)
+    except InputError as error:
+        return error
+    return row if isinstance(row, dict) else _no_object(row, f"{path}, line {number}")
+
+
+def _no_object(row: object, where: str) -> InputError:
+    return InputError(f"{where}: expected a JSON object, got {json_kind(row)}")
+
+
+def parse_json(text: str | bytes, path: str | Path, first_line: int = 1) -> Any:
+    """Return what a JSON text says; raises InputError that names the file and line of a mistake in it."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise InputError(f"{path}, line {line}: not valid JSON ({error.msg} at column {error.colno})") from None
+    except (ValueError, RecursionError) as error:  # bytes that are no text, an endless number, endless nesting
+        raise InputError(f"{path}, line {first_line}: not readable as JSON ({error})") from None
+
+
+def json_kind(value: object) -> str:
+    """Return what JSON calls the type of a value, with its article."""
+    return _JSON_KINDS[type(value)]
+
+
+def json_field(row: dict[str, Any], key: str, where: str) -> Any:
+    """Return a field of a JSON object; raises InputError that lists the keys when it is missing."""
+    if key not in row:
+        listed = textwrap.shorten(", ".join(map(repr, row)), 200) or "none"
+        raise InputError(f"{where}: there is no {key!r} (the keys are {listed})")
+    return row[key]
+
+
+def clean_text(value: object, name: str, where: str) -> str:
+    """Return a field without the blanks around it; `name` is what it is called, such as "label".
+
+    Raises LeftOut for a blank one (or null), and InputError for another type, a NUL, and broken Unicode.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise LeftOut(f"blank {name}")
+    if not isinstance(value, str):
+        raise InputError(f"{where}: the {name} must be text, got {json_kind(value)}")
+    if "\0" in value:
+        raise InputError(f"{where}: the {name} holds a NUL character; is the file UTF-16? Try --encoding utf-16-le")
+    if match := _LONE_SURROGATE.search(value):
+        raise InputError(f"{where}: the {name} holds half a surrogate pair ({match[0]!a}), which is no character")
+    return value.strip()
+
+
+def wrong_columns(got: int, expected: str, where: str) -> InputError:
+    """Return the error for a row of a table that has more or fewer columns than expected."""
+    return InputError(f"{where}: got {got} column{'s' * (got != 1)}, expected {expected}")
