@@ -69,6 +69,6 @@ def test_the_attention_of_a_translation_has_the_tokens_of_both_sides(here, runs_
         assert numformer(*words).status == 0
     for (weights, queries, keys, title), part in zip(drawn, parts, strict=True):
         assert weights.shape[-2:] == (len(queries), len(keys))
-        assert queries[-1] == "<eos>" if part == "encoder" else queries[0] == "<bos>"
-        assert keys[-1] == "<eos>" if part != "decoder" else keys[0] == "<bos>"
+        source, read, written = [*"ab", "<eos>"], ["<bos>", *"cd"], [*"cd", "<eos>"]
+        assert (queries, keys) == {"encoder": (source, source), "decoder": (read, read), "cross": (written, source)}[part]
         assert title.endswith("cross_attn") == (part == "cross")
