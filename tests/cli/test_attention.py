@@ -70,5 +70,7 @@ def test_the_attention_of_a_translation_has_the_tokens_of_both_sides(here, runs_
     for (weights, queries, keys, title), part in zip(drawn, parts, strict=True):
         assert weights.shape[-2:] == (len(queries), len(keys))
         source, read, written = [*"ab", "<eos>"], ["<bos>", *"cd"], [*"cd", "<eos>"]
-        assert (queries, keys) == {"encoder": (source, source), "decoder": (read, read), "cross": (written, source)}[part]
+        assert (queries, keys) == {"encoder": (source, source), "decoder": (read, read), "cross": (written, source)}[
+            part
+        ]
         assert title.endswith("cross_attn") == (part == "cross")

@@ -268,7 +268,9 @@ class OddTokenizer(CharacterTokenizer):
     vocab_size = 26
 
     def decode(self, ids):
-        return "".join({23: "", 24: "", 25: "\udcff"}[i] if i > 22 else super(OddTokenizer, self).decode([i]) for i in ids)
+        return "".join(
+            {23: "", 24: "", 25: "\udcff"}[i] if i > 22 else super(OddTokenizer, self).decode([i]) for i in ids
+        )
 
 
 @pytest.mark.parametrize("kind", ["characters", "bytes", "bpe", "wordpiece", "unigram", "odd"])

@@ -41,7 +41,11 @@ def names(count, seed):
     """Return questions about sentences in each of which two characters after 叫 are the answer."""
     rng, result = np.random.default_rng(seed), []
     for number in range(count):
-        before, answer, after = filler(rng, CHINESE), "".join(rng.choice(list("王李张刘陈明红华"), 2)), filler(rng, CHINESE)
+        before, answer, after = (
+            filler(rng, CHINESE),
+            "".join(rng.choice(list("王李张刘陈明红华"), 2)),
+            filler(rng, CHINESE),
+        )
         result.append(Question(str(number), "叫什么？", f"{before}叫{answer}，{after}。", ((answer, len(before) + 1),)))
     return result
 

@@ -105,13 +105,7 @@ def test_a_saved_tokenizer_splits_at_the_same_characters_in_the_tokenizers_libra
     ours = WordTokenizer(["a", "b"])
     ours.save(tmp_path)
     theirs = library.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    places = {
-        place + offset
-        for kind in KINDS
-        for span in spans_of_runs(kind)
-        for place in span
-        for offset in (-1, 0)
-    }
+    places = {place + offset for kind in KINDS for span in spans_of_runs(kind) for place in span for offset in (-1, 0)}
     text = (
         " ".join(f"a{EVERY[place]}b" for place in sorted(places | ends_of_the_table()) if 0 <= place < len(EVERY))
         + " ① x² a᪰b ‿ 葛\U000e0100"
@@ -119,5 +113,3 @@ def test_a_saved_tokenizer_splits_at_the_same_characters_in_the_tokenizers_libra
     assert [span for _, span in theirs.pre_tokenizer.pre_tokenize_str(text)] == [(a, b) for _, a, b in ours.words(text)]
     assert theirs.encode(text).ids == ours.encode(text).tolist()
     assert load_tokenizer(tmp_path).words(text) == ours.words(text)
-
-

@@ -216,7 +216,9 @@ def test_scripts_without_spaces_go_letter_by_letter_with_their_marks(text, expec
     assert words_of(text) == expected
 
 
-@pytest.mark.parametrize("text", ["किताब पढ़ो, किताब!", "cafe\u0301 \u0301a", "שָׁלוֹם־עולם", "l'e\u0301te\u0301 d’un", "ตัวที่ x我ｶﾞ"])
+@pytest.mark.parametrize(
+    "text", ["किताब पढ़ो, किताब!", "cafe\u0301 \u0301a", "שָׁלוֹם־עולם", "l'e\u0301te\u0301 d’un", "ตัวที่ x我ｶﾞ"]
+)
 def test_marks_belong_to_the_letters_they_stand_on(text, tmp_path):
     words = WordTokenizer(["a"]).words(text)
     library = pytest.importorskip("tokenizers", reason="needs the tokenizers library")

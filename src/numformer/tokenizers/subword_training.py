@@ -62,7 +62,9 @@ def _train_wordpiece(texts: list[str], vocab_size: int, alphabet: list[str], low
     alone = library.pre_tokenizers.Split(library.Regex(unspaced_pattern()), "isolated")
     tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([library.pre_tokenizers.BertPreTokenizer(), alone])
     without_space = library.decoders.Replace(library.Regex(needless_space_pattern()), "")
-    tokenizer.decoder = library.decoders.Sequence([library.decoders.WordPiece(), library.decoders.Fuse(), without_space])
+    tokenizer.decoder = library.decoders.Sequence(
+        [library.decoders.WordPiece(), library.decoders.Fuse(), without_space]
+    )
     trainer = library.trainers.WordPieceTrainer(
         vocab_size=vocab_size, special_tokens=BERT_SPECIAL_TOKENS + alphabet, show_progress=False
     )
