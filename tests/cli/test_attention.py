@@ -40,6 +40,16 @@ def test_a_layer_or_head_that_is_not_there_is_refused(here, finished_run, numfor
         )
 
 
+def test_many_small_maps_come_with_a_word_on_how_to_see_one_large(here, finished_run, numformer, drawn, monkeypatch):
+    monkeypatch.setattr("numformer.cli.attention.MANY_TOKENS", 3)
+    said = "the maps of 4 tokens are small: choose one with --layer and --head to see it large"
+    assert said in numformer("attention", finished_run, "the ", "--out", here / "a.png").err
+    assert (
+        said not in numformer("attention", finished_run, "the ", "--out", here / "a.png", "--layer=0", "--head=0").err
+    )
+    assert said not in numformer("attention", finished_run, "the", "--out", here / "a.png").err
+
+
 @pytest.mark.parametrize(
     ("task", "option"), [("classify", "--target=a"), ("qa", "--part=encoder"), ("seq2seq", "--context=a")]
 )

@@ -1,4 +1,5 @@
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def overlaps(axes, labels):
 
     canvas = FigureCanvasAgg(axes.figure)
     boxes = [label.get_window_extent(canvas.get_renderer()) for label in labels]
-    return any(one.overlaps(other) for one, other in zip(boxes, boxes[1:], strict=False))
+    return any(one.overlaps(other) for one, other in pairwise(boxes))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 300, 300), (8, 8, 300, 300), (8, 8, 20, 20), (1, 4, 5, 300), (1, 4, 300, 5)])

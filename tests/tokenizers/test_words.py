@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from numformer.errors import InputError
 from numformer.tokenizers import Tokenizer, WordTokenizer, encode_text, load_tokenizer
-from numformer.tokenizers.word_patterns import FIRST_PATTERN, spaced_word_pattern, word_pattern
+from numformer.tokenizers.word_patterns import FIRST_PATTERN, spaced_word_pattern
 
 TEXTS = ["The cat sat, the dog sat.", "The dog's cat sat; a zebra ran."]
 any_word = st.text(st.characters(exclude_categories=()))  # lone surrogates too

@@ -26,9 +26,9 @@ class TextDecoder(Protocol):
 class TextStream:
     """The text of one growing sample, given out in pieces that later tokens cannot change.
 
-    Bytes that are not UTF-8 become U+FFFD, one for each. Held back are an incomplete UTF-8 character and whatever could be the start of a stop string. The sample is finished
-    when the first stop string is complete; its text ends before it. However the text is cut into tokens, the pieces
-    join to the same text.
+    Bytes that are not UTF-8 become U+FFFD, one for each. Held back are an incomplete UTF-8 character and whatever could be
+    the start of a stop string. The sample is finished when the first stop string is complete; its text ends before it.
+    However the text is cut into tokens, the pieces join to the same text.
 
     Raises InputError for an empty stop string, or one string where a list of them is expected.
     """

@@ -65,8 +65,8 @@ def draw_attention(
 ) -> None:
     """Draw what each query (row) attends to, one map for each head of weights [H T S] or [L H T S].
 
-    With layers, each is a row of maps. Where there is no room to name all tokens, one in so many is named. Raises InputError when the shape and the tokens disagree, and when matplotlib
-    is not installed.
+    With layers, each is a row of maps. Where there is no room to name all tokens, one in so many is named.
+    Raises InputError when the shape and the tokens disagree, and when matplotlib is not installed.
     """
     array = np.asarray(weights)
     T, S = len(query_tokens), len(key_tokens)

@@ -16,9 +16,9 @@ ROUGE_TYPES = ["rouge1", "rouge2", "rougeL"]
 def bleu(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float | str]:
     """Return the BLEU and chrF of a corpus with one reference each, in per cent, and the signature of the BLEU.
 
-    Texts are given as they are read, untokenized. BLEU counts words as mteval-v13a does; where most of the references is in
-    scripts without spaces, characters: Chinese as sacrebleu's "zh" does, the others as its "char". Raises InputError when the lists do not pair up, and when sacrebleu
-    is not installed.
+    Texts are given as they are read, untokenized. BLEU counts words as sacrebleu's "13a" does; where most of the references
+    is in scripts without spaces, characters: Chinese as its "zh" does, the others as its "char".
+    Raises InputError when the lists do not pair up, and when sacrebleu is not installed.
     """
     check_pairs(predictions, references, "references")
     try:
