@@ -40,6 +40,16 @@ def test_a_layer_or_head_that_is_not_there_is_refused(here, finished_run, numfor
         )
 
 
+def test_many_small_maps_come_with_a_word_on_how_to_see_one_large(here, finished_run, numformer, drawn, monkeypatch):
+    monkeypatch.setattr("numformer.cli.attention.MANY_TOKENS", 3)
+    said = "the maps of 4 tokens are small: choose one with --layer and --head to see it large"
+    assert said in numformer("attention", finished_run, "the ", "--out", here / "a.png").err
+    assert (
+        said not in numformer("attention", finished_run, "the ", "--out", here / "a.png", "--layer=0", "--head=0").err
+    )
+    assert said not in numformer("attention", finished_run, "the", "--out", here / "a.png").err
+
+
 @pytest.mark.parametrize(
     ("task", "option"), [("classify", "--target=a"), ("qa", "--part=encoder"), ("seq2seq", "--context=a")]
 )
@@ -69,6 +79,8 @@ def test_the_attention_of_a_translation_has_the_tokens_of_both_sides(here, runs_
         assert numformer(*words).status == 0
     for (weights, queries, keys, title), part in zip(drawn, parts, strict=True):
         assert weights.shape[-2:] == (len(queries), len(keys))
-        assert queries[-1] == "<eos>" if part == "encoder" else queries[0] == "<bos>"
-        assert keys[-1] == "<eos>" if part != "decoder" else keys[0] == "<bos>"
+        source, read, written = [*"ab", "<eos>"], ["<bos>", *"cd"], [*"cd", "<eos>"]
+        assert (queries, keys) == {"encoder": (source, source), "decoder": (read, read), "cross": (written, source)}[
+            part
+        ]
         assert title.endswith("cross_attn") == (part == "cross")

@@ -256,3 +256,10 @@ def test_the_settings_of_the_search_are_followed(runs_of_tasks, numformer, monke
     words = ["--num-beams", 7, "--length-penalty", 0.5, "--max-new-tokens", 9]
     assert numformer("translate", runs_of_tasks("seq2seq"), "a", *words).out == "(7, 0.5, 1, 9)\n"
     assert "(7, 0.5, 3, 9)" in numformer("predict", runs_of_tasks("seq2seq"), "a", *words, "--num-return", 3).out
+
+
+@pytest.mark.parametrize("task", ["seq2seq", "summarise"])
+def test_a_blank_source_has_a_blank_target(runs_of_tasks, numformer, task):
+    first, second = objects(numformer("predict", runs_of_tasks(task), " ", "", "--num-beams=2", "--num-return=2"))
+    assert first == {"source": " ", "target": "", "score": 0.0, "alternatives": []}
+    assert second == {"source": "", "target": "", "score": 0.0, "alternatives": []}

@@ -87,6 +87,20 @@ def test_a_row_at_a_limit_is_kept(row):
     assert dropped_as(row) == {}
 
 
+@pytest.mark.parametrize(
+    ("row", "dropped"),
+    [
+        (("x" * 140, "字" * 20), {}),  # 150 to 50 columns, a ratio of 3
+        (("x" * 141, "字" * 20), {"length_ratio": 1}),
+        (("한" * 20, "x" * 140), {}),
+        (("x" * 141, "ｶ" * 40), {"length_ratio": 1}),  # half-width Katakana are no wider than letters
+        (("字" * 151, "x" * 300), {}),  # the other limits are in characters
+    ],
+)
+def test_wide_characters_count_twice_when_lengths_are_compared(row, dropped):
+    assert dropped_as(row) == dropped
+
+
 def test_limits_can_be_set():
     assert dropped_as(("abc", "abcd"), min_chars=4) == {"too_short": 1}
     assert dropped_as(("abc", "abcd"), min_chars=3, max_chars=4) == {}

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from numformer.errors import InputError
 from numformer.generation.streaming import TextStream
+from numformer.tokenizers import ByteTokenizer, printable
 
 
 class Bytes:
@@ -71,17 +72,27 @@ def test_emoji_arrives_in_four_pieces():
 
 
 def test_incomplete_character_is_flushed_at_the_end():
-    assert byte_pieces(b"a" + "😀".encode()[:3]) == ["a", "", "", "", "\udcf0\udc9f\udc98"]
+    assert byte_pieces(b"a" + "😀".encode()[:3]) == ["a", "", "", "", "\ufffd\ufffd\ufffd"]
 
 
-def test_invalid_bytes_come_out_once_they_cannot_be_a_character():
-    assert byte_pieces(b"\xf0\x9fa") == ["", "", "\udcf0\udc9fa", ""]
-    assert byte_pieces(b"\x80" * 5) == ["", "", "", "\udc80", "\udc80", "\udc80" * 3]
+def test_invalid_bytes_come_out_as_replacements_once_they_cannot_be_a_character():
+    assert byte_pieces(b"\xf0\x9fa") == ["", "", "\ufffd\ufffda", ""]
+    assert byte_pieces(b"\x80" * 5) == ["", "", "", "\ufffd", "\ufffd", "\ufffd" * 3]
 
 
 @pytest.mark.parametrize("invalid", range(24, 40))
 def test_character_after_many_invalid_bytes(invalid):
-    assert "".join(byte_pieces(b"\x80" * invalid + "😀".encode())) == "\udc80" * invalid + "😀"
+    assert "".join(byte_pieces(b"\x80" * invalid + "😀".encode())) == "\ufffd" * invalid + "😀"
+
+
+def test_a_stop_string_may_be_the_replacement_of_a_byte():
+    assert "".join(byte_pieces(b"ab\xffc", ["\ufffd"])) == "ab"
+
+
+def test_every_byte_that_is_no_text_is_one_replacement_however_it_is_cut_into_tokens():
+    ids = ByteTokenizer().encode(b"a\xf0\x9f\x98b\xff")
+    assert "".join(pieces_of(ByteTokenizer(), ids)[0]) == "a\ufffd\ufffd\ufffdb\ufffd"
+    assert ByteTokenizer().decode(ids) == "a\udcf0\udc9f\udc98b\udcff"
 
 
 def test_special_tokens_without_text():
@@ -90,7 +101,7 @@ def test_special_tokens_without_text():
 
 def test_an_incomplete_character_survives_many_tokens_without_text():
     text = "".join(pieces_of(Bytes(), [0xF0, *[256] * 100, 97])[0])
-    assert text == "\udcf0a"
+    assert text == "\ufffda"
 
 
 def test_character_spread_over_subwords():
@@ -197,7 +208,7 @@ def test_number_of_decoded_ids_is_linear(unit):
     def decoded(n):
         tokenizer = Bytes()
         pieces, _ = pieces_of(tokenizer, unit * n)
-        assert "".join(pieces) == Bytes().decode(unit * n)
+        assert "".join(pieces) == printable(Bytes().decode(unit * n))
         return tokenizer.decoded_ids
 
     assert decoded(2000) <= 2.1 * decoded(1000)
@@ -206,13 +217,14 @@ def test_number_of_decoded_ids_is_linear(unit):
 
 @given(st.binary(max_size=200) | st.text(max_size=60).map(str.encode))
 def test_pieces_join_to_the_decoded_text_and_are_never_taken_back(data):
-    whole = data.decode("utf-8", "surrogateescape")
+    whole = printable(data.decode("utf-8", "surrogateescape"))
     stream = TextStream(Bytes())
     for byte in data:
         stream.push(byte)
         assert whole.startswith(stream.text)
     stream.flush()
     assert stream.text == whole
+    assert stream.text.encode().decode() == whole
 
 
 @given(st.text("abc", max_size=30), st.lists(st.text("abc", min_size=1, max_size=4), max_size=3), st.data())

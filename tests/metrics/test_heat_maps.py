@@ -1,4 +1,5 @@
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -108,6 +109,44 @@ def test_long_sequences_label_as_many_tokens_as_have_room(drawn):
     assert 30 < len(shown) < 150
     assert shown == tokens[:: int(shown[1])]
     assert [int(text) for text in shown] == axes.get_yticks().tolist()
+
+
+def overlaps(axes, labels):
+    """Tell whether any two labels of an axis overlap as they are drawn."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(axes.figure)
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in labels]
+    return any(one.overlaps(other) for one, other in pairwise(boxes))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 300, 300), (8, 8, 300, 300), (8, 8, 20, 20), (1, 4, 5, 300), (1, 4, 300, 5)])
+def test_labels_of_long_and_many_maps_do_not_overlap(drawn, shape):
+    rows, columns = (["internationally" if i % 7 else "a" for i in range(size)] for size in shape[2:])
+    weights = uniform(*shape) if shape[0] > 1 else uniform(*shape[1:])
+    figure = drawn(draw_attention, weights, rows, columns, title="long")
+    first, last = maps(figure)[0], maps(figure)[-1]
+    assert not overlaps(first, first.get_yticklabels())
+    assert not overlaps(last, last.get_xticklabels())
+    assert len(first.get_yticklabels()) >= min(5, shape[2])
+    assert len(last.get_xticklabels()) >= min(5, shape[3])
+
+
+def test_every_token_of_a_long_text_has_two_pixels_in_each_of_many_maps(drawn):
+    axes = maps(drawn(draw_attention, uniform(2, 2, 300, 300), ["a"] * 300, ["a"] * 300, title="long"))[0]
+    assert (axes.get_window_extent().size / axes.figure.dpi * 120 / 300 >= 2 - 1e-6).all()
+
+
+@pytest.mark.parametrize(("layers", "tokens", "expected"), [(2, 300, "nearest"), (40, 600, "auto")])
+def test_maps_are_sharp_where_a_token_has_two_pixels(drawn, layers, tokens, expected):
+    labels = ["a"] * tokens
+    figure = drawn(draw_attention, uniform(layers, 2, tokens, tokens), labels, labels, title="sharp")
+    assert {axes.images[0].get_interpolation() for axes in maps(figure)} == {expected}
+
+
+def test_a_picture_of_very_many_maps_stays_within_its_bounds(drawn):
+    figure = drawn(draw_attention, uniform(40, 2, 600, 600), ["a"] * 600, ["a"] * 600, title="many")
+    assert max(figure.get_size_inches()) < 60 + 40 * 0.5
 
 
 def test_pictures_are_written_whatever_the_labels_are(tmp_path):

@@ -14,6 +14,7 @@ from numformer.metrics import exact_match, f1, normalise_answer, squad_scores
         ("«Été» — 5 %", "«été» — 5"),
         ("The", ""),
         ("", ""),
+        ("《北京》，（首都）。ジョン・スミス！", "北京首都ジョンスミス"),
     ],
 )
 def test_answers_lose_case_punctuation_articles_and_extra_spaces(text, expected):
@@ -48,6 +49,10 @@ def test_exact_match(prediction, answers, expected):
         ("the", [""], 1.0),
         ("Paris", [], 0.0),
         ("", ["Paris"], 0.0),
+        ("北京市", ["北京"], 4 / 5),  # 2 of 3 characters right, 2 of 2 found
+        ("在2024年", ["2024年"], 4 / 5),
+        ("ที่", ["ที"], 0.0),  # a letter with its marks counts as one
+        ("上海", ["北京"], 0.0),
     ],
 )
 def test_f1_of_words(prediction, answers, expected):

@@ -46,6 +46,30 @@ def test_rouge_l_follows_the_order_of_words_and_rouge_1_does_not():
     assert rouge(["b a"], ["a b"]) == pytest.approx({"rouge1": 100.0, "rouge2": 0.0, "rougeL": 50.0})
 
 
+@pytest.mark.parametrize(
+    ("text", "tokenization"),
+    [
+        ("我爱北京天安门，今天天气很好 x86", "zh"),
+        ("ラーメンが好きでした", "char"),
+        ("ตัวที่ดีกว่า", "char"),
+        ("한국어 좋아 정말 좋아", "13a"),
+        ("the cat sat with 王五 on the mat", "13a"),
+        ("", "13a"),
+    ],
+)
+def test_bleu_counts_characters_where_a_script_has_no_spaces(text, tokenization):
+    pytest.importorskip("sacrebleu")
+    scores = bleu([text], [text])
+    assert f"tok:{tokenization}" in scores["signature"].split("|")
+    assert scores["bleu"] == pytest.approx(100.0 if text else 0.0)
+
+
+def test_rouge_counts_characters_where_a_script_has_no_spaces():
+    pytest.importorskip("rouge_score")
+    scores = rouge(["我爱北京 running"], ["我爱南京 runs"])
+    assert scores == pytest.approx({"rouge1": 80.0, "rouge2": 50.0, "rougeL": 80.0})  # of 5, 4, 5 on both sides
+
+
 @pytest.mark.parametrize("score", [bleu, rouge])
 def test_lists_of_different_length_are_refused(score):
     with pytest.raises(InputError, match="got 1 predictions for 2 references: one for each was expected"):

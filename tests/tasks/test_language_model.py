@@ -66,6 +66,17 @@ def test_pieces_come_as_they_are_made_and_join_to_the_text(lm):
     assert len(pieces) == len(text) == 30
 
 
+def test_a_model_of_bytes_writes_text_that_can_be_printed(tmp_path):
+    task = LanguageModel.from_text(
+        "é日😀" * 100 + "\n", tokenizer="bytes", d_model=16, num_heads=2, num_layers=1, max_seq_len=8
+    )
+    pieces = []
+    texts = task.generate("é", 100, num_samples=3, on_text=pieces.append)
+    assert all(text.encode().decode() == text for text in [*texts, *pieces])
+    assert "".join(pieces) == texts[0]
+    assert "\ufffd" in texts[0]
+
+
 def test_several_samples_differ_and_the_first_is_the_one_sample(lm):
     texts = lm.generate("the ", max_new_tokens=30, num_samples=3, seed=4)
     assert len(set(texts)) == 3

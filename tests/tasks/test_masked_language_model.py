@@ -262,6 +262,32 @@ def test_no_special_token_is_a_guess(mlm):
     assert sum(choice["score"] for choice in found["masks"][0]) == pytest.approx(1.0)
 
 
+class OddTokenizer(CharacterTokenizer):
+    """Three more ids: one that is a hashed feature or unused and so has no text, a special token, and half a character."""
+
+    vocab_size = 26
+
+    def decode(self, ids):
+        return "".join(
+            {23: "", 24: "", 25: "\udcff"}[i] if i > 22 else super(OddTokenizer, self).decode([i]) for i in ids
+        )
+
+
+@pytest.mark.parametrize("kind", ["characters", "bytes", "bpe", "wordpiece", "unigram", "odd"])
+def test_every_guess_of_every_tokenizer_is_a_piece_of_text_that_can_be_printed(kind):
+    if kind in ("bpe", "wordpiece", "unigram"):
+        pytest.importorskip("tokenizers")
+    tokenizer = OddTokenizer("abcdefghijklmnop \n", special_tokens=True) if kind == "odd" else kind
+    task = make("abc def\n" * 60, tokenizer=tokenizer)
+    special = {getattr(task.tokenizer, name) for name in ("pad_id", "bos_id", "eos_id", "unk_id", "mask_id")}
+    [guesses] = task.predict(["ab[MASK]"], top_k=10_000)[0]["masks"]
+    tokens = [guess["token"] for guess in guesses]
+    assert len(tokens) == task.tokenizer.vocab_size - len(special) - 2 * (kind == "odd")
+    assert all(token and token.encode() for token in tokens)
+    assert {"[CLS]", "[UNK]", "[PAD]", "<unk>", "<pad>"}.isdisjoint(tokens)
+    assert sum(guess["score"] for guess in guesses) == pytest.approx(1.0)
+
+
 def test_a_window_over_the_bound_on_tokens_is_refused():
     with pytest.raises(InputError, match="batch_tokens=15 is less than a sequence, of 16 tokens"):
         make().objective(TrainConfig(batch_tokens=15))

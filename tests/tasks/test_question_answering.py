@@ -165,7 +165,7 @@ def test_exact_match_and_f1_are_those_one_would_count_by_hand():
         Question("c", "a?", CONTEXT, (("北京 opened", 12),)),
         Question("d", "a?", CONTEXT, (), impossible=True),
     ]
-    assert task.evaluate(asked) == {"exact_match": 50.0, "f1": pytest.approx(100 * (2 + 2 / 3) / 4), "total": 4}
+    assert task.evaluate(asked) == {"exact_match": 50.0, "f1": pytest.approx(100 * (2 + 4 / 5) / 4), "total": 4}
 
 
 def test_questions_of_one_id_are_all_counted():

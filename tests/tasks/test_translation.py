@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numformer import ByteTokenizer, InputError, Summariser, Translator
+from numformer.generation import Hypothesis
 from numformer.tokenizers import CharacterTokenizer, TokenizerPair
 from numformer.tokenizers.saved import load_tokenizer
 from numformer.training import TrainConfig
@@ -310,8 +311,37 @@ def test_a_measure_on_some_pairs_takes_them_from_the_whole(translator, monkeypat
 def test_bytes_that_are_no_text_are_shown_as_such():
     task = make(TWENTY[:2], tokenizer="bytes")
     ids = [int(i) for i in ByteTokenizer().encode("é")]
-    assert task._decoded(ids) == "é"
-    assert task._decoded(ids[:1]) == "\ufffd"
+    found = task._targets([Hypothesis(ids, -0.5, -1.0), Hypothesis(ids[:1], -0.7, -1.0), Hypothesis([], -1.0, -1.0)])
+    assert found == [{"target": "é", "score": -0.5}, {"target": "\ufffd", "score": -0.7}, {"target": "", "score": -1.0}]
+
+
+def test_hypotheses_with_the_same_text_are_one_target_with_the_best_score():
+    task = make(TWENTY[:2], tokenizer="bytes")
+    a, space, b = (ByteTokenizer().encode(text).tolist() for text in ("a", " ", "b"))
+    found = task._targets([Hypothesis(a, -0.1, -1.0), Hypothesis([*a, *space], -0.2, -1.0), Hypothesis(b, -0.3, -1.0)])
+    assert found == [{"target": "a", "score": -0.1}, {"target": "b", "score": -0.3}]
+
+
+def test_as_many_different_targets_come_as_were_asked_for_while_the_beam_has_them(translator, monkeypatch):
+    """Half of the letters are written as spaces, so that many hypotheses have the same text."""
+    decode = translator.tokenizer.target.decode
+    monkeypatch.setattr(
+        translator.tokenizer.target, "decode", lambda ids: "".join(c if c < "m" else " " for c in decode(ids)).strip()
+    )
+    (found,) = translator.predict(["cat"], num_beams=8, num_return=3)
+    texts = [found["target"], *(other["target"] for other in found["alternatives"])]
+    assert len(texts) == len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u3000"])
+def test_a_blank_source_has_a_blank_target_without_asking_the_model(translator, blank, monkeypatch):
+    (expected,) = translator.predict(["cat"], num_beams=4)
+    found = translator.predict([blank, "cat", blank], num_beams=4, num_return=2)
+    assert found[0] == found[2] == {"source": blank, "target": "", "score": 0.0, "alternatives": []}
+    assert found[1]["target"] == expected["target"]
+    monkeypatch.setattr("numformer.tasks.translation.search.beam_search", None)
+    assert translator.predict([blank]) == [{"source": blank, "target": "", "score": 0.0}]
+    assert translator.translate([blank, blank]) == ["", ""]
 
 
 @pytest.mark.parametrize("separate", [False, True])

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +75,16 @@ def test_spans_of_wordpieces_are_of_the_text_as_it_was_written():
     pytest.importorskip("tokenizers")
     tokenizer = SubwordTokenizer.train("wordpiece", ["naive cafe"] * 3, 100, lowercase=True)
     assert "".join(pieces(tokenizer, " NAÏVE\u00a0 Café")) == "NAÏVECafé"
+
+
+@pytest.mark.parametrize("kind", ["words", "wordpiece"])
+def test_letters_of_scripts_without_spaces_have_spans_of_their_own(kind):
+    text = "我爱Python编程 ที่นี่ラーメン"
+    if kind == "wordpiece":
+        pytest.importorskip("tokenizers")
+    train = WordTokenizer.train if kind == "words" else partial(SubwordTokenizer.train, "wordpiece")
+    found = pieces(train([text] * 3, vocab_size=200), text)
+    assert found == ["我", "爱", "Python", "编", "程", "ที่", "นี่", *"ラーメン"]
 
 
 def test_words_have_the_spans_of_words_and_punctuation():

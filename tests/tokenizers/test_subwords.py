@@ -272,3 +272,27 @@ def test_a_missing_library_is_named_with_the_extra_that_installs_it(trained, tmp
     for action in (lambda: load_tokenizer(tmp_path), lambda: SubwordTokenizer.train("bpe", TEXTS, 300)):
         with pytest.raises(InputError, match=r"need the package tokenizers: pip install 'numformer\[subwords\]'"):
             action()
+
+
+UNSPACED = "我们喝茶 ラーメン ที่นี่ hello"
+
+
+def test_wordpieces_never_reach_across_letters_of_a_script_without_spaces_and_are_put_together_without_spaces(tmp_path):
+    tokenizer = SubwordTokenizer.train("wordpiece", [UNSPACED] * 9, 300)
+    ids = tokenizer.encode("我们喝茶hello ที่นี่x")
+    assert [tokenizer.decode([i]) for i in ids[:5]] == [*"我们喝茶", "hello"]
+    assert tokenizer.decode(ids[:7]) == "我们喝茶 hello ที่นี่"
+    assert tokenizer.decode(tokenizer.encode("hello 我 hello")) == "hello 我 hello"
+    tokenizer.save(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.encode(UNSPACED).tolist() == tokenizer.encode(UNSPACED).tolist()
+    assert loaded.decode(ids) == tokenizer.decode(ids)
+
+
+def test_wordpieces_of_an_earlier_version_keep_the_words_that_they_had():
+    tokenizer = SubwordTokenizer.train("wordpiece", [UNSPACED] * 9, 300)
+    content = json.loads(tokenizer._content)
+    content["pre_tokenizer"] = {"type": "BertPreTokenizer"}
+    old = SubwordTokenizer(json.dumps(content))
+    assert len(old.encode_spans("ラーメン")[1]) == 1, "the whole is one unknown word"
+    assert len(tokenizer.encode_spans("ラーメン")[1]) == 4

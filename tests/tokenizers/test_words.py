@@ -1,11 +1,6 @@
 import copy
 import json
 import pickle
-import re
-import sys
-from functools import cache
-from itertools import accumulate, groupby
-from unicodedata import category
 
 import numpy as np
 import pytest
@@ -14,7 +9,7 @@ from hypothesis import strategies as st
 
 from numformer.errors import InputError
 from numformer.tokenizers import Tokenizer, WordTokenizer, encode_text, load_tokenizer
-from numformer.tokenizers.words import word_characters, word_pattern
+from numformer.tokenizers.word_patterns import FIRST_PATTERN, spaced_word_pattern
 
 TEXTS = ["The cat sat, the dog sat.", "The dog's cat sat; a zebra ran."]
 any_word = st.text(st.characters(exclude_categories=()))  # lone surrogates too
@@ -194,7 +189,36 @@ def test_a_damaged_vocabulary_is_refused_by_name(vocab, num_buckets, tmp_path):
         load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["किताब पढ़ो, किताब!", "cafe\u0301 \u0301a", "שָׁלוֹם־עולם", "l'e\u0301te\u0301 d’un"])
+def words_of(text):
+    return [word for word, *_ in WordTokenizer(["a"]).words(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("我爱Python编程。", ["我", "爱", "Python", "编", "程", "。"]),
+        ("2024年5月", ["2024", "年", "5", "月"]),
+        ("ラーメンが好き", ["ラ", "ー", "メ", "ン", "が", "好", "き"]),
+        ("人々はＡＢＣ１２", ["人", "々", "は", "ＡＢＣ１２"]),
+        ("ｶﾞｽﾃﾚﾋﾞ", ["ｶﾞ", "ｽ", "ﾃ", "ﾚ", "ﾋﾞ"]),
+        ("が葛\U000e0100飾", ["が", "葛\U000e0100", "飾"]),
+        ("ตัวที่๒๕๖๗", ["ตั", "ว", "ที่", "๒๕๖๗"]),
+        ("ສະບາຍດີ", ["ສ", "ະ", "ບ", "າ", "ຍ", "ດີ"]),
+        ("ភាសាខ្មែរ", ["ភា", "សា", "ខ្", "មែ", "រ"]),
+        ("မြန်မာ", ["မြ", "န်", "မာ"]),
+        ("한국어 좋아", ["한국어", "좋아"]),
+        ("བོད་ཡིག", ["བོད", "་", "ཡིག"]),
+        ("don't我'茶", ["don't", "我", "'", "茶"]),
+        ("\u0e31x", ["\u0e31x"]),
+    ],
+)
+def test_scripts_without_spaces_go_letter_by_letter_with_their_marks(text, expected):
+    assert words_of(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["किताब पढ़ो, किताब!", "cafe\u0301 \u0301a", "שָׁלוֹם־עולם", "l'e\u0301te\u0301 d’un", "ตัวที่ x我ｶﾞ"]
+)
 def test_marks_belong_to_the_letters_they_stand_on(text, tmp_path):
     words = WordTokenizer(["a"]).words(text)
     library = pytest.importorskip("tokenizers", reason="needs the tokenizers library")
@@ -207,62 +231,24 @@ def test_words_with_marks_are_whole():
     assert [word for word, *_ in WordTokenizer(["a"]).words("किताब cafe\u0301")] == ["किताब", "cafe\u0301"]
 
 
-EVERY = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
+def saved_with(pattern, folder):
+    content = WordTokenizer(["①", "x²", "我爱茶", "我"], 8).to_json()
+    content["pre_tokenizer"]["pattern"]["Regex"] = pattern
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    return load_tokenizer(folder)
 
 
-def kind_of(character):
-    """Return what a character is in our rule: part of a word, a space, or something that stands alone."""
-    if character.isalnum() or character == "_" or category(character)[0] == "M":
-        return "word"
-    return "space" if character.isspace() else "alone"
+@pytest.mark.parametrize("pattern", [FIRST_PATTERN, spaced_word_pattern()])
+def test_a_tokenizer_saved_by_an_earlier_version_is_read_with_the_words_it_had(pattern, tmp_path):
+    loaded = saved_with(pattern, tmp_path)
+    assert loaded.pattern == spaced_word_pattern()
+    assert loaded.encode("① x² ② 我爱茶, 我").tolist() == [5, 6, 3, 7, 3, 8]
+    loaded.save(tmp_path / "again")
+    assert load_tokenizer(tmp_path / "again").words("我爱茶ก็") == [("我爱茶ก็", 0, 5)]
 
 
-@cache
-def spans_of_runs(kind):
-    """Return the spans of neighbours of one kind among all characters."""
-    runs = [(each, len(list(group))) for each, group in groupby(map(kind_of, EVERY))]
-    ends = list(accumulate(length for _, length in runs))
-    return [(end - length, end) for (each, length), end in zip(runs, ends, strict=True) if each == kind]
-
-
-@pytest.mark.parametrize(("kind", "number"), [("word", 0), ("space", 1)])
-def test_every_character_is_of_the_same_kind_here_and_in_the_tokenizers_library(kind, number):
-    library = pytest.importorskip("tokenizers")
-    run, text, expected = f"[{word_characters()[number]}]+", "".join(EVERY), spans_of_runs(kind)
-    assert word_characters()[number] in word_pattern()
-    assert [match.span() for match in re.finditer(run, text)] == expected
-    split = library.pre_tokenizers.Split(library.Regex(run), "removed", invert=True)
-    assert [span for _, span in split.pre_tokenize_str(text)] == expected
-
-
-def test_a_saved_tokenizer_splits_at_the_same_characters_in_the_tokenizers_library(tmp_path):
-    """All characters whose kind is not that of the one before or after, each between two letters."""
-    library = pytest.importorskip("tokenizers")
-    ours = WordTokenizer(["a", "b"])
-    ours.save(tmp_path)
-    theirs = library.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    places = {
-        place + offset
-        for span in spans_of_runs("word") + spans_of_runs("space")
-        for place in span
-        for offset in (-1, 0)
-    }
-    text = (
-        " ".join(f"a{EVERY[place]}b" for place in sorted(places) if 0 <= place < len(EVERY)) + " ① x² a᪰b ‿ 葛\U000e0100"
-    )
-    assert [span for _, span in theirs.pre_tokenizer.pre_tokenize_str(text)] == [(a, b) for _, a, b in ours.words(text)]
-    assert theirs.encode(text).ids == ours.encode(text).tolist()
-    assert load_tokenizer(tmp_path).words(text) == ours.words(text)
-
-
-def test_a_tokenizer_saved_by_the_version_before_is_read_with_the_words_it_had(tmp_path):
-    content = WordTokenizer(["①", "x²"], 8).to_json()
-    content["pre_tokenizer"]["pattern"]["Regex"] = r"\w+(?:['’]\w+)*|[^\w\s]"
-    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    loaded = load_tokenizer(tmp_path)
-    assert isinstance(loaded, WordTokenizer)
-    assert loaded.pattern == word_pattern()
-    assert loaded.encode("① x² ②").tolist() == [5, 6, 3]
+def test_the_first_pattern_is_the_one_that_its_files_have():
+    assert FIRST_PATTERN == r"\w+(?:['’]\w+)*|[^\w\s]"
 
 
 def test_the_words_of_a_saved_tokenizer_are_those_of_the_pattern_in_its_file(tmp_path):

@@ -15,6 +15,8 @@ from numformer.metrics import check_picture, draw_attention
 from numformer.tasks import load
 from numformer.tasks.shared.attention import AttentionMap
 
+MANY_TOKENS = 100  # of which each has two or three pixels in one of many maps
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
@@ -54,6 +56,10 @@ def run(command: str, arguments: list[str]) -> int:
     drawn = weights[0] if len(chosen) == 1 else weights  # a single layer is named in the title
     draw_attention(drawn, chosen[0].queries, chosen[0].keys, options.out, _title(chosen, options.head))
     warn(f"{options.out}: {len(chosen)} of {len(maps)} layers, {weights.shape[1]} of {heads} heads")
+    if max(weights.shape[2:]) > MANY_TOKENS and weights.shape[0] * weights.shape[1] > 1:
+        warn(
+            f"the maps of {max(weights.shape[2:])} tokens are small: choose one with --layer and --head to see it large"
+        )
     return 0
 
 

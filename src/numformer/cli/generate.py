@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
+import stat
+import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from numformer.cli.options import parse
+from numformer.cli.options import parse, warn
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig
 from numformer.tasks import LanguageModel
+
+PATIENCE = 2.0  # seconds that a pipe may be silent before the command says what it waits for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +28,8 @@ class Generate(SamplingConfig):
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a run, of its best/, or of a saved model."""
-    prompt: str = ""
-    """Text to continue."""
+    prompt: str | None = None
+    """Text to continue; when not given, what comes on standard input through a pipe or from a file."""
     max_new_tokens: int = 200
     """Most tokens to add to it."""
     num_samples: int = 1
@@ -41,9 +48,10 @@ def run(command: str, arguments: list[str]) -> int:
     lm = LanguageModel.load(options.run)
     sampling = SamplingConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(SamplingConfig)})
     alone = options.num_samples == 1
-    printer = _Printer(options.prompt)
+    prompt = _piped_text() if options.prompt is None else options.prompt
+    printer = _Printer(prompt)
     texts = lm.generate(
-        options.prompt,
+        prompt,
         options.max_new_tokens,
         num_samples=options.num_samples,
         stop=options.stop,
@@ -55,8 +63,28 @@ def run(command: str, arguments: list[str]) -> int:
         print(printer.prompt, flush=True)  # the prompt where there was nothing to add
     else:
         for number, text in enumerate(texts, start=1):
-            print(f"--- sample {number} of {len(texts)} ---\n{options.prompt}{text}\n", flush=True)
+            print(f"--- sample {number} of {len(texts)} ---\n{prompt}{text}\n", flush=True)
     return 0
+
+
+def _piped_text() -> str:
+    """Return what comes on standard input through a pipe or from a file, without its last line end; "" from elsewhere.
+
+    A terminal, or the null device of a scheduled job, is not read: the command would wait where nobody writes.
+    """
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError):  # closed, or not a file
+        return ""
+    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
+        return ""
+    timer = threading.Timer(PATIENCE, warn, ['waiting for a prompt on standard input; --prompt "" begins without one'])
+    timer.daemon = True
+    timer.start()
+    data = sys.stdin.buffer.read()
+    timer.cancel()
+    text = data.decode(errors="surrogateescape").removeprefix("\ufeff")  # bytes may be continued, as with --prompt
+    return re.sub(r"\r?\n\Z", "", text)
 
 
 class _Printer:

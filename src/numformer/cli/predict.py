@@ -116,5 +116,5 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
 
 
 def _line(result: Mapping[str, Any]) -> str:
-    """Return a target on one line, so that line N of the output belongs to line N of the input; a blank one stays blank."""
-    return " ".join(result["target"].splitlines()) if result["source"].strip() else ""
+    """Return a target on one line, so that line N of the output belongs to line N of the input."""
+    return " ".join(result["target"].splitlines())

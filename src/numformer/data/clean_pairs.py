@@ -26,6 +26,7 @@ REASONS = {
 }
 CHUNK_BYTES = 1 << 20
 RATIO_SLACK = 10  # characters added to both lengths before they are compared, for "Go." and "Va-t'en !"
+FIRST_WIDE = "\u1100"  # no character before this one is wide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class PairFilters:
     max_chars: int = 300
     """Longest source or target."""
     max_ratio: float = 3.0
-    """Largest ratio of the two lengths, 10 characters being added to both."""
+    """Largest ratio of the two lengths, 10 being added to both; Chinese, Japanese and Korean characters count twice."""
     keep_identical: bool = False
     """Keep pairs whose target is the source."""
 
@@ -191,7 +192,15 @@ def _unwanted(pair: Pair, filters: PairFilters) -> str:
         return "too_short"
     if longer > filters.max_chars:
         return "too_long"
-    return "length_ratio" if longer + RATIO_SLACK > filters.max_ratio * (shorter + RATIO_SLACK) else ""
+    narrower, wider = sorted(map(_width, pair))
+    return "length_ratio" if wider + RATIO_SLACK > filters.max_ratio * (narrower + RATIO_SLACK) else ""
+
+
+def _width(text: str) -> int:
+    """Return the length of a text, where wide characters, each of which says as much as several letters, count as two."""
+    if max(text) < FIRST_WIDE:
+        return len(text)
+    return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
 
 
 # Control characters but those that are spaces (split takes care of these), soft hyphen, zero-width space, word joiner,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from numformer.errors import InputError
+from numformer.tokenizers import printable
 
 # The end of a decoded text that more ids may still turn into a character: up to three bytes escaped as surrogates
 # (byte tokenizers), or replacement characters (subword tokenizers, some of which replace a whole run of bytes).
@@ -25,9 +26,9 @@ class TextDecoder(Protocol):
 class TextStream:
     """The text of one growing sample, given out in pieces that later tokens cannot change.
 
-    Held back are an incomplete UTF-8 character and whatever could be the start of a stop string. The sample is finished
-    when the first stop string is complete; its text ends before it. However the text is cut into tokens, the pieces
-    join to the same text.
+    Bytes that are not UTF-8 become U+FFFD, one for each. Held back are an incomplete UTF-8 character and whatever could be
+    the start of a stop string. The sample is finished when the first stop string is complete; its text ends before it.
+    However the text is cut into tokens, the pieces join to the same text.
 
     Raises InputError for an empty stop string, or one string where a list of them is expected.
     """
@@ -61,7 +62,7 @@ class TextStream:
 
     def _before_stop(self, new: str) -> tuple[str, str]:
         """Split the held text and the new into what is certain and what to hold; finish at a stop string."""
-        text = self._held + new
+        text = self._held + printable(new)
         found = [(start + len(stop), start) for stop in self._stop if (start := text.find(stop)) >= 0]
         if found:
             self.finished = True

@@ -21,6 +21,10 @@ MOST_CLASSES_WITH_COUNTS = 15
 MOST_COLUMNS = 4  # of the grid of one layer's heads
 LINE, CHARACTER = 0.13, 0.1  # inches that a line and a character of a label take
 GAP, HEADING = 0.15, 0.3  # inches between maps, and above each for its name
+# Inches that a token takes and a map may take, alone and among others; those that all maps together may take.
+TOKEN_ALONE, MAP_ALONE, TOKEN, MAP, SHEET = 0.3, 16.0, 0.18, 2.6, 60.0
+DPI = 120  # pixels of an inch
+FEWEST_PIXELS = 2  # of a token in one of many maps, while the sheet has room
 
 
 def check_picture(path: str | Path) -> None:
@@ -61,8 +65,8 @@ def draw_attention(
 ) -> None:
     """Draw what each query (row) attends to, one map for each head of weights [H T S] or [L H T S].
 
-    With layers, each is a row of maps. Raises InputError when the shape and the tokens disagree, and when matplotlib
-    is not installed.
+    With layers, each is a row of maps. Where there is no room to name all tokens, one in so many is named.
+    Raises InputError when the shape and the tokens disagree, and when matplotlib is not installed.
     """
     array = np.asarray(weights)
     T, S = len(query_tokens), len(key_tokens)
@@ -73,10 +77,12 @@ def draw_attention(
     maps = array.reshape(-1, T, S)
     names = _names(array.shape[:-2])
     rows, columns = _grid(array.shape[:-2])
-    cell = min(0.3, 10.0 / max(T, S)) if len(maps) == 1 else min(0.18, 2.6 / max(T, S))
-    width, height = max(cell * S, 1.2), max(cell * T, 0.3)
+    cell, most = (TOKEN_ALONE, MAP_ALONE) if len(maps) == 1 else (TOKEN, _most(max(T, S), max(rows, columns)))
+    width, height = max(min(cell * S, most), 1.2), max(min(cell * T, most), 0.3)
     figure = _figure(columns * (width + GAP) - GAP, rows * (height + HEADING) - HEADING)
     total_width, total_height = figure.get_size_inches()
+    # By default some maps are blurred along both axes, where the pixels of a token are few along one.
+    sharp = DPI * min(width / S, height / T) >= 0.99 * FEWEST_PIXELS
     for place, (name, map_) in enumerate(zip(names, maps, strict=True)):
         row, column = divmod(place, columns)
         left, bottom = column * (width + GAP), total_height - row * (height + HEADING) - height
@@ -84,6 +90,7 @@ def draw_attention(
         axes = figure.add_axes(box, xticks=[], yticks=[])
         axes.set_title(name, fontsize=10.0)
         image = axes.imshow(map_, cmap=COLOURS, vmin=0.0, vmax=array.max(), aspect="auto")
+        image.set_interpolation("nearest" if sharp else "auto")
         if column == 0:
             _label_rows(axes, _visible_spaces(query_tokens), height)
             axes.set_ylabel("token")
@@ -102,6 +109,11 @@ def _grid(heads: tuple[int, ...]) -> tuple[int, int]:
         return heads[0], heads[1]
     rows = math.ceil(heads[0] / MOST_COLUMNS)
     return rows, math.ceil(heads[0] / rows)
+
+
+def _most(tokens: int, maps: int) -> float:
+    """Return the inches that one of so many maps in a row or column may take, of sequences of so many tokens."""
+    return min(max(MAP, FEWEST_PIXELS * tokens / DPI), SHEET / maps)
 
 
 def _names(heads: tuple[int, ...]) -> list[str]:
@@ -150,7 +162,7 @@ def _figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError("drawing needs the package matplotlib: pip install 'numformer[plots]'") from error
-    return Figure(figsize=(width, height), dpi=120)
+    return Figure(figsize=(width, height), dpi=DPI)
 
 
 def _square_root() -> Any:

@@ -24,7 +24,7 @@ from numformer.tasks.shared.objective import IGNORE, Batch, TargetObjective
 from numformer.tasks.shared.prediction import as_texts, run_batches, values
 from numformer.tasks.shared.text_task import TextTask
 from numformer.tasks.shared.windows import windows_of
-from numformer.tokenizers import Tokenizer, encode_text
+from numformer.tokenizers import Tokenizer, encode_text, printable
 from numformer.training import OptimConfig, TrainConfig
 from numformer.training.workers import Workers, num_cores
 
@@ -160,18 +160,20 @@ class MaskedLanguageModel(TextTask):
             raise InputError(f"top_k must be at least 1, got {top_k}")
         mask_id = special_id(self.tokenizer, "mask_id")
         names = ("pad_id", "bos_id", "eos_id", "unk_id", "mask_id")
-        special = [getattr(self.tokenizer, name) for name in names if getattr(self.tokenizer, name, None) is not None]
+        special = {getattr(self.tokenizer, name, None) for name in names}
+        decoded = [printable(self.tokenizer.decode([i])) for i in range(self.tokenizer.vocab_size)]
+        textless = [i for i, token in enumerate(decoded) if i in special or not token]  # unused ids and features too
         rows = [self._marked(text) for text in texts]
 
         def work(numbers: list[int]) -> list[np.ndarray]:
             tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))
             logits = values(self.model(tokens, mask))[..., : self.tokenizer.vocab_size].astype(np.float64)
-            logits[..., special] = -np.inf  # no text holds them
+            logits[..., textless] = -np.inf
             found = ops.softmax(logits)
             return [found[i][tokens[i] == mask_id] for i in range(len(numbers))]
 
         found = run_batches(rows, work, progress)
-        return [self._filled(text, chances, top_k) for text, chances in zip(texts, found, strict=True)]
+        return [_filled(text, chances, decoded, top_k) for text, chances in zip(texts, found, strict=True)]
 
     def evaluate(self, text: str | Path | None = None, *, max_windows: int | None = None) -> MaskedScores:
         """Return loss, perplexity and accuracy of hidden tokens, on a text or on the held-out part.
@@ -208,9 +210,11 @@ class MaskedLanguageModel(TextTask):
             raise InputError(f"a text of {len(row)} tokens does not fit max_seq_len={self.model.config.max_seq_len}")
         return row
 
-    def _filled(self, text: str, chances: np.ndarray, top_k: int) -> Filled:
-        masks = []
-        for row in chances:
-            best = np.argsort(-row, kind="stable")[:top_k]
-            masks.append([Guess(token=self.tokenizer.decode([int(i)]), score=float(row[i])) for i in best])
-        return {"text": text, "masks": masks}
+
+def _filled(text: str, chances: np.ndarray, tokens: Sequence[str], top_k: int) -> Filled:
+    """Return the likeliest tokens of each mark, given the chances [marks V] of all; those without a chance never."""
+    masks = []
+    for row in chances:
+        best = np.argsort(-row, kind="stable")[:top_k]
+        masks.append([Guess(token=tokens[i], score=float(row[i])) for i in best if row[i] > 0.0])
+    return {"text": text, "masks": masks}

@@ -24,6 +24,7 @@ from numformer.tasks.shared.prediction import as_list, few, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tasks.shared.start import backbone_of
 from numformer.tokenizers import Tokenizer, WordTokenizer, make_tokenizer
+from numformer.tokenizers.word_patterns import join_words, split_words
 from numformer.training import OptimConfig, TrainConfig
 
 
@@ -171,6 +172,8 @@ class Tagger(ExampleTask):
     def predict(self, sentences: Sequence[str | Sequence[str]], *, progress: bool = False) -> list[TagPrediction]:
         """Return for every sentence (a text, or its words) the words, their tags and the tags' probabilities.
 
+        A text is cut into the words of a tokenizer of words, else at its spaces; in scripts without spaces each character
+        is a word, so give the words where those of the training data are longer.
         Tags that name entities (BIO) are also put together: type, text, and the range of words.
         """
         sentences = as_list(sentences)
@@ -182,7 +185,7 @@ class Tagger(ExampleTask):
             result: TagPrediction = {"words": words, "tags": tags, "scores": rows.max(axis=-1, initial=0.0).tolist()}
             if _are_entities(self.model.labels):
                 result["entities"] = [
-                    {"type": kind, "text": " ".join(words[start:end]), "start": start, "end": end}
+                    {"type": kind, "text": join_words(words[start:end]), "start": start, "end": end}
                     for kind, start, end in entities(tags)
                 ]
             results.append(result)
@@ -233,7 +236,7 @@ class Tagger(ExampleTask):
             return list(sentence)
         if hasattr(self.tokenizer, "words"):
             return [word for word, _, _ in self.tokenizer.words(sentence)]
-        return sentence.split()
+        return split_words(sentence)
 
     def _numbers(self, sentences: Sequence[TaggedSentence]) -> dict[str, int]:
         numbers = {label: number for number, label in enumerate(self.model.labels)}

@@ -5,6 +5,7 @@ from numformer.tokenizers.base import TokenIds as TokenIds
 from numformer.tokenizers.base import Tokenizer as Tokenizer
 from numformer.tokenizers.base import encode_all as encode_all
 from numformer.tokenizers.base import encode_text as encode_text
+from numformer.tokenizers.base import printable as printable
 from numformer.tokenizers.base import token_dtype as token_dtype
 from numformer.tokenizers.bytes import ByteTokenizer as ByteTokenizer
 from numformer.tokenizers.characters import CharacterTokenizer as CharacterTokenizer

@@ -1,5 +1,6 @@
 """What a tokenizer is, and the checks that hold for every one of them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -12,6 +13,8 @@ from numformer.errors import InputError
 TokenIds: TypeAlias = Sequence[int] | NDArray[Any]
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>", "<mask>")  # Our own tokenizers call them so.
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @runtime_checkable
@@ -87,6 +90,14 @@ def encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> list[NDArray[Any]]
 
 def _smallest(ids: TokenIds, vocab_size: int) -> NDArray[Any]:
     return check_ids(ids, vocab_size).astype(token_dtype(vocab_size), copy=False)
+
+
+def printable(text: str) -> str:
+    """Return a decoded text as one that can be printed and written as UTF-8: U+FFFD stands for every byte that is none.
+
+    Such bytes are lone surrogates in what `decode` returns, so that nothing is lost there.
+    """
+    return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

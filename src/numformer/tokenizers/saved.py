@@ -10,7 +10,8 @@ from numformer.tokenizers.bytes import ByteTokenizer
 from numformer.tokenizers.characters import CharacterTokenizer
 from numformer.tokenizers.subwords import SubwordTokenizer
 from numformer.tokenizers.tokenizer_json import read_tokenizer_json, tokenizer_file, tokenizers_library
-from numformer.tokenizers.words import OLD_PATTERN, WordTokenizer
+from numformer.tokenizers.word_patterns import FIRST_PATTERN, spaced_word_pattern
+from numformer.tokenizers.words import WordTokenizer
 
 SavedTokenizer: TypeAlias = CharacterTokenizer | ByteTokenizer | WordTokenizer | SubwordTokenizer
 
@@ -85,7 +86,8 @@ def _words(vocab: dict[str, Any], num_buckets: int, pattern: str, file: Path) ->
             f"the vocabulary of the tokenizer {file} is damaged: it does not number {', '.join(special)} "
             "and words 0, 1, 2, ... before one bucket or more"
         )
-    return WordTokenizer(tokens[len(special) :], num_buckets, None if pattern == OLD_PATTERN else pattern)
+    pattern = spaced_word_pattern() if pattern == FIRST_PATTERN else pattern
+    return WordTokenizer(tokens[len(special) :], num_buckets, pattern)
 
 
 def _numbered(vocab: dict[str, Any]) -> list[str]:

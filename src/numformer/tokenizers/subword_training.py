@@ -11,6 +11,7 @@ from typing import Any
 from numformer.errors import InputError
 from numformer.tokenizers.base import SPECIAL_TOKENS
 from numformer.tokenizers.tokenizer_json import tokenizers_library
+from numformer.tokenizers.word_patterns import needless_space_pattern, unspaced_pattern
 
 BERT_SPECIAL_TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
 
@@ -57,8 +58,13 @@ def _train_wordpiece(texts: list[str], vocab_size: int, alphabet: list[str], low
     library = tokenizers_library()
     tokenizer = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase)
-    tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = library.decoders.WordPiece()
+    # BERT takes Chinese characters one by one; here all scripts without spaces are, also when they are put together again.
+    alone = library.pre_tokenizers.Split(library.Regex(unspaced_pattern()), "isolated")
+    tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([library.pre_tokenizers.BertPreTokenizer(), alone])
+    without_space = library.decoders.Replace(library.Regex(needless_space_pattern()), "")
+    tokenizer.decoder = library.decoders.Sequence(
+        [library.decoders.WordPiece(), library.decoders.Fuse(), without_space]
+    )
     trainer = library.trainers.WordPieceTrainer(
         vocab_size=vocab_size, special_tokens=BERT_SPECIAL_TOKENS + alphabet, show_progress=False
     )

@@ -1,7 +1,6 @@
 """One token per word, with hashed word shapes and affixes by which unseen words are known too."""
 
 import re
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +8,6 @@ from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
-from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +15,8 @@ from numpy.typing import NDArray
 from numformer.errors import InputError
 from numformer.tokenizers.base import SPECIAL_TOKENS, TokenIds, check_ids, token_dtype
 from numformer.tokenizers.tokenizer_json import layout, special_token, write_tokenizer_json
+from numformer.tokenizers.word_patterns import word_pattern
 
-# Files of an earlier version have this pattern, though \w is not the same in Python and in the `tokenizers` library.
-OLD_PATTERN = r"\w+(?:['’]\w+)*|[^\w\s]"
-# Unicode has marks in these places; to ask of every character takes longer.
-_PLACES_OF_MARKS = [*range(0x300, 0x1F000), *range(0xE0000, 0xE0200)]
 _CACHED_WORDS = 1 << 17
 
 
@@ -162,31 +157,6 @@ class WordTokenizer:
 
     def _bucket(self, feature: str) -> int:
         return len(self._tokens) + zlib.crc32(feature.encode("utf-8", "surrogatepass")) % self.num_buckets
-
-
-@cache
-def word_pattern() -> str:
-    """Return what a word is: letters, numbers and the marks upon them, apostrophes inside; or else one character."""
-    word, space = word_characters()
-    return f"[{word}]+(?:['’][{word}]+)*|[^{space}]"
-
-
-@cache
-def word_characters() -> tuple[str, str]:
-    """Return the characters of words, and those between words, each as the ranges of a regular expression's class.
-
-    They are what this Python's release of Unicode calls a letter, number or mark, with the underscore; and a space.
-    """
-    every = str(np.arange(sys.maxunicode + 1, dtype="<u4").tobytes(), "utf-32-le", "surrogatepass")
-    in_words = np.zeros(len(every), bool)
-    for match in re.finditer(r"\w+", every):
-        in_words[match.start() : match.end()] = True
-    in_words[[code for code in _PLACES_OF_MARKS if category(chr(code))[0] == "M"]] = True
-    starts, ends = (np.flatnonzero(in_words & ~np.roll(in_words, shift)).tolist() for shift in (1, -1))
-    ranges = (
-        chr(start) if start == end else f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True)
-    )
-    return "".join(ranges), "".join(re.findall(r"\s", every))
 
 
 @cache

@@ -10,11 +10,15 @@ import numpy as np
 from numformer.autograd import inference
 from numformer.nn import record_attention
 from numformer.tasks.shared.encoding import framed
-from numformer.tokenizers import Tokenizer
+from numformer.tokenizers import Tokenizer, printable
 
 
 class AttentionMap(NamedTuple):
-    """The weights [H T S] of one layer, and the tokens that attend (T) and are attended to (S)."""
+    """The weights [H T S] of one layer, and the tokens that attend (T) and are attended to (S).
+
+    In cross-attention a place of the decoder looks for the token that it writes next: that one is named. Elsewhere it is
+    the token read at the place, since both sides are the same sequence.
+    """
 
     layer: str
     weights: np.ndarray
@@ -23,10 +27,14 @@ class AttentionMap(NamedTuple):
 
 
 class Sequences(NamedTuple):
-    """What a model is called with, and the tokens of its sequences by the part of the model that reads them."""
+    """What a model is called with, and the tokens of its sequences by the part of the model that reads them.
+
+    One sequence has the name "". Of two there are "encoder" and "decoder", and "written": at each place of the decoder, the
+    token that it writes there after those that it has read.
+    """
 
     inputs: tuple[np.ndarray, ...]
-    tokens: dict[str, list[str]]  # "" where there is one sequence; "encoder" and "decoder" where there are two
+    tokens: dict[str, list[str]]
 
 
 def attention_maps(model: Any, sequences: Sequences) -> list[AttentionMap]:
@@ -39,15 +47,17 @@ def attention_maps(model: Any, sequences: Sequences) -> list[AttentionMap]:
 def _tokens(layer: str, tokens: dict[str, list[str]]) -> tuple[list[str], list[str]]:
     if "" in tokens:
         return tokens[""], tokens[""]
-    queries = tokens[layer.split(".")[0]]
-    return queries, tokens["encoder"] if layer.endswith("cross_attn") else queries
+    if layer.endswith("cross_attn"):
+        return tokens["written"], tokens["encoder"]
+    read = tokens[layer.split(".")[0]]
+    return read, read
 
 
 def token_labels(tokenizer: Tokenizer, text: str) -> list[str]:
     """Return what each token of a text stands for in it."""
     if hasattr(tokenizer, "encode_spans"):
         return [text[start:end] for start, end in tokenizer.encode_spans(text)[1]]
-    return [tokenizer.decode([token]) for token in tokenizer.encode(text)]
+    return [printable(tokenizer.decode([token])) for token in tokenizer.encode(text)]
 
 
 def with_frame(tokenizer: Tokenizer, labels: Sequence[str], length: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NotRequired, Self, TypedDict, Unpack
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from numformer.data.pairs import Pair
 from numformer.errors import InputError
-from numformer.generation import BeamConfig
+from numformer.generation import BeamConfig, Hypothesis
 from numformer.metrics import bleu
 from numformer.models import Transformer, TransformerConfig
 from numformer.tasks.shared.attention import Sequences, token_labels
@@ -23,7 +23,7 @@ from numformer.tasks.shared.prediction import as_texts
 from numformer.tasks.translation.format import PairFormat, Seq2SeqConfig, Seq2SeqSettings
 from numformer.tasks.translation.objective import EncodedPair, Seq2SeqObjective, encode_pairs, encode_sources
 from numformer.tasks.translation.search import BeamSettings, SearchOptions, SearchSettings, search
-from numformer.tokenizers import Tokenizer, TokenizerPair, encode_all
+from numformer.tokenizers import Tokenizer, TokenizerPair, encode_all, printable
 from numformer.training import OptimConfig, TrainConfig
 from numformer.training.settings import make_config
 from numformer.training.workers import Workers, num_cores
@@ -56,6 +56,9 @@ class Target(TypedDict):
 
     target: str
     score: float
+
+
+BLANK: Target = {"target": "", "score": 0.0}  # of a blank source, without asking the model
 
 
 class Translation(TypedDict):
@@ -152,14 +155,18 @@ class Translator(ExampleTask):
         """Return for every text the best target and its score (log-probability over length), and others when asked for.
 
         `settings` are the fields of BeamConfig (num_beams, length_penalty, num_return). `max_new_tokens` is twice the
-        source's length and ten more when not given. A source over the context length is cut.
+        source's length and ten more when not given. A source over the context length is cut; a blank one has a blank
+        target. Where hypotheses have the same text, the best of them stands for it, so there may be fewer than `num_return`.
         """
         texts = as_texts(texts)
         beam = beam or make_config(BeamConfig, dict(settings))
-        found = search(self.model, self.tokenizer.target, self._sources(texts), beam, max_new_tokens, progress)
+        # With all that the beam has, enough are left where some have the same text.
+        searched = replace(beam, num_return=1 if beam.num_return == 1 else beam.num_beams)
+        sources = self._sources([text for text in texts if text.strip()])
+        found = iter(search(self.model, self.tokenizer.target, sources, searched, max_new_tokens, progress))
         results: list[Translation] = []
-        for text, hypotheses in zip(texts, found, strict=True):
-            best, *others = (Target(target=self._decoded(h.ids), score=h.score) for h in hypotheses)
+        for text in texts:
+            best, *others = self._targets(next(found))[: beam.num_return] if text.strip() else [BLANK]
             result: Translation = {"source": text, "target": best["target"], "score": best["score"]}
             if beam.num_return > 1:
                 result["alternatives"] = others
@@ -206,16 +213,20 @@ class Translator(ExampleTask):
         source, tokens = self._sources([text])[0], self.tokenizer.target
         ids = encode_all(tokens, [target])[0][: self.model.config.max_seq_len - 1]
         seen = np.concatenate([[special_id(tokens, "bos_id")], ids])
+        written = [*token_labels(tokens, target), "<eos>"]
         labels = {
             "encoder": [*token_labels(self.tokenizer.source, text)[: len(source) - 1], "<eos>"],
-            "decoder": ["<bos>", *token_labels(tokens, target)[: len(ids)]],
+            "decoder": ["<bos>", *written][: len(seen)],
+            "written": written[: len(seen)],
         }
         return Sequences((source[None], seen[None]), labels)
 
-    def _decoded(self, ids: list[int]) -> str:
-        """Return a target as valid Unicode: bytes may end, or be wrong, in the middle of a character."""
-        text = self.tokenizer.target.decode(ids).strip()
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    def _targets(self, hypotheses: Sequence[Hypothesis]) -> list[Target]:
+        """Return the texts of hypotheses, which come best first, each text once."""
+        scores: dict[str, float] = {}
+        for hypothesis in hypotheses:
+            scores.setdefault(printable(self.tokenizer.target.decode(hypothesis.ids).strip()), hypothesis.score)
+        return [{"target": target, "score": score} for target, score in scores.items()]
 
     def _sources(self, texts: Sequence[str]) -> list[np.ndarray]:
         return encode_sources(self.tokenizer.source, texts, self.model.config.max_seq_len)
