@@ -24,7 +24,6 @@ ROOMS = [
 ]
 PUBLIC_FILES = {
     "errors",
-    "pretrained",
     "random",
     "testing",
 }  # of those at the top; the others are for the package alone

@@ -12,7 +12,7 @@ from numformer import GPT, GPTConfig, InputError
 from numformer.optim import AdamW
 from numformer.pretrained import load_model, save_model
 
-GOLDEN = Path(__file__).parent / "golden" / "gpt2.safetensors"
+GOLDEN = Path(__file__).parents[1] / "golden" / "gpt2.safetensors"
 FILES = ("config.json", "model.safetensors")
 
 
