@@ -7,7 +7,7 @@ from unicodedata import category, name
 import pytest
 
 from numformer.tokenizers import WordTokenizer, load_tokenizer
-from numformer.tokenizers.word_patterns import UNSPACED, character_kinds, join_words, split_words
+from numformer.tokenizers.word_patterns import UNSPACED, character_kinds, split_words
 
 EVERY = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
 
@@ -79,20 +79,6 @@ def test_every_character_of_a_word_begins_one_kind_of_word_alone():
 )
 def test_a_text_is_split_at_its_spaces_and_into_letters_where_a_script_has_none(text, expected):
     assert split_words(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["New", "York"], "New York"),
-        (["张", "三"], "张三"),
-        (["ตั", "ว", "ที่"], "ตัวที่"),
-        (["张三", "Smith", "5", "年"], "张三 Smith 5 年"),
-        ([], ""),
-    ],
-)
-def test_words_are_joined_as_their_script_is_written(words, expected):
-    assert join_words(words) == expected
 
 
 def ends_of_the_table():

@@ -6,7 +6,6 @@ character is a letter with the marks that stand on it, such as the vowels and to
 
 import re
 import sys
-from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 from unicodedata import category
@@ -102,25 +101,20 @@ def needless_space_pattern() -> str:
     return f"(?<=[{character_kinds().unspaced_or_mark}]) (?=[{character_kinds().unspaced}])"
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Return where the words of a text begin and end: between spaces, and each letter of a script without spaces alone."""
+    return [match.span() for match in _between_spaces().finditer(text)]
+
+
 def split_words(text: str) -> list[str]:
-    """Return what stands between the spaces of a text; of a script without spaces each letter, with its marks, alone."""
-    return _between_spaces().findall(text)
-
-
-def join_words(words: Sequence[str]) -> str:
-    """Return words with spaces between them, but none between letters of scripts without spaces."""
-    return _needless_space().sub("", " ".join(words))
+    """Return the words of `word_spans`."""
+    return [text[start:end] for start, end in word_spans(text)]
 
 
 @cache
 def _between_spaces() -> re.Pattern[str]:
     kinds = character_kinds()
     return re.compile(f"[^{kinds.unspaced}{kinds.space}]+|{unspaced_pattern()}")
-
-
-@cache
-def _needless_space() -> re.Pattern[str]:
-    return re.compile(needless_space_pattern())
 
 
 def _ranges(which: NDArray[np.bool_]) -> str:
