@@ -173,7 +173,7 @@ class Classifier(ExampleTask):
         """Return what to train on."""
         data = self.needs_data()
         weights = _class_weights(data, self.model.labels) if self.config.class_weights else None
-        examples, valid = self._encoded(data), self._encoded(self.valid_data)
+        examples, valid = self._encoded(data, "training"), self._encoded(self.valid_data, "held-out")
         return ClassifyObjective(self.model, self.tokenizer, examples, valid, train, weights)
 
     def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[LabelPrediction]:
@@ -204,7 +204,7 @@ class Classifier(ExampleTask):
         if confusion_matrix is not None:
             check_picture(confusion_matrix)
         examples = self.examples_of(data)
-        targets = [label for _, label in self._encoded(examples)]
+        targets = self._numbers(examples)
         found = self._probabilities([text for text, _ in examples], progress=True)
         gold = [label for _, label in examples]
         predicted = [self.model.labels[int(row.argmax())] for row in found]
@@ -223,7 +223,13 @@ class Classifier(ExampleTask):
         """Return the tokens of a text between the begin and end tokens."""
         return framed_sequence(self.tokenizer, text, self.model.config.max_seq_len)
 
-    def _encoded(self, examples: Sequence[LabelledText]) -> list[tuple[np.ndarray, int]]:
+    def _encoded(self, examples: Sequence[LabelledText], part: str = "") -> list[tuple[np.ndarray, int]]:
+        numbers = self._numbers(examples)
+        rows = framed(self.tokenizer, [text for text, _ in examples], self.model.config.max_seq_len, part)
+        return list(zip(rows, numbers, strict=True))
+
+    def _numbers(self, examples: Sequence[LabelledText]) -> list[int]:
+        """Return the numbers of the labels; raises InputError for one that the model does not know."""
         numbers = {label: number for number, label in enumerate(self.model.labels)}
         unknown = sorted({label for _, label in examples} - set(numbers))
         if unknown:
@@ -231,11 +237,10 @@ class Classifier(ExampleTask):
                 f"the label {unknown[0]!r} is not among the {len(numbers)} labels of the model "
                 f"({', '.join(self.model.labels[:10])}{', …' if len(numbers) > 10 else ''})"
             )
-        longest = self.model.config.max_seq_len
-        return [(framed(self.tokenizer, text, longest), numbers[label]) for text, label in examples]
+        return [numbers[label] for _, label in examples]
 
     def _probabilities(self, texts: Sequence[str], progress: bool) -> list[np.ndarray]:
-        rows = [framed(self.tokenizer, text, self.model.config.max_seq_len) for text in texts]
+        rows = framed(self.tokenizer, texts, self.model.config.max_seq_len)
 
         def work(numbers: list[int]) -> Sequence[np.ndarray]:
             tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))

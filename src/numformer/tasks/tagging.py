@@ -16,7 +16,7 @@ from numformer.errors import InputError
 from numformer.metrics import entities, entity_scores
 from numformer.models import BertConfig, TokenClassifier
 from numformer.tasks.shared.attention import Sequences, token_labels
-from numformer.tasks.shared.encoding import encode_spans, pad_id, padded
+from numformer.tasks.shared.encoding import encode_spans, pad_id, padded, say_cut
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.format import DataConfig, Format, counted
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
@@ -222,9 +222,11 @@ class Tagger(ExampleTask):
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a sentence."""
         words = self._words(text)
-        tokens = _tokens_of(self.tokenizer, words)[0][: self.model.config.max_seq_len]
+        whole, longest = _tokens_of(self.tokenizer, words)[0], self.model.config.max_seq_len
+        tokens = whole[:longest]
         if not len(tokens):
             raise InputError("looking at attention takes a sentence with at least one word")
+        say_cut(int(len(whole) > longest), 1, "sentences", longest)
         labels = words if hasattr(self.tokenizer, "features") else token_labels(self.tokenizer, " ".join(words))
         return Sequences((tokens[None],), {"": labels[: len(tokens)]})
 
