@@ -59,7 +59,9 @@ def test_what_is_no_question_with_an_answer_is_left_out_and_counted(tmp_path):
 
 
 def test_questions_about_a_blank_context_are_left_out_and_counted(tmp_path):
-    paragraphs = [{"context": context, "qas": [question(context, answers=[("Paris", 0)])]} for context in (CONTEXT, " ")]
+    paragraphs = [
+        {"context": context, "qas": [question(context, answers=[("Paris", 0)])]} for context in (CONTEXT, " ")
+    ]
     found = squad_text(tmp_path, json.dumps({"data": [{"paragraphs": paragraphs}]}))
     assert (len(found), found.left_out) == (1, {"blank context": 1})
 

@@ -44,7 +44,8 @@ def test_a_prediction_says_how_many_texts_it_cuts(tasks, kind, texts, things, ca
 
 
 @pytest.mark.parametrize(
-    ("kind", "labels", "things"), [(Classifier, "ab", "texts"), (Regressor, (1, 2), "texts"), (Translator, "ab", "sources")]
+    ("kind", "labels", "things"),
+    [(Classifier, "ab", "texts"), (Regressor, (1, 2), "texts"), (Translator, "ab", "sources")],
 )
 def test_a_measurement_says_once_how_many_texts_it_cuts(tasks, kind, labels, things, capsys):
     tasks[kind].evaluate([(SHORT, labels[0]), (LONG, labels[1]), (LONG, labels[0])])
@@ -52,7 +53,8 @@ def test_a_measurement_says_once_how_many_texts_it_cuts(tasks, kind, labels, thi
 
 
 @pytest.mark.parametrize(
-    ("kind", "labels", "things"), [(Classifier, "ab", "text"), (Regressor, (1, 2), "text"), (Translator, "ab", "source")]
+    ("kind", "labels", "things"),
+    [(Classifier, "ab", "text"), (Regressor, (1, 2), "text"), (Translator, "ab", "source")],
 )
 def test_training_says_how_many_texts_it_cuts_of_each_part(kind, labels, things, capsys):
     examples = [(SHORT, labels[0]), (LONG, labels[1]), (LONG + "c", labels[0])]

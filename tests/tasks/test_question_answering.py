@@ -330,7 +330,9 @@ def test_a_question_without_an_answer_is_trained_on_only_where_that_is_asked_for
     assert (min(counts) > 0, lines) == (True, [])
 
 
-@pytest.mark.parametrize(("answer", "count"), [("199", 1), ("999", 1), ("Zo", 1), ("1999", 0), ("in 1999,", 0), ("café", 0)])
+@pytest.mark.parametrize(
+    ("answer", "count"), [("199", 1), ("999", 1), ("Zo", 1), ("1999", 0), ("in 1999,", 0), ("café", 0)]
+)
 def test_an_answer_that_begins_or_ends_inside_a_token_is_said(answer, count, capsys):
     tokenizer = WordTokenizer.train([CONTEXT], 100)
     _, lines = windows_to_train_on([about(answer), about("北京")], capsys, tokenizer=tokenizer, max_seq_len=64)

@@ -1,4 +1,4 @@
-"""Questions whose answer is a piece of a given text, in the JSON of SQuAD 1.1 and 2.0 or as rows, as Hugging Face has them."""
+"""Questions whose answer is a piece of a given text, in the JSON of SQuAD 1.1 and 2.0, or as the rows of Hugging Face."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,10 @@ from numformer.data.rows import clean_text, json_field, json_kind, json_rows, pa
 from numformer.errors import InputError
 
 T = TypeVar("T")
-LEVELS = ("data", "paragraphs")  # lists in the JSON of SQuAD, from the outside in; in a paragraph the questions are "qas"
+LEVELS = (
+    "data",
+    "paragraphs",
+)  # lists in the JSON of SQuAD, from the outside in; in a paragraph the questions are "qas"
 
 
 @dataclass(frozen=True)

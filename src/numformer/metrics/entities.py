@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from numformer._notices import amount
 from numformer.errors import InputError
 from numformer.metrics.pairs import check_pairs
 
@@ -37,7 +38,9 @@ def entity_scores(predicted: Sequence[Sequence[str]], gold: Sequence[Sequence[st
     check_pairs(predicted, gold, "gold sequences")
     for number, (p, g) in enumerate(zip(predicted, gold, strict=True), 1):
         if len(p) != len(g):
-            raise InputError(f"sequence {number} has {len(p)} predicted tags for {len(g)} gold tags")
+            raise InputError(
+                f"sequence {number} has {amount(len(p), 'predicted tags')} for {amount(len(g), 'gold tags')}"
+            )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # seqeval's, about shares of nothing and tags without B- or I-
         try:

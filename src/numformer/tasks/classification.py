@@ -64,6 +64,7 @@ class LabelledFormat(Format[LabelledText, ClassifyConfig]):
     """Texts with one label each."""
 
     form = "a pair of a text and its label, both str"
+    together = "equal texts"
 
     def read(self, path: str, config: ClassifyConfig) -> Examples[LabelledText]:
         """Return the examples of a file or folder."""

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from numformer._notices import say
+from numformer._notices import amount, say
 from numformer.data import TokenWindows
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig, TextStream, generate
@@ -56,7 +56,7 @@ class LanguageModelObjective(TargetObjective):
 
     def describe(self) -> str:
         """Count the parameters and the tokens."""
-        return f"{super().describe()}, {len(self.windows.tokens):,} tokens of text to train on"
+        return f"{super().describe()}, {amount(len(self.windows.tokens), 'tokens')} of text to train on"
 
 
 class TextScores(TypedDict):
@@ -112,7 +112,9 @@ class LanguageModel(TextTask):
         ids = encode_text(self.tokenizer, prompt) if prompt else _start(self.tokenizer)
         longest = self.model.config.max_seq_len
         if unseen := window_start(len(ids), longest):
-            say(f"of the prompt's {len(ids):,} tokens the model sees the last {len(ids) - unseen:,}: max_seq_len={longest}")
+            say(
+                f"of the prompt's {len(ids):,} tokens the model sees the last {len(ids) - unseen:,}: max_seq_len={longest}"
+            )
         streams = [TextStream(self.tokenizer, stop) for _ in range(num_samples or 1)]
 
         def on_token(row: int, token: int) -> bool:

@@ -52,6 +52,7 @@ class ValuedFormat(Format[ValuedText, RegressConfig]):
     """Texts with one number each."""
 
     form = "a pair of a text and a finite number"
+    together = "equal texts"
 
     def read(self, path: str, config: RegressConfig) -> Examples[ValuedText]:
         """Return the examples of a file."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NotRequired, Self, TypedDict, Unpack
 import numpy as np
 
 from numformer import ops
+from numformer._notices import amount
 from numformer.data.conll import TaggedSentence, read_conll
 from numformer.data.examples import Examples
 from numformer.errors import InputError
@@ -45,6 +46,7 @@ class TaggedFormat(Format[TaggedSentence, TagConfig]):
     """Sentences with a tag for every word."""
 
     form = "a TaggedSentence with a tag for every word"
+    together = "equal sentences"
 
     def accepts(self, example: object) -> bool:
         """Tell whether an example is a sentence with a tag for every word."""
@@ -57,7 +59,7 @@ class TaggedFormat(Format[TaggedSentence, TagConfig]):
     def describe(self, examples: Sequence[TaggedSentence]) -> str:
         """Return the number of words, and the tags with their counts."""
         words = sum(len(sentence.words) for sentence in examples)
-        return f"{words:,} words, {counted('tags', (tag for sentence in examples for tag in sentence.tags))}"
+        return f"{amount(words, 'words')}; {counted('tags', (tag for sentence in examples for tag in sentence.tags))}"
 
     def labels(self, examples: Sequence[TaggedSentence]) -> list[str]:
         """Return the tags that occur, in order."""

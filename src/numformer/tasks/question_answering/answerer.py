@@ -111,7 +111,9 @@ class QuestionAnswerer(ExampleTask):
         examples = self._learnable(self.needs_data(), "training")
         valid = self._learnable(self.valid_data, "held-out")
         if not examples:
-            raise InputError("no question is left to train on: raise max_seq_len, or take those without an answer (no_answer)")
+            raise InputError(
+                "no question is left to train on: raise max_seq_len, or take those without an answer (no_answer)"
+            )
         return QAObjective(self.model, self.tokenizer, examples, valid, train)
 
     def predict(

@@ -48,6 +48,7 @@ class QuestionFormat(Format[Question, QAConfig]):
     """Questions whose answers stand in their contexts."""
 
     form = "a Question whose answers stand in its context"
+    together = "questions about one context"
 
     def accepts(self, example: object) -> bool:
         """Tell whether an example is a Question with answers that are pieces of its context."""

@@ -40,7 +40,12 @@ def learnable(
 def say_cut_questions(read: Sequence[ReadQuestion], max_seq_len: int, part: str = "") -> None:
     """Say how many questions were longer than half the context length."""
     number = sum(each.is_cut for each in read)
-    _say(number, len(read), f"{part} questions".lstrip(), f"cut to {max_seq_len // 2} tokens, half of max_seq_len={max_seq_len}")
+    _say(
+        number,
+        len(read),
+        f"{part} questions".lstrip(),
+        f"cut to {max_seq_len // 2} tokens, half of max_seq_len={max_seq_len}",
+    )
 
 
 def _say(number: int, total: int, things: str, what: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from numformer import ops
+from numformer._notices import amount
 from numformer.autograd import Tensor, inference
 from numformer.data.batches import LengthBatches
 from numformer.nn.module import Module
@@ -53,7 +54,7 @@ class TargetObjective:
 
     def describe(self) -> str:
         """Say what is trained on what."""
-        return f"{self.model.num_parameters():,} parameters"
+        return amount(self.model.num_parameters(), "parameters")
 
     def scored(self, *batch: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return the outputs of the model for some sequences, logits [... C], and the targets [...] that they are for."""
@@ -162,10 +163,12 @@ class ExamplesObjective(TargetObjective):
 
     def describe(self) -> str:
         """Count the parameters and the examples."""
-        held_out = f"{len(self.valid):,}" if self.valid else "none"
+        number, most = len(self.valid or ()), self.train.eval_examples
+        held_out = f"{number:,}" if number else "none"
+        measured = f" (of which {most:,} are measured)" if number > most else ""
         return (
-            f"{self.model.num_parameters():,} parameters, {len(self.examples):,} {self.examples_are} to train on "
-            f"(an epoch is {len(self.batches):,} steps), {held_out} held out"
+            f"{super().describe()}, {amount(len(self.examples), self.examples_are)} to train on "
+            f"(an epoch is {amount(len(self.batches), 'steps')}), {held_out} held out{measured}"
         )
 
 

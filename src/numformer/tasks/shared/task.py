@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, Unpack
 import tomli_w
 
 from numformer._files import write_atomically
+from numformer._notices import amount, say
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
@@ -53,6 +54,7 @@ class Task:
         self.tokenizer: Any = tokenizer
         self.config = self.data_config() if config is None else config
         self.source: dict[str, Any] = {}  # where the data came from, as run.toml says it
+        self.about_data: list[str] = []  # what `fit` says of data that came as lists or text; of files, reading says it
         self.seed = 0
 
     @classmethod
@@ -112,6 +114,8 @@ class Task:
             "optim": as_plain(optim),
             "train": as_plain(train),
         }
+        for line in self.about_data if progress else ():
+            say(line)
         trainer = Trainer(self.objective(train), train, optim, folder, progress)
         with folder.locked() if folder else nullcontext(), recomputing(self.model, train.recompute):
             self._prepare(trainer, run, before, resume, overwrite)
@@ -136,7 +140,9 @@ class Task:
             folder.check_tokenizer(self.tokenizer)
             trainer.resume()
             if trainer.progression.step > steps:
-                raise InputError(f"{folder.path} has {trainer.progression.step} steps already, got steps={steps}")
+                raise InputError(
+                    f"{folder.path} has {amount(trainer.progression.step, 'steps')} already, got steps={steps}"
+                )
             folder.describe(run, self.tokenizer)
         elif folder:
             folder.check_free(overwrite)

@@ -26,7 +26,9 @@ def encode_sources(tokenizer: Tokenizer, texts: Sequence[str], max_seq_len: int)
     return [np.concatenate([ids, end]) for ids in kept], lost
 
 
-def encode_pairs(tokenizer: TokenizerPair, pairs: Sequence[Pair], max_seq_len: int, part: str = "") -> list[EncodedPair]:
+def encode_pairs(
+    tokenizer: TokenizerPair, pairs: Sequence[Pair], max_seq_len: int, part: str = ""
+) -> list[EncodedPair]:
     """Return the ids of the pairs whose target fits the context, and say how many do not.
 
     Of a part, "training" or "held-out", it is said how many sources are cut. Raises InputError when no target fits.
