@@ -110,6 +110,8 @@ def _from_file(path: Path, task: str) -> Any:
     values: dict[str, Any] = read_toml(path)
     if values.get("task", task) != task:
         raise InputError(f"{path} is for the task {values['task']!r}, not {task}")
+    if "loss" in values:
+        raise InputError(f"{path} is of a run with the loss {values['loss']!r}, which only Python's fit(loss=…) takes")
     plain = {key: value for key, value in values.items() if key not in NOT_OPTIONS}
     shape = plain.get("model")
     if not isinstance(shape, dict) or "model_type" not in shape:
