@@ -174,7 +174,7 @@ def test_settings_that_someone_has_broken_are_named_when_they_are_used(copy_of, 
         ("tag", "reviews.csv", "reviews.csv, line 1: got 1 column, expected a word and its tag"),
         ("tag", "ud.conllu", "ud.conllu, line 3: the tag 'PROPN' is not among the 2 tags of the model (B-PER, O)"),
         ("qa", "reviews.csv", "reviews.csv, line 1: not valid JSON"),
-        ("qa", "news.jsonl", "news.jsonl, line 2: not valid JSON (Extra data"),
+        ("qa", "news.jsonl", "news.jsonl, line 1: there are no 'paragraphs', 'qas' or 'question'"),
         *[(task, "void.tsv", "void.tsv is empty") for task in TASKS],
     ],
 )

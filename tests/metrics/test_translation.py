@@ -48,7 +48,7 @@ def test_rouge_l_follows_the_order_of_words_and_rouge_1_does_not():
 
 @pytest.mark.parametrize("score", [bleu, rouge])
 def test_lists_of_different_length_are_refused(score):
-    with pytest.raises(InputError, match="got 1 predictions for 2 references: one for each was expected"):
+    with pytest.raises(InputError, match="got 1 prediction for 2 references: one for each was expected"):
         score(["a"], ["a", "b"])
 
 
