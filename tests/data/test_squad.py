@@ -1,4 +1,5 @@
 import json
+import random
 
 import pytest
 
@@ -187,3 +188,30 @@ def test_malformed_lines_are_left_out_where_that_is_asked_for(tmp_path):
     found = read_squad(tmp_path / "squad.jsonl", skip_bad=True)
     assert ([read.id for read in found], found.rows) == (["1", "9"], 4)
     assert found.report() == "4 questions; 2 left out (2 malformed, first at line 2)"
+
+
+def mutated(value, rng):
+    """Return JSON in which parts are missing, doubled, or something else."""
+    if rng.random() < 0.05:
+        return rng.choice([None, 3, "", [], {}, "x", True, 1.5, ["a"], {"text": 1}, " ", "\0", "\ud800"])
+    if isinstance(value, dict):
+        return {key: mutated(part, rng) for key, part in value.items() if rng.random() > 0.03}
+    if isinstance(value, list):
+        return [mutated(part, rng) for part in value] * rng.choice([1, 1, 1, 2])
+    return value
+
+
+def test_a_damaged_file_is_read_or_refused_in_a_sentence(tmp_path):
+    paragraphs = [{"context": CONTEXT, "qas": [question("1"), question("2", is_impossible=True)]}]
+    files = [{"data": [{"paragraphs": paragraphs}]}, [row("1"), row("2")], {"data": [row("1")]}]
+    rng, outcomes, file = random.Random(0), set(), tmp_path / "squad.json"
+    for number in range(600):
+        text = json.dumps(mutated(rng.choice(files), rng), indent=rng.choice([None, 1]))
+        file.write_text(text[: rng.randrange(len(text) + 1)] if rng.random() < 0.2 else text)
+        try:
+            found = read_squad(file, skip_bad=number % 2 == 0)
+            assert all(read.question and read.context for read in found)
+            outcomes.add("read")
+        except InputError as error:
+            outcomes.add(f"refused in {len(str(error).splitlines())} line")
+    assert outcomes == {"read", "refused in 1 line"}

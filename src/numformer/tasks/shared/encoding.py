@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -11,6 +12,8 @@ from numformer._notices import amount, say
 from numformer.data.batches import pad
 from numformer.errors import InputError
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_text
+
+_BROKEN_END = re.compile("[\ufffd\udc80-\udcff]$")  # how the beginning of a character is decoded
 
 AnyTokenizer: TypeAlias = Tokenizer | TokenizerPair  # of one text, or of a source and a target
 
@@ -64,11 +67,18 @@ def special_row(tokenizer: Tokenizer, name: str, like: np.ndarray) -> np.ndarray
 
 def cut(tokenizer: Tokenizer, text: str, ids: np.ndarray, room: int) -> np.ndarray:
     """Return the first `room` tokens of a text; fewer where the last of them would be a part of a character, as a byte is."""
-    if len(ids) > room > 0 and hasattr(tokenizer, "encode_spans"):
+    room = max(0, room)
+    if len(ids) > room and ids.ndim == 1 and _ends_inside_a_character(tokenizer, ids[:room]):
         starts, ends = encode_spans(tokenizer, text)[1].T
         while room and starts[room - 1] <= starts[room] < ends[room - 1]:
             room -= 1
-    return ids[: max(0, room)]
+    return ids[:room]
+
+
+def _ends_inside_a_character(tokenizer: Tokenizer, ids: np.ndarray) -> bool:
+    """Tell whether that looks so, quickly; a tokenizer without spans cannot be asked further and is taken at its tokens."""
+    last = ids[-4:]  # a character has four bytes at most
+    return hasattr(tokenizer, "encode_spans") and _BROKEN_END.search(tokenizer.decode(last)) is not None
 
 
 def say_cut(number: int, total: int, things: str, max_seq_len: int) -> None:
