@@ -30,7 +30,7 @@ def test_training_ends_with_a_sample_and_where_things_are(here, train):
     assert result.status == 0
     assert len(result.out.rstrip("\n")) <= 31
     assert result.out.strip()
-    assert result.err.splitlines()[0].endswith("tokens of text to train on, run folder run")
+    assert result.err.splitlines()[1].endswith("tokens of text to train on, run folder run")
     assert "finished after 4 steps" in result.err
     assert "best validation loss" in result.err
     for name in result.err.split("in run: ")[1].splitlines()[0].split(", "):
@@ -259,7 +259,7 @@ def test_info_describes_a_run_and_its_best(finished_run, numformer, part):
     assert (result.status, result.err) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in result.out.splitlines())
     assert rows["model"].startswith("GPT, 3,")
-    assert rows["shape"] == "1 layers, width 16, 2 heads, d_ff 64"
+    assert rows["shape"] == "1 layer, width 16, 2 heads, d_ff 64"
     assert rows["context"] == "8 tokens"
     assert rows["tokenizer"] == "CharacterTokenizer, 14 tokens"
     assert ("training" in rows) is (part == "")

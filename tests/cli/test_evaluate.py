@@ -95,7 +95,7 @@ def test_the_options_change_what_is_measured(examples, runs_of_tasks, numformer)
 def test_a_file_in_another_encoding_is_measured_when_that_is_named(examples, runs_of_tasks, numformer, refused):
     (examples / "latin.csv").write_bytes("text,label\nZoé,pos\n".encode("latin-1"))
     words = ["evaluate", runs_of_tasks("classify"), "--data", "latin.csv"]
-    refused(lambda: numformer(*words), "latin.csv, line 2: byte 0xe9 is not utf-8 text; try --encoding latin-1")
+    refused(lambda: numformer(*words), "latin.csv, line 2: byte 0xe9 is not utf-8 text; try --encoding cp1252")
     assert scores(numformer(*words, "--encoding=latin-1"))["count"] == 1
     refused(
         lambda: numformer("evaluate", runs_of_tasks("mlm"), "--data=text.txt", "--encoding=latin-1"),
@@ -157,13 +157,13 @@ def test_the_confusion_matrix_is_drawn_as_png(here, runs_of_tasks, numformer):
 @pytest.mark.parametrize(
     ("task", "model", "shape"),
     [
-        ("mlm", "MaskedLM, ", "1 layers, width 16, 2 heads, d_ff 64"),
-        ("seq2seq", "Transformer, ", "1 encoder and 1 decoder layers, width 16, 2 heads, d_ff 64"),
-        ("summarise", "Transformer, ", "1 encoder and 1 decoder layers, width 16, 2 heads, d_ff 64"),
-        ("classify", "SequenceClassifier, ", "1 layers, width 16, 2 heads, d_ff 64"),
-        ("regress", "SequenceRegressor, ", "1 layers, width 16, 2 heads, d_ff 64"),
-        ("tag", "TokenClassifier, ", "1 layers, width 16, 2 heads, d_ff 64"),
-        ("qa", "SpanClassifier, ", "1 layers, width 16, 2 heads, d_ff 64"),
+        ("mlm", "MaskedLM, ", "1 layer, width 16, 2 heads, d_ff 64"),
+        ("seq2seq", "Transformer, ", "1 encoder and 1 decoder layer, width 16, 2 heads, d_ff 64"),
+        ("summarise", "Transformer, ", "1 encoder and 1 decoder layer, width 16, 2 heads, d_ff 64"),
+        ("classify", "SequenceClassifier, ", "1 layer, width 16, 2 heads, d_ff 64"),
+        ("regress", "SequenceRegressor, ", "1 layer, width 16, 2 heads, d_ff 64"),
+        ("tag", "TokenClassifier, ", "1 layer, width 16, 2 heads, d_ff 64"),
+        ("qa", "SpanClassifier, ", "1 layer, width 16, 2 heads, d_ff 64"),
     ],
 )
 def test_info_describes_a_run_of_every_task(runs_of_tasks, numformer, task, model, shape):

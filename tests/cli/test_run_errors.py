@@ -178,7 +178,7 @@ def test_settings_that_someone_has_broken_are_named_when_they_are_used(copy_of, 
         ("tag", "reviews.csv", "reviews.csv, line 1: got 1 column, expected 4 with spaces between"),
         ("tag", "ud.conllu", "none of the tags is known to the model: it has 2: B-PER, O, and the data 'PROPN'"),
         ("qa", "reviews.csv", "reviews.csv, line 1: not valid JSON"),
-        ("qa", "news.jsonl", "news.jsonl, line 2: not valid JSON (Extra data"),
+        ("qa", "news.jsonl", "news.jsonl, line 1: there are no 'paragraphs', 'qas' or 'question'"),
         *[(task, "void.tsv", "void.tsv is empty") for task in TASKS],
     ],
 )

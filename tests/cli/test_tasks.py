@@ -150,9 +150,12 @@ def test_answers_that_do_not_stand_where_they_should_are_counted_and_left_out(ex
     (examples / "squad.json").write_text(json.dumps(squad))
     result = train_task("qa")
     assert result.status == 0
-    assert "squad.json: 3 questions left out, whose answers do not stand where they should" in result.err
-    assert "squad.json: 24 questions without an answer left out" in result.err
-    assert "questions without an answer" not in train_task("qa", "--no-answer", "--overwrite").err
+    assert (
+        "squad.json: 48 questions; 27 left out (3 misplaced answer, first at data[0].paragraphs[0].qas[0]; "
+        in result.err
+    )
+    assert "24 without an answer, while no_answer is off, first at id " in result.err
+    assert "21 with an answer, 24 without" in train_task("qa", "--no-answer", "--overwrite").err
 
 
 # Settings.

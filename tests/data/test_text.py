@@ -154,3 +154,18 @@ def test_a_big_file_is_neither_held_in_memory_nor_cut_into_windows(tmp_path):
     tracemalloc.stop()
     assert len(train) + len(valid) > 40_000_000
     assert peak < 24 * MIB  # less than one copy of the text; its overlapping windows would take 10 GB
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("a", (1, 1)),
+        ("a\n", (2, 1)),
+        ("é日𝄞\nb", (5, 2)),
+        ("\n\n", (2, 2)),
+        ("a" * (MIB - 1) + "日\n\nb", (MIB + 3, 3)),
+    ],
+    ids=lambda value: str(value)[:10],
+)
+def test_the_characters_and_lines_of_a_file_are_counted(text, size, tmp_path):
+    assert text_module.count_text(write(tmp_path, text.encode())) == size

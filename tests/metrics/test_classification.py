@@ -72,7 +72,7 @@ def test_scikit_learn_gives_the_same_scores(seed):
 
 @pytest.mark.parametrize("score", [accuracy, macro_f1])
 def test_lists_of_different_length_are_refused(score):
-    with pytest.raises(InputError, match="got 1 predictions for 2 gold labels: one for each was expected"):
+    with pytest.raises(InputError, match="got 1 prediction for 2 gold labels: one for each was expected"):
         score(["a"], ["a", "b"])
 
 

@@ -140,12 +140,12 @@ def test_tags_need_not_be_lists_and_scores_can_be_written_as_json():
 
 
 def test_a_sequence_of_another_length_is_named():
-    with pytest.raises(InputError, match="sequence 2 has 1 predicted tags for 2 gold tags"):
+    with pytest.raises(InputError, match="sequence 2 has 1 predicted tag for 2 gold tags"):
         entity_scores([["O"], ["O"]], [["O"], ["O", "O"]])
 
 
 def test_another_number_of_sequences_is_refused():
-    with pytest.raises(InputError, match="got 1 predictions for 2 gold sequences"):
+    with pytest.raises(InputError, match="got 1 prediction for 2 gold sequences"):
         entity_scores([["O"]], [["O"], ["O"]])
 
 

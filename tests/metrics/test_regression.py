@@ -53,7 +53,7 @@ def test_numbers_of_any_size_have_one(score, scale):
 
 @every
 def test_lists_that_do_not_pair_up_are_refused(score):
-    with pytest.raises(InputError, match="got 1 predictions for 2 gold numbers"):
+    with pytest.raises(InputError, match="got 1 prediction for 2 gold numbers"):
         score([1.0], [1.0, 2.0])
     with pytest.raises(InputError, match="nothing to score"):
         score([], [])

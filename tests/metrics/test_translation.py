@@ -72,7 +72,7 @@ def test_rouge_counts_characters_where_a_script_has_no_spaces():
 
 @pytest.mark.parametrize("score", [bleu, rouge])
 def test_lists_of_different_length_are_refused(score):
-    with pytest.raises(InputError, match="got 1 predictions for 2 references: one for each was expected"):
+    with pytest.raises(InputError, match="got 1 prediction for 2 references: one for each was expected"):
         score(["a"], ["a", "b"])
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from numformer import ByteTokenizer, CharacterTokenizer, InputError
 from numformer.data.squad import Question
-from numformer.tasks.question_answering.windows import best_span, make_windows
+from numformer.tasks.question_answering.windows import best_span
+from numformer.tasks.question_answering.windows import make_windows as read_question
 from numformer.tokenizers import SubwordTokenizer, WordTokenizer
 
 CONTEXT = "Zoë’s  café: 北京 opened in 1999, on the old 🚋 line; it closed\nin 2003 – a pity."
@@ -17,6 +18,11 @@ TOKENIZERS = {
     "bpe": SubwordTokenizer.train("bpe", CONTEXT, 300),
 }
 EVERY = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
+
+
+def make_windows(*given):
+    """Return the windows of a question alone."""
+    return read_question(*given).windows
 
 
 def ask(answer=None, at=None, asked="in", context=CONTEXT):

@@ -69,7 +69,7 @@ def answerer():
 
 def test_answers_are_learned_and_found_in_the_last_of_many_windows(answerer):
     asked = [question(number, 150 - number, number, seed=1) for number in (0, 1, 4, 9, 70, 149, 150)]
-    assert len(make_windows(answerer.tokenizer, 0, asked[0], 24, 5)) > 20
+    assert len(make_windows(answerer.tokenizer, 0, asked[0], 24, 5).windows) > 20
     found = answerer.predict(asked)
     assert [each["answer"] for each in found] == [q.answers[0][0] for q in asked]
     assert [each["start"] for each in found] == [q.answers[0][1] for q in asked]
@@ -205,8 +205,9 @@ def test_a_file_of_squad_is_read_and_what_is_of_no_use_counted(tmp_path, capsys)
     task = QuestionAnswerer.from_data(tmp_path / "squad.json", valid_fraction=0.0, **SMALL)
     assert [q.id for q in task.train_data] == ["1"]
     err = capsys.readouterr().err
-    assert "1 questions left out, whose answers do not stand where they should" in err
-    assert "1 questions without an answer left out" in err
+    left_out = "1 misplaced answer, first at data[0].paragraphs[0].qas[1]; 1 without an answer, while no_answer is off"
+    assert f"squad.json: 3 questions; 2 left out ({left_out}, first at id 3); " in err
+    assert err.endswith("; 1 context of 8 characters on average; 1 with an answer, 0 without\n")
     task = QuestionAnswerer.from_data(tmp_path / "squad.json", no_answer=True, valid_fraction=0.0, **SMALL)
     assert [q.id for q in task.train_data] == ["1", "3"]
 
@@ -272,3 +273,116 @@ def test_a_question_whose_answer_is_no_piece_of_its_context_is_named(answers):
         InputError, match=r"example 1 is Question.*expected a Question whose answers stand in its context"
     ):
         QuestionAnswerer.from_data([*questions(1), wrong])
+
+
+# What cannot be learned is left out and said
+
+
+def windows_to_train_on(asked, capsys, **settings):
+    """Return how many windows each question has in training, and the lines that are said of the questions."""
+    given = {"tokenizer": LETTERS, "valid_fraction": 0.0} | SMALL | settings
+    task = QuestionAnswerer.from_data(asked, **given)
+    capsys.readouterr()
+    numbers = [window.question for window in task.objective(task.train_config).examples]
+    return [numbers.count(number) for number in range(len(asked))], capsys.readouterr().err.splitlines()
+
+
+def about(answer, context=CONTEXT):
+    return Question(answer, "a?", context, ((answer, context.index(answer)),))
+
+
+def test_an_answer_longer_than_a_window_is_left_out_of_training_and_said(capsys):
+    asked = [about("北京"), about(CONTEXT[3:30])]
+    counts, lines = windows_to_train_on(asked, capsys, stride=4)
+    assert (counts[0] > 0, counts[1]) == (True, 0)
+    assert lines == [
+        "1 of 2 training questions left out: no window of max_seq_len=24 tokens, stride=4 apart, holds the whole answer"
+    ]
+
+
+def test_an_answer_across_windows_is_left_out_of_training_and_said(capsys):
+    room = 24 - len("<bos>a?<eos><eos>".replace("<bos>", "b").replace("<eos>", "e"))
+    asked = [about(CONTEXT[room - 2 : room + 2]), about(CONTEXT[:4])]
+    counts, lines = windows_to_train_on(asked, capsys, stride=room)
+    assert (counts[0], counts[1] > 0, len(lines)) == (0, True, 1)
+    counts, lines = windows_to_train_on(asked, capsys, stride=room - 4)
+    assert (counts[0] > 0, lines) == (True, [])
+
+
+def test_an_answer_that_no_token_has_a_part_of_is_left_out_of_training(capsys):
+    class WithoutNumbers(CharacterTokenizer):
+        def encode_spans(self, text):
+            ids, spans = super().encode_spans(text)
+            kept = [not character.isdigit() for character in text]
+            return ids[kept], spans[kept]
+
+    tokenizer = WithoutNumbers(LETTERS.characters, special_tokens=True)
+    counts, lines = windows_to_train_on([about("1999"), about("Zo")], capsys, tokenizer=tokenizer)
+    assert (counts[0], len(lines)) == (0, 1)
+
+
+def test_a_question_without_an_answer_is_trained_on_only_where_that_is_asked_for(capsys):
+    asked = [about("北京"), Question("2", "a?", CONTEXT, (), impossible=True), Question("3", "a?", CONTEXT, ())]
+    counts, lines = windows_to_train_on(asked, capsys)
+    assert counts[1:] == [0, 0]
+    assert lines == ["2 of 3 training questions left out: without an answer, while no_answer is off"]
+    counts, lines = windows_to_train_on(asked, capsys, no_answer=True)
+    assert (min(counts) > 0, lines) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "count"), [("199", 1), ("999", 1), ("Zo", 1), ("1999", 0), ("in 1999,", 0), ("café", 0)]
+)
+def test_an_answer_that_begins_or_ends_inside_a_token_is_said(answer, count, capsys):
+    tokenizer = WordTokenizer.train([CONTEXT], 100)
+    _, lines = windows_to_train_on([about(answer), about("北京")], capsys, tokenizer=tokenizer, max_seq_len=64)
+    expected = "1 of 2 training answers beginning or ending inside a token: the target is the whole token"
+    assert lines == [expected] * count
+
+
+def test_answers_that_cannot_be_predicted_for_their_length_are_said(capsys):
+    _, lines = windows_to_train_on([about("北京"), about("1999")], capsys, max_answer_len=3)
+    assert lines == ["1 of 2 training answers over max_answer_len=3 tokens: they cannot be predicted"]
+    assert windows_to_train_on([about("北京"), about("1999")], capsys, max_answer_len=4)[1] == []
+
+
+def test_a_question_over_half_the_context_is_said_in_training_prediction_and_attention(capsys):
+    long = Question("1", "a?" * 7, CONTEXT, (("Zo", 0),))
+    assert windows_to_train_on([long, about("Zo")], capsys)[1] == [
+        "1 of 2 training questions cut to 12 tokens, half of max_seq_len=24"
+    ]
+    scripted({}, {}).predict([("a?" * 7, CONTEXT), ("a?" * 6, CONTEXT), ("a?" * 50, CONTEXT)])
+    assert capsys.readouterr().err == "2 of 3 questions cut to 12 tokens, half of max_seq_len=24\n"
+    task = QuestionAnswerer.from_data([about("Zo")], tokenizer=LETTERS, valid_fraction=0.0, **SMALL)
+    capsys.readouterr()
+    task.attention("a?" * 7, CONTEXT[:30])
+    assert capsys.readouterr().err == (
+        "1 of 1 question cut to 12 tokens, half of max_seq_len=24\nthe first of 4 windows of the context is looked at\n"
+    )
+
+
+def test_an_answer_that_was_not_learned_counts_as_wrong_when_measured():
+    task = scripted({"Z": 9.0}, {"o": 9.0})
+    assert task.evaluate([about("Zo"), about(CONTEXT[3:40])]) == {"exact_match": 50.0, "f1": 50.0, "total": 2}
+
+
+def test_held_out_questions_that_cannot_be_learned_are_said_and_training_goes_on(capsys):
+    task = QuestionAnswerer.from_data([about("北京")], valid=[about(CONTEXT[3:40])], tokenizer=LETTERS, **SMALL)
+    result = task.fit(steps=1, **FAST)
+    assert "1 of 1 held-out question left out: no window" in capsys.readouterr().err
+    assert result.val_loss is None
+
+
+def test_training_without_a_question_that_can_be_learned_is_refused():
+    task = QuestionAnswerer.from_data([about(CONTEXT[3:40])], tokenizer=LETTERS, valid_fraction=0.0, **SMALL)
+    with pytest.raises(InputError, match="no question is left to train on: raise max_seq_len"):
+        task.fit(steps=1, **FAST)
+
+
+def test_a_file_without_an_answer_is_refused_unless_that_is_asked_for(tmp_path):
+    row = {"id": "1", "question": "which ?", "context": "ba 12 do", "answers": {"text": [], "answer_start": []}}
+    (tmp_path / "squad.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match=r"holds no question with an answer \(1 question; 1 left out \(1 without"):
+        QuestionAnswerer.from_data(tmp_path / "squad.jsonl", **SMALL)
+    task = QuestionAnswerer.from_data(tmp_path / "squad.jsonl", no_answer=True, valid_fraction=0.0, **SMALL)
+    assert task.train_data[0].impossible

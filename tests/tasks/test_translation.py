@@ -166,7 +166,7 @@ def test_a_source_over_the_context_is_cut_and_keeps_its_end(translator):
 def test_a_target_over_the_context_is_left_out_and_said_so(translator, capsys):
     task = make([("a", "b" * 15), ("b", "b" * 16), ("c", "b")])
     assert len(task._encoded(task.train_data)) == 2
-    assert "1 pairs left out: a target over max_seq_len=16" in capsys.readouterr().err
+    assert "1 of 3 pairs left out: the target does not fit max_seq_len=16 tokens" in capsys.readouterr().err
     task.fit(steps=1, **FAST)
     scores = translator.evaluate([("cat", "chat"), ("dog", "chien" * 99)])
     assert (scores["count"], scores["exact_match"]) == (2, 0.5), "a target that cannot be written counts as wrong"

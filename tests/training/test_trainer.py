@@ -227,7 +227,8 @@ def test_progress_is_lines_on_stderr_when_that_is_no_terminal(fit, capsys):
     fit(progress=True)
     out, err = capsys.readouterr()
     assert out == ""
-    first, *steps = err.splitlines()
+    text, first, *steps = err.splitlines()
+    assert text.startswith("data: 3,400 characters in 200 lines; 3,400 tokens")
     assert first == "3,728 parameters, 3,060 tokens of text to train on"
     assert [line.split("  ")[0] for line in steps] == ["step 3", "step 6"]
     assert all("loss" in line and "validation" in line and "tokens/s" in line for line in steps)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from numformer._notices import amount
 from numformer.cli.options import parse
 from numformer.tasks import load
 from numformer.tokenizers import TokenizerPair
@@ -39,19 +40,21 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
     config, model = task.model.config, task.model
     rows: list[tuple[str, Any]] = [
         ("task", task.name),
-        ("model", f"{type(model).__name__}, {model.num_parameters():,} parameters"),
+        ("model", f"{type(model).__name__}, {amount(model.num_parameters(), 'parameters')}"),
         (
             "shape",
-            f"{config.depth} layers, width {config.d_model}, {config.num_heads} heads, d_ff {config.ff_width}",
+            f"{config.depth}, width {config.d_model}, {amount(config.num_heads, 'heads')}, d_ff {config.ff_width}",
         ),
-        ("context", f"{config.max_seq_len} tokens"),
+        ("context", amount(config.max_seq_len, "tokens")),
         ("tokenizer", _describe_tokenizer(task.tokenizer)),
     ]
     rows += task.details().items()
     metrics = read_metrics(folder / "metrics.jsonl")
     if metrics:
         last = metrics[-1]
-        rows.append(("training", f"{last['step']} steps in {last['seconds']:.0f} s, last loss {last['loss']:.4f}"))
+        rows.append(
+            ("training", f"{amount(last['step'], 'steps')} in {last['seconds']:.0f} s, last loss {last['loss']:.4f}")
+        )
     measured = [line for line in metrics if "val_loss" in line]
     if measured:
         best = min(measured, key=lambda line: line["val_loss"])

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from numformer._notices import amount
 from numformer.cli.options import parse, warn
 from numformer.cli.train_options import SampleOptions, options_class
 from numformer.errors import InputError
@@ -60,7 +61,7 @@ def _make(kind: type[Task], options: Any) -> Task:
 
 
 def _print_sample(task: Any, options: SampleOptions) -> None:
-    warn(f"a sample of {options.sample} tokens:\n")
+    warn(f"a sample of {amount(options.sample, 'tokens')}:\n")
     print(options.prompt, end="")
     task.generate(options.prompt, options.sample, temperature=0.8, on_text=_print_now)
     print(flush=True)
@@ -75,7 +76,7 @@ def _report(result: FitResult, out: Path) -> None:
     if result.best:
         others = [f", {name} {value:.4f}" for name, value in result.best.items() if name != "loss"]
         best = f", best validation loss {result.best_loss:.4f}{''.join(others)} at step {result.best_step}"
-    warn(f"\n{result.stopped} after {result.step} steps in {result.seconds:.0f} s of training{best}")
+    warn(f"\n{result.stopped} after {amount(result.step, 'steps')} in {result.seconds:.0f} s of training{best}")
     warn(f"in {out}: {', '.join(name for name in OWN_FILES if (out / name).exists())}")
     if not (out / "curves.png").exists():
         warn("curves.png needs matplotlib: pip install 'numformer[plots]'")
@@ -109,6 +110,8 @@ def _from_file(path: Path, task: str) -> Any:
     values: dict[str, Any] = read_toml(path)
     if values.get("task", task) != task:
         raise InputError(f"{path} is for the task {values['task']!r}, not {task}")
+    if "loss" in values:
+        raise InputError(f"{path} is of a run with the loss {values['loss']!r}, which only Python's fit(loss=…) takes")
     plain = {key: value for key, value in values.items() if key not in NOT_OPTIONS}
     shape = plain.get("model")
     if not isinstance(shape, dict) or "model_type" not in shape:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from numformer._notices import amount
 from numformer.errors import InputError
 
 Example = TypeVar("Example")
@@ -43,7 +44,7 @@ class Examples(list[Example]):
 
     def report(self) -> str:
         """Return what was read in a few words: "120 rows; 3 left out (2 blank label, first at line 7; 1 malformed, …)"."""
-        parts = [f"{self.rows:,} {self.unit}", *self.notes]
+        parts = [amount(self.rows, self.unit), *self.notes]
         if self.left_out:
             reasons = "; ".join(
                 f"{count:,} {reason}, first at {_place(self.first[reason])}" for reason, count in self.left_out.items()

@@ -40,6 +40,17 @@ def read_text_chunks(path: str | Path) -> Iterator[str]:
         offset += len(data)
 
 
+def count_text(path: str | Path) -> tuple[int, int]:
+    """Return the number of characters and of lines of a UTF-8 file of any size; raises InputError when it cannot be read."""
+    characters = lines = 0
+    last = b"\n"
+    for data in _read_chunks(path):
+        # Every byte of UTF-8 begins a character but those from 0x80 to 0xBF.
+        characters += int(np.count_nonzero(np.frombuffer(data, np.uint8) & 0xC0 != 0x80))
+        lines, last = lines + data.count(b"\n"), data[-1:]
+    return characters, lines + (last != b"\n")
+
+
 def encode_file(path: str | Path, tokenizer: Tokenizer) -> NDArray[Any]:
     """Encode a text file of any size into an array [N] that lies on disk, in a nameless temporary file.
 

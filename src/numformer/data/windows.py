@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numformer._notices import amount
 from numformer.errors import InputError
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -22,7 +23,7 @@ class TokenWindows:
             raise InputError(f"a window needs at least 1 token, got max_seq_len={length}")
         if len(tokens) <= length:
             raise InputError(
-                f"the {name} has {len(tokens)} tokens, fewer than the {length + 1} that one window of "
+                f"the {name} has {amount(len(tokens), 'tokens')}, fewer than the {length + 1} that one window of "
                 f"max_seq_len={length} needs"
             )
         self.tokens = tokens

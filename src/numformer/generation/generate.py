@@ -9,6 +9,7 @@ import numpy as np
 
 from numformer import random
 from numformer._names import check_settings
+from numformer._notices import amount
 from numformer.autograd import Tensor
 from numformer.errors import InputError
 from numformer.generation.protocols import CausalLM
@@ -75,7 +76,7 @@ class Generation(Sequence[np.ndarray]):
         return padded
 
     def __repr__(self) -> str:
-        return f"Generation({len(self)} rows of {[len(row) for row in self._rows]} tokens, ended by {self.ended})"
+        return f"Generation({amount(len(self), 'rows')} of {[len(row) for row in self._rows]} tokens, ended by {self.ended})"
 
 
 def generate(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from numformer._notices import amount
 from numformer.data.tag_schemes import split_tag
 from numformer.errors import InputError
 from numformer.metrics.pairs import check_pairs
@@ -39,7 +40,9 @@ def entity_scores(predicted: Sequence[Sequence[str]], gold: Sequence[Sequence[st
     found, wanted, right = Counter[str](), Counter[str](), Counter[str]()
     for number, (p, g) in enumerate(zip(predicted, gold, strict=True), 1):
         if len(p) != len(g):
-            raise InputError(f"sequence {number} has {len(p)} predicted tags for {len(g)} gold tags")
+            raise InputError(
+                f"sequence {number} has {amount(len(p), 'predicted tags')} for {amount(len(g), 'gold tags')}"
+            )
         ours, theirs = set(entities(p)), set(entities(g))
         for counts, group in ((found, ours), (wanted, theirs), (right, ours & theirs)):
             counts.update(type_ for type_, _, _ in group)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypedDict
 
 from numformer._names import takes_synonyms
+from numformer._notices import amount
 from numformer.errors import InputError
 from numformer.nn.attention import check_heads
 
@@ -75,8 +76,8 @@ class ArchitectureConfig:
 
     @property
     def depth(self) -> str:
-        """The number of layers, in words where there are several kinds."""
-        return str(getattr(self, "num_layers", 0))
+        """The number of layers, in words: "6 layers"."""
+        return amount(getattr(self, "num_layers", 0), "layers")
 
     def check_vocabulary(self) -> None:
         """Raise InputError when a vocabulary size is still to be taken from a tokenizer."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict, Unpac
 
 from numformer import ops, random
 from numformer._names import takes_synonyms
+from numformer._notices import amount
 from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.errors import InputError
 from numformer.models.backbone import place
@@ -94,8 +95,8 @@ class TransformerConfig(ArchitectureConfig):
 
     @property
     def depth(self) -> str:
-        """The numbers of layers, in words."""
-        return f"{self.num_encoder_layers} encoder and {self.num_decoder_layers} decoder"
+        """The numbers of layers, in words: "3 encoder and 2 decoder layers"."""
+        return f"{self.num_encoder_layers} encoder and {amount(self.num_decoder_layers, 'decoder layers')}"
 
     @classmethod
     def from_general(cls, settings: dict[str, Any]) -> Self:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, overload
 
 from numformer._names import takes_synonyms
+from numformer._notices import amount
 from numformer.autograd import Array, ArrayLike, Parameter, Tensor, gradients, is_recording, mode, placeholder
 from numformer.autograd.array import memory_of
 from numformer.errors import InputError
@@ -272,7 +273,7 @@ class Module:
         attributes = [(name, value) for name, value in vars(self).items() if name[0] != "_" and name != "training"]
         settings = [f"{name}={value!r}" for name, value in attributes if isinstance(value, (int, float, str))]
         shapes = [f"{name} {list(value.shape)}" for name, value in attributes if isinstance(value, Parameter)]
-        count = [f"{self.num_parameters():,} parameters"] if self.num_parameters() else []
+        count = [amount(self.num_parameters(), "parameters")] if self.num_parameters() else []
         return "  ".join([f"{type(self).__name__}({', '.join(settings)})", *count, *shapes])
 
 

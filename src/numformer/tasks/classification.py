@@ -65,6 +65,7 @@ class LabelledFormat(Format[LabelledText, ClassifyConfig]):
     """Texts with one label each."""
 
     form = "a pair of a text and its label, both str"
+    together = "equal texts"
 
     def read(self, path: str, config: ClassifyConfig) -> Examples[LabelledText]:
         """Return the examples of a file or folder."""
@@ -179,7 +180,7 @@ class Classifier(ExampleTask):
         data = self.needs_data()
         say_unknown("labels", (label for _, label in self.valid_data), self.model.labels)
         weights = _class_weights(data, self.model.labels) if self.config.class_weights else None
-        examples, valid = self._encoded(data), self._encoded(self.valid_data)
+        examples, valid = self._encoded(data, "training"), self._encoded(self.valid_data, "held-out")
         return ClassifyObjective(self.model, self.tokenizer, examples, valid, train, weights)
 
     def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[LabelPrediction]:
@@ -232,10 +233,9 @@ class Classifier(ExampleTask):
         """Return the tokens of a text between the begin and end tokens."""
         return framed_sequence(self.tokenizer, text, self.model.config.max_seq_len)
 
-    def _encoded(self, examples: Sequence[LabelledText]) -> list[tuple[np.ndarray, int]]:
-        longest, numbers = self.model.config.max_seq_len, self._numbers([label for _, label in examples])
-        rows = [framed(self.tokenizer, text, longest) for text, _ in examples]
-        return list(zip(rows, numbers, strict=True))
+    def _encoded(self, examples: Sequence[LabelledText], part: str = "") -> list[tuple[np.ndarray, int]]:
+        rows = framed(self.tokenizer, [text for text, _ in examples], self.model.config.max_seq_len, part)
+        return list(zip(rows, self._numbers([label for _, label in examples]), strict=True))
 
     def _numbers(self, given: Sequence[str]) -> list[int]:
         """Return the numbers of labels, that of one that the model does not know being one without a loss."""
@@ -243,7 +243,7 @@ class Classifier(ExampleTask):
         return [numbers.get(label, IGNORE) for label in given]
 
     def _probabilities(self, texts: Sequence[str], progress: bool) -> list[np.ndarray]:
-        rows = [framed(self.tokenizer, text, self.model.config.max_seq_len) for text in texts]
+        rows = framed(self.tokenizer, texts, self.model.config.max_seq_len)
 
         def work(numbers: list[int]) -> Sequence[np.ndarray]:
             tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))

@@ -9,10 +9,12 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
+from numformer._notices import amount, say
 from numformer.data import TokenWindows
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig, TextStream, generate
 from numformer.generation.generate import SamplingSettings
+from numformer.generation.window import window_start
 from numformer.models import GPTConfig, build_model
 from numformer.models.backbone import CausalModel
 from numformer.random import generator
@@ -54,7 +56,7 @@ class LanguageModelObjective(TargetObjective):
 
     def describe(self) -> str:
         """Count the parameters and the tokens."""
-        return f"{super().describe()}, {len(self.windows.tokens):,} tokens of text to train on"
+        return f"{super().describe()}, {amount(len(self.windows.tokens), 'tokens')} of text to train on"
 
 
 class TextScores(TypedDict):
@@ -101,12 +103,18 @@ class LanguageModel(TextTask):
         """Continue the prompt and return the new text, or a list of `num_samples` texts.
 
         `stop` strings end a text before them. `settings` are the fields of SamplingConfig. `on_text` gets the pieces of
-        the (first) text as they come. An empty prompt starts from a newline, or from token 0 where there is none.
+        the (first) text as they come. An empty prompt starts from a newline, or from token 0 where there is none; of
+        one over the context length the end is seen, and how much of it is said on stderr.
         Raises InputError for a character that the vocabulary lacks and settings out of range.
         """
         if num_samples is not None and num_samples < 1:
             raise InputError(f"num_samples must be at least 1, got {num_samples}")
         ids = encode_text(self.tokenizer, prompt) if prompt else _start(self.tokenizer)
+        longest = self.model.config.max_seq_len
+        if unseen := window_start(len(ids), longest):
+            say(
+                f"of the prompt's {len(ids):,} tokens the model sees the last {len(ids) - unseen:,}: max_seq_len={longest}"
+            )
         streams = [TextStream(self.tokenizer, stop) for _ in range(num_samples or 1)]
 
         def on_token(row: int, token: int) -> bool:

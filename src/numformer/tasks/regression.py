@@ -52,6 +52,7 @@ class ValuedFormat(Format[ValuedText, RegressConfig]):
     """Texts with one number each."""
 
     form = "a pair of a text and a finite number"
+    together = "equal texts"
 
     def read(self, path: str, config: RegressConfig) -> Examples[ValuedText]:
         """Return the examples of a file."""
@@ -94,6 +95,10 @@ class RegressObjective(ExamplesObjective):
         """Return the summed squared error, outputs [B 1] and targets [B] -> []."""
         difference = outputs.reshape(-1) - targets
         return (difference * difference).sum()
+
+    def flat(self, outputs: Any, targets: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return the numbers [B] that the model says and those it should, of mean 0 and deviation 1."""
+        return outputs.reshape(-1), targets
 
     def num_targets(self, targets: np.ndarray) -> int:
         """Return the number of texts; none is left out."""
@@ -184,13 +189,14 @@ class Regressor(ExampleTask):
         """Return what to train on; raises InputError for label smoothing, since there are no labels."""
         if train.label_smoothing:
             raise InputError(f"label_smoothing={train.label_smoothing} is for labels; regression has numbers")
-        examples, valid = self._encoded(self.needs_data()), self._encoded(self.valid_data)
+        examples = self._encoded(self.needs_data(), "training")
+        valid = self._encoded(self.valid_data, "held-out")
         return RegressObjective(self.model, self.tokenizer, examples, valid, train)
 
     def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[ValuePrediction]:
         """Return for every text the number, in the units of the data that the model was trained on."""
         texts = as_texts(texts)
-        rows = [framed(self.tokenizer, text, self.model.config.max_seq_len) for text in texts]
+        rows = framed(self.tokenizer, texts, self.model.config.max_seq_len)
 
         def work(numbers: list[int]) -> list[float]:
             tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))
@@ -229,9 +235,9 @@ class Regressor(ExampleTask):
         """Return numbers in the units that the model learns."""
         return [(number - self.model.mean) / self.model.std for number in numbers]
 
-    def _encoded(self, examples: Sequence[ValuedText]) -> list[tuple[np.ndarray, float]]:
-        longest, numbers = self.model.config.max_seq_len, self._learned([float(number) for _, number in examples])
-        rows = [framed(self.tokenizer, text, longest) for text, _ in examples]
+    def _encoded(self, examples: Sequence[ValuedText], part: str = "") -> list[tuple[np.ndarray, float]]:
+        numbers = self._learned([float(number) for _, number in examples])
+        rows = framed(self.tokenizer, [text for text, _ in examples], self.model.config.max_seq_len, part)
         return list(zip(rows, numbers, strict=True))
 
 

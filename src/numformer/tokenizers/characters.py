@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from numformer._notices import amount
 from numformer.errors import InputError
 from numformer.tokenizers.base import SPECIAL_TOKENS, TokenIds, check_ids, code_points, token_dtype
 from numformer.tokenizers.tokenizer_json import layout, special_token, write_tokenizer_json
@@ -74,7 +75,7 @@ class CharacterTokenizer:
             position = int(unknown.argmax())
             raise InputError(
                 f"the character {text[position]!r} at position {position} is not among the "
-                f"{len(self.characters)} characters of the vocabulary"
+                f"{amount(len(self.characters), 'characters')} of the vocabulary"
             )
         return ids.astype(token_dtype(self.vocab_size))
 
@@ -106,4 +107,4 @@ class CharacterTokenizer:
 
     def __repr__(self) -> str:
         special = f" and {len(self.special_tokens)} special tokens" if self.special_tokens else ""
-        return f"CharacterTokenizer({len(self.characters)} characters{special})"
+        return f"CharacterTokenizer({amount(len(self.characters), 'characters')}{special})"

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from numformer._notices import amount
 from numformer.errors import InputError
 from numformer.tokenizers.base import SPECIAL_TOKENS, TokenIds, check_ids, token_dtype
 from numformer.tokenizers.tokenizer_json import layout, special_token, write_tokenizer_json
@@ -141,7 +142,7 @@ class WordTokenizer:
         return WordTokenizer, (self.vocabulary, self.num_buckets, self.pattern)
 
     def __repr__(self) -> str:
-        return f"WordTokenizer({len(self.vocabulary)} words, {self.num_buckets} buckets)"
+        return f"WordTokenizer({amount(len(self.vocabulary), 'words')}, {amount(self.num_buckets, 'buckets')})"
 
     def _row(self, word: str) -> tuple[list[int | None], ...]:
         """Return what a word contributes to the features of the next word, to its own, and to those of the one before."""

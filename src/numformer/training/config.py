@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
 from numformer._names import takes_synonyms
+from numformer._notices import amount
 from numformer.autograd import Parameter
 from numformer.autograd.storage import Precision
 from numformer.errors import InputError
@@ -100,7 +101,8 @@ class TrainConfig:
         most = self.max_sequences
         if most is not None and most < max(1, self.shards) * self.accumulation:
             raise InputError(
-                f"batch_size={most} cannot be cut into {max(1, self.shards)} shards of {self.accumulation} pieces"
+                f"batch_size={most} cannot be cut into {amount(max(1, self.shards), 'shards')} "
+                f"of {amount(self.accumulation, 'pieces')}"
             )
 
     @property

@@ -103,6 +103,9 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
         for key in {**new, **old}:
             if key == "model_type" and key not in old:
                 continue  # It was not always written; the other keys tell whether the architecture is the same.
+            if key == "loss" and new.get(key) != old.get(key):
+                known, given = (each.get(key) or "the usual one" for each in (old, new))
+                raise InputError(f"cannot resume: the loss of the run is {known}, got {given}: fit takes it as `loss`")
             if key not in FREE_ON_RESUME and new.get(key) != old.get(key):
                 changed = f"{key} is {new.get(key)!r}, but the run has {old.get(key)!r}"
                 text = "the text has changed since the run began"

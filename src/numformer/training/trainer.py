@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -26,6 +26,8 @@ from numformer.training.run_folder import Progression, RunFolder
 from numformer.training.step import Objective, TrainStep
 from numformer.training.workers import Workers, num_cores
 
+OnStep = Callable[[dict[str, Any]], bool | None]  # called with the figures of a step; True stops the run after it
+
 
 class MeasuredObjective(Objective, Protocol):
     """An Objective with its model, tokenizer and validation; `criterion` is the figure that says which is best."""
@@ -44,7 +46,7 @@ class MeasuredObjective(Objective, Protocol):
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a run ended: its last losses, and why it stopped ("finished", "interrupted" or "no improvement").
+    """How a run ended: its last losses, and why it stopped ("finished", "interrupted", "callback" or "no improvement").
 
     `best_loss` is the validation loss at `best_step`, and `best` all figures that were measured there.
     """
@@ -69,8 +71,10 @@ class Trainer:
         optim: OptimConfig,
         folder: RunFolder | None = None,
         progress: bool = True,
+        on_step: OnStep | None = None,
     ) -> None:
         self.task, self.train, self.optim, self.folder, self.show = task, train, optim, folder, progress
+        self.on_step = on_step
         self.threads = train.threads or num_cores()
         self.optimizer = optim.build(list(task.model.parameters()))
         self.progression = Progression()
@@ -126,6 +130,8 @@ class Trainer:
                 keep = interrupted.is_set()  # No evaluation then: the same run uninterrupted would not have it.
                 if evaluate:
                     val_loss = self._evaluate(workers, line)
+                asked = self.on_step is not None and bool(self.on_step(dict(line)))
+                keep = keep or asked
                 if self.folder and (evaluate or keep or at.step % self.train.log_every == 0):
                     append_metrics(self.folder.metrics_file, line)
                 if evaluate or keep:
@@ -133,7 +139,7 @@ class Trainer:
                         self._check_weights()
                     self._checkpoint()
                 progress.update(line)
-                stopped = self._why_end() or ("interrupted" if keep else None)
+                stopped = self._why_end() or ("callback" if asked else "interrupted" if keep else None)
         if stopped == "no improvement" and self.best_weights is not None:
             self.optimizer.set_weights(self.best_weights)
         return FitResult(at.step, loss, val_loss, at.best.get("loss"), at.best_step, self.seconds, stopped, at.best)

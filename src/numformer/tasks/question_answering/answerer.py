@@ -10,13 +10,15 @@ from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 import numpy as np
 
+from numformer._notices import say
 from numformer.data.squad import Question
 from numformer.errors import InputError
 from numformer.metrics import squad_scores
 from numformer.models import BertConfig, SpanClassifier
 from numformer.tasks.question_answering.format import QAConfig, QASettings, QuestionFormat
+from numformer.tasks.question_answering.limits import learnable, say_cut_questions
 from numformer.tasks.question_answering.objective import QAObjective, collate_windows
-from numformer.tasks.question_answering.windows import Window, best_span, make_windows
+from numformer.tasks.question_answering.windows import ReadQuestion, Window, best_span, make_windows
 from numformer.tasks.shared.attention import Sequences, token_labels, with_frame
 from numformer.tasks.shared.encoding import pad_id
 from numformer.tasks.shared.example_task import Data, ExampleTask
@@ -106,8 +108,12 @@ class QuestionAnswerer(ExampleTask):
 
     def objective(self, train: TrainConfig) -> QAObjective:
         """Return what to train on."""
-        examples = [window for windows in self._windows(self.needs_data()) for window in windows]
-        valid = [window for windows in self._windows(self.valid_data) for window in windows]
+        examples = self._learnable(self.needs_data(), "training")
+        valid = self._learnable(self.valid_data, "held-out")
+        if not examples:
+            raise InputError(
+                "no question is left to train on: raise max_seq_len, or take those without an answer (no_answer)"
+            )
         return QAObjective(self.model, self.tokenizer, examples, valid, train)
 
     def predict(
@@ -126,7 +132,9 @@ class QuestionAnswerer(ExampleTask):
         given = as_list(questions)
         pairs = given if context is None else [(question, context) for question in given]
         asked = [_as_question(number, pair) for number, pair in enumerate(pairs)]
-        windows = [window for each in self._windows(asked) for window in each]
+        read = self._read(asked)
+        say_cut_questions(read, self.model.config.max_seq_len)
+        windows = [window for each in read for window in each.windows]
         found = run_batches([window.tokens for window in windows], self._spans_of(windows), progress)
         best: dict[int, Span] = {}
         for window, (score, start, end) in zip(windows, found, strict=True):
@@ -145,14 +153,21 @@ class QuestionAnswerer(ExampleTask):
         """Return the tokens of a question and of the first window of its context."""
         if second is None:
             raise InputError("looking at attention takes the context of the question too")
-        window = self._windows([Question("", text, second, ())])[0][0]
+        (read,) = self._read([Question("", text, second, ())])
+        say_cut_questions([read], self.model.config.max_seq_len)
+        if len(read.windows) > 1:
+            say(f"the first of {len(read.windows):,} windows of the context is looked at")
+        window = read.windows[0]
         asked = with_frame(self.tokenizer, token_labels(self.tokenizer, text), window.start)
         told = [second[start:end] for start, end in window.spans]
         labels = [*asked, *told, *["<eos>"] * (len(window.tokens) - len(asked) - len(told))]
         tokens, mask, segments = collate_windows([window], pad_id(self.tokenizer))
         return Sequences((tokens, mask, segments), {"": labels})
 
-    def _windows(self, questions: Sequence[Question]) -> list[list[Window]]:
+    def _learnable(self, questions: Sequence[Question], part: str) -> list[Window]:
+        return learnable(questions, self._read(questions), self.config, self.model.config.max_seq_len, part)
+
+    def _read(self, questions: Sequence[Question]) -> list[ReadQuestion]:
         longest = self.model.config.max_seq_len
         if self.config.max_answer_len < 1:  # said before training too
             raise InputError(f"max_answer_len must be at least 1, got {self.config.max_answer_len}")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from numformer._notices import amount
 from numformer.data.examples import Examples
 from numformer.data.squad import Question, read_squad
 from numformer.data.toy import make_key_value_questions
+from numformer.errors import InputError
 from numformer.tasks.shared.format import DataConfig, Format, Parts
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 
+UNANSWERABLE = "without an answer, while no_answer is off"
 TOY = "toy:key-value"
 TOY_HELD_OUT = 500
 TOY_PAIRS = (2, 5, 10, 20, 40)  # of keys and values in a context of the training data; the last are held out: 120 words
@@ -45,6 +48,7 @@ class QuestionFormat(Format[Question, QAConfig]):
     """Questions whose answers stand in their contexts."""
 
     form = "a Question whose answers stand in its context"
+    together = "questions about one context"
 
     def accepts(self, example: object) -> bool:
         """Tell whether an example is a Question with answers that are pieces of its context."""
@@ -59,9 +63,21 @@ class QuestionFormat(Format[Question, QAConfig]):
         if not config.no_answer:
             for question in questions:
                 if question.impossible:
-                    questions.leave_out("question without an answer", f"{path}, id {question.id}")
+                    questions.leave_out(UNANSWERABLE, f"{path}, id {question.id}")
             questions[:] = [question for question in questions if not question.impossible]
+        if not questions:
+            raise InputError(f"{path} holds no question with an answer ({questions.report()})")
         return questions
+
+    def describe(self, examples: Sequence[Question]) -> str:
+        """Count the contexts and their characters, and the questions with an answer and without one."""
+        contexts = {question.context for question in examples}
+        mean = sum(map(len, contexts)) / len(contexts)
+        without = sum(question.impossible or not question.answers for question in examples)
+        return (
+            f"{amount(len(contexts), 'contexts')} of {mean:,.0f} characters on average; "
+            f"{len(examples) - without:,} with an answer, {without:,} without"
+        )
 
     def generate(self, config: QAConfig, seed: int) -> Parts[Question] | None:
         """Return the questions of the toy task: trained on lists of every length, held out on the longest."""

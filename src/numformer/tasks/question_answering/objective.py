@@ -31,7 +31,7 @@ class QAObjective(ExamplesObjective):
         """Return the summed loss; smoothing spreads over the real positions of each window."""
         smoothing, (tokens, mask, segments, targets) = self.train.label_smoothing, batch
         logits = self.model(tokens, mask, segments)
-        loss = self.loss_of(logits, targets)
+        loss = self.chosen_loss(logits, targets)
         if not smoothing:
             return loss
         shares = np.broadcast_to((mask / mask.sum(axis=1, keepdims=True))[:, None], logits.shape).astype(np.float32)

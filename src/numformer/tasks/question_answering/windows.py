@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from numformer.data.squad import Question
 from numformer.errors import InputError
-from numformer.tasks.shared.encoding import encode_spans, special_row
+from numformer.tasks.shared.encoding import cut, encode_spans, special_row
 from numformer.tokenizers import Tokenizer
 
 
@@ -31,15 +32,31 @@ class Window:
         return (np.arange(len(self.tokens)) >= self.start).astype(np.int64)
 
 
-def make_windows(tokenizer: Tokenizer, number: int, question: Question, max_seq_len: int, stride: int) -> list[Window]:
-    """Return the windows of a question, which begin `stride` context tokens apart.
+class ReadQuestion(NamedTuple):
+    """The windows of a question, and how it went into them.
+
+    `answer` is the first and the last token of the answer in the context, None where there is none or no token has a part
+    of it; `is_held` tells whether a window holds the whole answer, `is_widened` whether it begins or ends inside a token,
+    and `is_cut` whether the question was longer than half the context length.
+    """
+
+    windows: list[Window]
+    answer: tuple[int, int] | None
+    is_held: bool
+    is_widened: bool
+    is_cut: bool
+
+
+def make_windows(tokenizer: Tokenizer, number: int, question: Question, max_seq_len: int, stride: int) -> ReadQuestion:
+    """Return a question with its windows, which begin `stride` context tokens apart.
 
     A question longer than half the context length is cut. Raises InputError for a stride below 1 and a context
     length that has no room for a context.
     """
     if stride < 1:
         raise InputError(f"stride must be at least 1, got {stride}")
-    asked = encode_spans(tokenizer, question.question)[0][: max_seq_len // 2]
+    whole = encode_spans(tokenizer, question.question)[0]
+    asked = cut(tokenizer, question.question, whole, max_seq_len // 2)
     tokens, spans = encode_spans(tokenizer, question.context)
     begin, end = special_row(tokenizer, "bos_id", tokens), special_row(tokenizer, "eos_id", tokens)
     head = np.concatenate([begin, asked.reshape(len(asked), *tokens.shape[1:]), end])
@@ -47,16 +64,18 @@ def make_windows(tokenizer: Tokenizer, number: int, question: Question, max_seq_
     if room < 1:
         raise InputError(f"max_seq_len={max_seq_len} leaves no room for a context beside a question")
     answer = _answer_tokens(question, spans)
-    windows = []
+    windows, is_held = [], False
     for start in range(0, max(1, len(tokens)), min(stride, room)):
         part = slice(start, start + room)
         target = (0, 0)
         if answer is not None and start <= answer[0] and answer[1] < start + room:
+            is_held = True
             target = (answer[0] - start + len(head), answer[1] - start + len(head))
         windows.append(Window(number, np.concatenate([head, tokens[part], end]), len(head), spans[part], target))
         if start + room >= len(tokens):
             break
-    return windows
+    is_widened = answer is not None and _is_inside(question, *spans[answer[0]], *spans[answer[1]])
+    return ReadQuestion(windows, answer, is_held, is_widened, len(asked) < len(whole))
 
 
 def _answer_tokens(question: Question, spans: np.ndarray) -> tuple[int, int] | None:
@@ -66,6 +85,13 @@ def _answer_tokens(question: Question, spans: np.ndarray) -> tuple[int, int] | N
     text, start = question.answers[0]
     inside = np.flatnonzero((spans[:, 0] < start + len(text)) & (spans[:, 1] > start))
     return (int(inside[0]), int(inside[-1])) if len(inside) else None
+
+
+def _is_inside(question: Question, first_start: int, first_end: int, last_start: int, last_end: int) -> bool:
+    """Tell whether the first answer begins after its first token does, or ends before its last one."""
+    text, start = question.answers[0]
+    begin, end = start + len(text) - len(text.lstrip()), start + len(text.rstrip())
+    return bool(first_start < begin < first_end or last_start < end < last_end)
 
 
 def best_span(scores: np.ndarray, start: int, length: int, max_answer_len: int) -> tuple[float, int, int]:

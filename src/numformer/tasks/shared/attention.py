@@ -70,5 +70,5 @@ def with_frame(tokenizer: Tokenizer, labels: Sequence[str], length: int) -> list
 
 def framed_sequence(tokenizer: Tokenizer, text: str, max_seq_len: int) -> Sequences:
     """Return a text between the begin and end tokens, cut to the context length."""
-    ids = framed(tokenizer, text, max_seq_len)
+    (ids,) = framed(tokenizer, [text], max_seq_len)
     return Sequences((ids[None],), {"": with_frame(tokenizer, token_labels(tokenizer, text), len(ids))})

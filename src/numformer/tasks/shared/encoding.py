@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 
+from numformer._notices import amount, say
 from numformer.data.batches import pad
 from numformer.errors import InputError
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_text
+
+_BROKEN_END = re.compile("[\ufffd\udc80-\udcff]$")  # how the beginning of a character is decoded
 
 AnyTokenizer: TypeAlias = Tokenizer | TokenizerPair  # of one text, or of a source and a target
 
@@ -61,13 +65,44 @@ def special_row(tokenizer: Tokenizer, name: str, like: np.ndarray) -> np.ndarray
     return row
 
 
-def framed(tokenizer: Tokenizer, text: str, max_seq_len: int) -> np.ndarray:
-    """Return a text between the begin and end tokens, cut to the context length."""
+def cut(tokenizer: Tokenizer, text: str, ids: np.ndarray, room: int) -> np.ndarray:
+    """Return the first `room` tokens of a text; fewer where the last of them would be a part of a character, as a byte is."""
+    room = max(0, room)
+    if len(ids) > room and ids.ndim == 1 and _ends_inside_a_character(tokenizer, ids[:room]):
+        starts, ends = encode_spans(tokenizer, text)[1].T
+        while room and starts[room - 1] <= starts[room] < ends[room - 1]:
+            room -= 1
+    return ids[:room]
+
+
+def _ends_inside_a_character(tokenizer: Tokenizer, ids: np.ndarray) -> bool:
+    """Tell whether that looks so, quickly; a tokenizer without spans cannot be asked further and is taken at its tokens."""
+    last = ids[-4:]  # a character has four bytes at most
+    return hasattr(tokenizer, "encode_spans") and _BROKEN_END.search(tokenizer.decode(last)) is not None
+
+
+def say_cut(number: int, total: int, things: str, max_seq_len: int) -> None:
+    """Say how many of some things, such as "training texts", were cut to the context length, where any was."""
+    if number:
+        say(f"{number:,} of {amount(total, things)} cut to max_seq_len={max_seq_len} tokens")
+
+
+def framed(tokenizer: Tokenizer, texts: Sequence[str], max_seq_len: int, part: str = "") -> list[np.ndarray]:
+    """Return texts between the begin and end tokens, cut to the context length; how many were cut is said.
+
+    `part` is what they are, "training" or "held-out".
+    """
+    encoded = [_framed(tokenizer, text, max_seq_len) for text in texts]
+    say_cut(sum(is_cut for _, is_cut in encoded), len(texts), f"{part} texts".lstrip(), max_seq_len)
+    return [ids for ids, _ in encoded]
+
+
+def _framed(tokenizer: Tokenizer, text: str, max_seq_len: int) -> tuple[np.ndarray, bool]:
     ids = encode_tokens(tokenizer, text)
     first, last = special_row(tokenizer, "bos_id", ids), special_row(tokenizer, "eos_id", ids)
-    kept = ids[: max_seq_len - len(first) - len(last)]
+    kept = cut(tokenizer, text, ids, max_seq_len - len(first) - len(last))
     framed = np.concatenate([first, kept, last])[:max_seq_len]
-    return framed if len(framed) else np.zeros((1, *ids.shape[1:]), np.int64)
+    return framed if len(framed) else np.zeros((1, *ids.shape[1:]), np.int64), len(kept) < len(ids)
 
 
 def padded(rows: Sequence[np.ndarray], value: int) -> tuple[np.ndarray, np.ndarray]:

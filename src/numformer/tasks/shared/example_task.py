@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
+from numformer._notices import amount, say
+from numformer.data.examples import Examples
 from numformer.data.split import split_by_group
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
@@ -59,6 +60,7 @@ class ExampleTask(Task):
     ) -> Self:
         """Go the way from the files that a config names, or from examples in their place, to an untrained task."""
         # 1. Read the examples, and hold some out.
+        data, valid = (None if each is None else checked(cls.format, each) for each in (data, valid))
         train_data, valid_data = read_parts(cls.format, config, data, valid, seed)
 
         # 2. The tokenizer, and the model's config with its size; a pretrained model has both already.
@@ -81,6 +83,8 @@ class ExampleTask(Task):
         # 4. The task; `fit` goes on from here, and asks `objective` for batches of the examples.
         task = cls(built, tokenizer, config)
         task.seed, task.train_data, task.valid_data = seed, train_data, valid_data
+        lists = {"data": data, "valid": valid}
+        task.about_data = [summary(cls.format, name, given) for name, given in lists.items() if given]
         task.source = as_plain(config) | places(config) | {"crc32": checksum(train_data, valid_data)}
         return task
 
@@ -125,7 +129,7 @@ class ExampleTask(Task):
         examples = self.valid_data if data is None else checked(self.format, data)
         if not examples:
             raise InputError("there are no held-out examples: name a file to evaluate on")
-        return examples
+        return list(examples)
 
     def needs_data(self) -> list[Any]:
         """Return the examples to train on; raises InputError when there are none."""
@@ -141,36 +145,56 @@ def read_parts(
     valid: Sequence[Example] | None,
     seed: int,
 ) -> Parts[Example]:
-    """Return the examples to train on and those held out, from the files of a config where no lists are given."""
+    """Return the examples to train on and those held out, from the files of a config where no lists are given.
+
+    Where fewer can be held out than the config asks for, that is said on stderr.
+    """
     generated = form.generate(config, seed) if data is None else None
     if generated is not None:
         return generated
     if data is None and not config.data:
         raise InputError("there is no data: give a file or a list of examples")
-    examples = read_and_say(form, config.data, config) if data is None else checked(form, data)
+    examples = read_and_say(form, config.data, config) if data is None else list(data)
     if not examples:
         raise InputError("training needs at least one example, got none")
     if valid is not None:
-        return examples, checked(form, valid)
+        return examples, list(valid)
     if config.valid:
         return examples, read_and_say(form, config.valid, config)
     if config.valid_fraction == 0:
         return examples, []
     kept, held_out = split_by_group(form.groups(examples), config.valid_fraction, seed)
+    _say_held_out(form, len(held_out), len(examples), config.valid_fraction)
     return [examples[i] for i in kept], [examples[i] for i in held_out]
+
+
+def _say_held_out(form: Format[Any, Any], held_out: int, count: int, fraction: float) -> None:
+    wanted = round(fraction * count)
+    if not wanted:
+        say(
+            f"none of the {amount(count, 'examples')} is held out: valid_fraction={fraction:g} of them is less than one"
+        )
+    elif held_out < wanted:
+        say(f"{held_out:,} of {amount(count, 'examples')} held out, not {wanted:,}: {form.together} stay on one side")
 
 
 def read_and_say(form: Format[Example, Any], path: str, config: DataConfig) -> list[Example]:
     """Return the examples of a file, and say on stderr what was understood of it."""
     examples = form.read(path, config)
-    parts = [examples.report(), form.describe(examples)]
-    print(f"{path}: {'; '.join(part for part in parts if part)}", file=sys.stderr)
+    say(summary(form, path, examples))
     return examples
 
 
-def checked(form: Format[Example, Any], examples: Sequence[Example]) -> list[Example]:
+def summary(form: Format[Example, Any], name: str, examples: Sequence[Example]) -> str:
+    """Return one line about what was understood of some examples, which people know by a name, and what was left out."""
+    report = examples.report() if isinstance(examples, Examples) else amount(len(examples), "examples")
+    return f"{name}: {'; '.join(filter(None, [report, form.describe(examples)]))}"
+
+
+def checked(form: Format[Example, Any], examples: Sequence[Example]) -> Sequence[Example]:
     """Return examples as a list; raises InputError for one that has another form."""
-    examples = list(examples)
+    if not isinstance(examples, Examples):
+        examples = list(examples)
     for number, example in enumerate(examples):
         if not form.accepts(example):
             raise InputError(f"example {number} is {repr(example)[:80]}, expected {form.form}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from numformer._notices import amount, shortened
 from numformer.data.examples import Examples
 from numformer.tasks.shared.encoding import AnyTokenizer, pad_id, vocabulary_size
 from numformer.tokenizers import KINDS, make_tokenizer
 
 Example = TypeVar("Example")
 Config = TypeVar("Config", bound="DataConfig")
+FEW = 10  # names that fit a line that people read
 Parts = tuple[list[Example], list[Example]]  # what is trained on, and what is held out
 
 
@@ -48,6 +51,7 @@ class Format(ABC, Generic[Example, Config]):
     """The form of a task's examples; a task writes `read` and `texts`, and what it does otherwise than here."""
 
     form: ClassVar[str] = "a pair of texts"
+    together: ClassVar[str] = "equal examples"  # what `groups` puts together
 
     @abstractmethod
     def read(self, path: str, config: Config) -> Examples[Example]:
@@ -87,11 +91,40 @@ class Format(ABC, Generic[Example, Config]):
         return dataclasses.replace(model, vocab_size=size, pad_id=pad_id(tokenizer))
 
 
-def counted(what: str, values: Iterable[str]) -> str:
-    """Return how often each of some labels occurs, the most frequent first: "2 labels: good 60, bad 40"."""
-    counts = Counter(values).most_common()
-    few = ", ".join(f"{value} {count:,}" for value, count in counts[:10])
-    return f"{len(counts)} {what}: {few}{', …' if len(counts) > 10 else ''}"
+def counted(things: str, values: Iterable[str]) -> str:
+    """Return how often each of some labels occurs, and which of them look like slips: "2 labels: good (60), bad (40)".
+
+    The most frequent come first, ten at most. Slips are labels that occur once where others are frequent, and labels that
+    differ in case or punctuation alone.
+    """
+    counts = Counter(values)
+    parts = [
+        f"{amount(len(counts), things)}: {_few(f'{_name(each)} ({count:,})' for each, count in counts.most_common())}"
+    ]
+    once = [each for each, count in counts.items() if count == 1]
+    if once and len(once) < counts.total():
+        parts.append(f"once only: {_few(map(_name, once))}")
+    alike: dict[str, list[str]] = {}
+    for each in sorted(counts):
+        alike.setdefault(_spelling(each), []).append(each)
+    groups = [", ".join(map(_name, group)) for spelling, group in alike.items() if spelling and len(group) > 1]
+    if groups:
+        parts.append(f"nearly the same: {_few(groups, between=' / ')}")
+    return "; ".join(parts)
+
+
+def _few(names: Iterable[str], between: str = ", ") -> str:
+    names = list(names)
+    return between.join([*names[:FEW], *(["…"] if len(names) > FEW else [])])
+
+
+def _name(label: str) -> str:
+    return shortened(label, 30)
+
+
+def _spelling(label: str) -> str:
+    """Return what is the same of labels such as "Sci-Fi", "sci fi" and "sci fi."; signs that may mean something are kept."""
+    return re.sub(r"(?<=[^\W_])[\s_-]+(?=\w)", " ", label.casefold().strip(" \t.,;:!?\"'"))
 
 
 def places(config: DataConfig) -> dict[str, str]:

@@ -6,15 +6,17 @@ makes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from numformer import ops
+from numformer._notices import amount
 from numformer.autograd import Tensor, inference
 from numformer.data.batches import LengthBatches
+from numformer.errors import InputError
 from numformer.nn.module import Module
 from numformer.tasks.shared.encoding import AnyTokenizer
 from numformer.training import TrainConfig
@@ -23,6 +25,7 @@ from numformer.training.workers import Workers
 IGNORE = -100  # a target that does not count
 EVALUATION_TOKENS = 2048  # in one forward pass: as much as a small training shard holds
 Batch = tuple[np.ndarray, ...]
+Loss = Callable[[Tensor, np.ndarray], Tensor]  # outputs [N C] or [N], targets [N] -> the mean loss []
 
 
 class TargetObjective:
@@ -42,6 +45,7 @@ class TargetObjective:
         self.model: Any = model  # with the config of its architecture
         self.tokenizer: Any = tokenizer
         self.train, self.class_weights = train, class_weights
+        self.own_loss: Loss | None = None  # takes the place of `loss_of`
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""
@@ -53,7 +57,7 @@ class TargetObjective:
 
     def describe(self) -> str:
         """Say what is trained on what."""
-        return f"{self.model.num_parameters():,} parameters"
+        return amount(self.model.num_parameters(), "parameters")
 
     def scored(self, *batch: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return the outputs of the model for some sequences, logits [... C], and the targets [...] that they are for."""
@@ -72,7 +76,35 @@ class TargetObjective:
 
     def loss_sum(self, *batch: np.ndarray) -> Tensor:
         """Return the summed loss of some sequences."""
-        return self.loss_of(*self.scored(*batch), self.train.label_smoothing)
+        return self.chosen_loss(*self.scored(*batch), self.train.label_smoothing)
+
+    def use_loss(self, loss: Loss) -> None:
+        """Train and validate by a loss of one's own; raises InputError where the usual one was given settings."""
+        if not callable(loss):
+            raise InputError(f"loss must be a function of outputs and targets, got {loss!r}")
+        if self.class_weights is not None or self.train.label_smoothing:
+            raise InputError("class_weights and label_smoothing belong to the usual loss: leave them out beside loss")
+        self.own_loss = loss
+
+    def chosen_loss(self, outputs: Any, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
+        """Return the summed loss of outputs: of the objective, or the mean of a loss of one's own times the targets."""
+        if self.own_loss is None:
+            return self.loss_of(outputs, targets, label_smoothing)
+        outputs, targets = self.flat(outputs, targets)
+        if not len(targets):
+            return (outputs * 0.0).sum()
+        loss = self.own_loss(outputs, targets)
+        if not isinstance(loss, Tensor) or loss.shape != ():
+            got = f"a Tensor {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise InputError(f"loss must return the mean over its targets, a Tensor with one number; got {got}")
+        return loss * float(len(targets))
+
+    def flat(self, outputs: Any, targets: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return what a loss of one's own is called with: logits [N C] and targets [N], without those left out."""
+        flat = outputs.reshape(-1, outputs.shape[-1])
+        targets = targets.reshape(-1)
+        counted = targets != IGNORE
+        return (flat, targets) if counted.all() else (flat[np.flatnonzero(counted)], targets[counted])
 
     def num_targets(self, targets: np.ndarray) -> int:
         """Count the targets that are not left out."""
@@ -111,7 +143,7 @@ class TargetObjective:
     def _measure(self, batch: Batch) -> tuple[float, float, int, int]:
         with inference(), np.errstate(over="ignore", invalid="ignore"):
             outputs, targets = self.scored(*batch)
-            loss = self.loss_of(outputs, targets).item()
+            loss = self.chosen_loss(outputs, targets).item()
         values = outputs.data if isinstance(outputs, Tensor) else outputs
         return loss, self.num_tokens(*batch), self.num_correct(values, targets), self.num_scored(targets)
 
@@ -166,10 +198,12 @@ class ExamplesObjective(TargetObjective):
 
     def describe(self) -> str:
         """Count the parameters and the examples."""
-        held_out = f"{len(self.valid):,}" if self.valid else "none"
+        number, most = len(self.valid or ()), self.train.eval_examples
+        held_out = f"{number:,}" if number else "none"
+        measured = f" (of which {most:,} are measured)" if number > most else ""
         return (
-            f"{self.model.num_parameters():,} parameters, {len(self.examples):,} {self.examples_are} to train on "
-            f"(an epoch is {len(self.batches):,} steps), {held_out} held out"
+            f"{super().describe()}, {amount(len(self.examples), self.examples_are)} to train on "
+            f"(an epoch is {amount(len(self.batches), 'steps')}), {held_out} held out{measured}"
         )
 
 

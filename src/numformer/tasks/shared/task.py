@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, Unpack
 import tomli_w
 
 from numformer._files import write_atomically
+from numformer._notices import amount, say
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
@@ -18,6 +19,7 @@ from numformer.pretrained import save_model
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
 from numformer.tasks.shared.encoding import AnyTokenizer
 from numformer.tasks.shared.format import DataConfig
+from numformer.tasks.shared.objective import Loss, TargetObjective
 from numformer.tasks.shared.start import load_model_of
 from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, FitSettings, OptimConfig, RunFolder, TrainConfig, Trainer
@@ -25,7 +27,7 @@ from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
 from numformer.training.run_folder import read_toml, run_of
 from numformer.training.settings import as_plain, check_same_run, from_plain, sort_settings, table_of
-from numformer.training.trainer import MeasuredObjective
+from numformer.training.trainer import MeasuredObjective, OnStep
 
 
 class Task:
@@ -53,6 +55,7 @@ class Task:
         self.tokenizer: Any = tokenizer
         self.config = self.data_config() if config is None else config
         self.source: dict[str, Any] = {}  # where the data came from, as run.toml says it
+        self.about_data: list[str] = []  # what `fit` says of data that came as lists or text; of files, reading says it
         self.seed = 0
 
     @classmethod
@@ -85,15 +88,23 @@ class Task:
         resume: bool = False,
         overwrite: bool = False,
         progress: bool = True,
+        on_step: OnStep | None = None,
+        loss: Loss | None = None,
         **settings: Unpack[FitSettings],
     ) -> FitResult:
         """Train; `settings` are fields of TrainConfig and OptimConfig, such as steps, batch_size and lr.
+
+        `on_step` is called after each step with its figures, those of a line of metrics.jsonl (step, loss, lr, grad_norm;
+        val_loss and others where they were measured), and stops the run, with a checkpoint, by returning True. `loss` takes
+        the place of the task's loss in training and validation: it gets logits [N C] and targets [N] (numbers [N] and [N] in
+        regression) without padding, and returns their mean loss, a Tensor []. A run is resumed with the loss it began with.
 
         With `out` the run is kept in that folder, from which `resume` continues it. Without it, a second `fit` goes on
         from the weights as they are, with a new optimizer and the same order of data. Raises InputError when the folder
         exists already, holds a run with other settings, or the loss stops being a number.
         """
-        train = train or dataclasses.replace(self.train_config, seed=self.seed)
+        usual = self.train_config if loss is None else dataclasses.replace(self.train_config, label_smoothing=0.0)
+        train = train or dataclasses.replace(usual, seed=self.seed)
         train, optim = sort_settings(train, optim or self.optim_config, dict(settings))
         if self.optim_config.warmup_steps == optim.warmup_steps >= train.steps:  # the default is for longer runs
             optim = dataclasses.replace(optim, warmup_steps=train.steps // 10)
@@ -108,11 +119,19 @@ class Task:
         run = {
             "task": self.name,
             **self.source,
+            **({} if loss is None else {"loss": getattr(loss, "__name__", type(loss).__name__)}),
             "model": self._shape(),
             "optim": as_plain(optim),
             "train": as_plain(train),
         }
-        trainer = Trainer(self.objective(train), train, optim, folder, progress)
+        for line in self.about_data if progress else ():
+            say(line)
+        objective = self.objective(train)
+        if loss is not None:
+            if not isinstance(objective, TargetObjective):
+                raise InputError(f"a {type(objective).__name__} takes no other loss")
+            objective.use_loss(loss)
+        trainer = Trainer(objective, train, optim, folder, progress, on_step)
         with folder.locked() if folder else nullcontext(), recomputing(self.model, train.recompute):
             self._prepare(trainer, run, before, resume, overwrite)
             result = trainer.run()
@@ -136,7 +155,9 @@ class Task:
             folder.check_tokenizer(self.tokenizer)
             trainer.resume()
             if trainer.progression.step > steps:
-                raise InputError(f"{folder.path} has {trainer.progression.step} steps already, got steps={steps}")
+                raise InputError(
+                    f"{folder.path} has {amount(trainer.progression.step, 'steps')} already, got steps={steps}"
+                )
             folder.describe(run, self.tokenizer)
         elif folder:
             folder.check_free(overwrite)

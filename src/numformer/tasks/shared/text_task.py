@@ -12,7 +12,10 @@ from typing import Any, ClassVar, Self, Unpack
 import numpy as np
 
 from numformer._names import rename_settings
+from numformer._notices import amount, say
 from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
+from numformer.data.lines import split_lines
+from numformer.data.text import count_text
 from numformer.errors import InputError
 from numformer.nn.module import Module
 from numformer.tasks.shared.attention import Sequences, token_labels
@@ -92,11 +95,16 @@ class TextTask(Task):
 
         # 3. Encode, and hold the end out.
         train_tokens, valid_tokens = encoded_parts(config, whole, tokenizer)
+        num_tokens = len(train_tokens) + (len(valid_tokens) if config.valid is None else 0)
+        about = f"{described(whole, tokenizer, num_tokens)}; {held_out(config, len(valid_tokens))}"
+        if isinstance(whole, Path):
+            say(about)
         TokenWindows(train_tokens, built.config.max_seq_len, "training text")  # complains when too short
 
         # 4. The task; `fit` goes on from here, and asks `objective` for windows of the text.
         task = cls(built, tokenizer, config)
         task.seed, task.train_tokens = seed, train_tokens
+        task.about_data = [] if isinstance(whole, Path) else [about]
         task.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
         task.source = _source(config, whole) | {"crc32": _checksum(train_tokens, valid_tokens)}
         return task
@@ -161,7 +169,11 @@ class TextTask(Task):
     def tokens_of(self, text: str | Path | None) -> np.ndarray:
         """Return the tokens of a text, or the held-out ones; raises InputError when there are none."""
         if text is not None:
-            return encode_text_or_file(text if "\n" in str(text) else find_corpus(text), self.tokenizer)
+            whole = text if "\n" in str(text) else find_corpus(text)
+            tokens = encode_text_or_file(whole, self.tokenizer)
+            if isinstance(whole, Path):
+                say(described(whole, self.tokenizer, len(tokens)))
+            return tokens
         if self.valid_tokens is None:
             raise InputError("there is no held-out text: name one to evaluate on")
         return self.valid_tokens
@@ -201,6 +213,24 @@ def encoded_parts(config: TextConfig, text: str | Path, tokenizer: Tokenizer) ->
     if config.valid is not None:
         return tokens, encode_text_or_file(find_corpus(config.valid), tokenizer)
     return split_tokens(tokens, config.valid_fraction)
+
+
+def described(text: str | Path, tokenizer: Tokenizer, num_tokens: int) -> str:
+    """Return one line about a text: its characters, lines and tokens."""
+    characters, lines = count_text(text) if isinstance(text, Path) else (len(text), len(split_lines(text)))
+    return (
+        f"{text if isinstance(text, Path) else 'data'}: {amount(characters, 'characters')} in {amount(lines, 'lines')}; "
+        f"{amount(num_tokens, 'tokens')} ({type(tokenizer).__name__} with a vocabulary of {tokenizer.vocab_size:,})"
+    )
+
+
+def held_out(config: TextConfig, num_tokens: int) -> str:
+    """Say what is held out of a text, and why nothing is."""
+    if config.valid is not None:
+        return f"held out: the {amount(num_tokens, 'tokens')} of {config.valid}"
+    if num_tokens > 1:
+        return f"held out: the last {num_tokens:,}"
+    return f"held out: none, for valid_fraction={config.valid_fraction:g} of them is less than two"
 
 
 def encode_text_or_file(text: str | Path, tokenizer: Tokenizer) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Labels of held-out data that a model does not know: it goes on, and they count as wrong."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from numformer._notices import say
 from numformer.errors import InputError
 from numformer.tasks.shared.prediction import few
 
@@ -24,4 +24,4 @@ def say_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
     if len(unknown) == len(counts):
         raise InputError(f"none of the {what} is known to the model: it has {few(known)}, and the data {listed}")
     number = f"{sum(unknown.values()):,} of {counts.total():,} {what}"
-    print(f"{number} are unknown to the model and count as wrong: {listed}", file=sys.stderr)
+    say(f"{number} are unknown to the model and count as wrong: {listed}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from numformer._notices import amount
 from numformer.data.conll import TaggedSentence, read_conll
 from numformer.data.examples import Examples
 from numformer.data.tag_schemes import tag_scheme
@@ -34,6 +35,7 @@ class TaggedFormat(Format[TaggedSentence, TagConfig]):
     """Sentences with a tag for every word."""
 
     form = "a TaggedSentence with a tag for every word"
+    together = "equal sentences"
 
     def accepts(self, example: object) -> bool:
         """Tell whether an example is a sentence with a tag for every word."""
@@ -54,7 +56,7 @@ class TaggedFormat(Format[TaggedSentence, TagConfig]):
         words = sum(len(sentence.words) for sentence in examples)
         scheme = tag_scheme(sentence.tags for sentence in examples)
         tags = counted("tags", (tag for sentence in examples for tag in sentence.tags))
-        return f"{words:,} words, {tags}" + (f"; entities in {scheme}" if scheme else "")
+        return f"{amount(words, 'words')}; {tags}" + (f"; entities in {scheme}" if scheme else "")
 
     def labels(self, examples: Sequence[TaggedSentence]) -> list[str]:
         """Return the tags that occur, in order."""

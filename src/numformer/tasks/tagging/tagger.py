@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any, ClassVar, NotRequired, Self, TypedDict, Unpack
 
 import numpy as np
 
+from numformer._notices import say
 from numformer.data.conll import TaggedSentence
 from numformer.data.tag_schemes import mark_entities
 from numformer.errors import InputError
 from numformer.metrics import entities
 from numformer.models import BertConfig, TokenClassifier
 from numformer.tasks.shared.attention import Sequences, token_labels
+from numformer.tasks.shared.encoding import say_cut
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.prediction import as_list, few
 from numformer.tasks.shared.start import backbone_of
@@ -153,9 +154,11 @@ class Tagger(ExampleTask):
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a sentence."""
         words = words_of(self.tokenizer, text).words
-        tokens = tokens_of(self.tokenizer, words)[0][: self.model.config.max_seq_len]
+        whole, longest = tokens_of(self.tokenizer, words)[0], self.model.config.max_seq_len
+        tokens = whole[:longest]
         if not len(tokens):
             raise InputError("looking at attention takes a sentence with at least one word")
+        say_cut(int(len(whole) > longest), 1, "sentences", longest)
         labels = words if hasattr(self.tokenizer, "features") else token_labels(self.tokenizer, " ".join(words))
         return Sequences((tokens[None],), {"": labels[: len(tokens)]})
 
@@ -185,4 +188,4 @@ def _entities_in(sentence: Words, tags: Sequence[str]) -> list[Entity]:
 
 @cache
 def _say_once(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from numformer._notices import shortened
 from numformer.data.examples import Examples
 from numformer.data.pairs import Pair, read_pairs
 from numformer.data.split import near_duplicate_groups
@@ -64,6 +65,8 @@ class Seq2SeqSettings(DataSettings, EncoderDecoderSettings, total=False):
 class PairFormat(Format[Pair, Seq2SeqConfig]):
     """Pairs of a source and a target."""
 
+    together = "pairs that share a source or a target"
+
     def read(self, path: str, config: Seq2SeqConfig) -> Examples[Pair]:
         """Return the pairs of a file, in the direction to be learned."""
         pairs = read_pairs(
@@ -72,6 +75,12 @@ class PairFormat(Format[Pair, Seq2SeqConfig]):
         if config.backwards:
             pairs[:] = [(target, source) for source, target in pairs]
         return pairs
+
+    def describe(self, examples: Sequence[Pair]) -> str:
+        """Return the mean lengths, and the first pair, which shows columns that are swapped."""
+        source, target = (sum(len(pair[side]) for pair in examples) / len(examples) for side in (0, 1))
+        first = " → ".join(shortened(text) for text in examples[0])
+        return f"sources of {source:,.0f} characters on average, targets of {target:,.0f}; the first: {first}"
 
     def generate(self, config: Seq2SeqConfig, seed: int) -> Parts[Pair] | None:
         """Return the pairs of a toy task."""

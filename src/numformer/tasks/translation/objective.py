@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 
+from numformer._notices import amount, say
 from numformer.data.pairs import Pair
 from numformer.errors import InputError
 from numformer.models import Transformer
-from numformer.tasks.shared.encoding import pad_id, padded, special_id
+from numformer.tasks.shared.encoding import cut, pad_id, padded, say_cut, special_id
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_all
 from numformer.training import TrainConfig
@@ -18,27 +18,31 @@ from numformer.training import TrainConfig
 EncodedPair = tuple[np.ndarray, np.ndarray]  # the ids of a source, with its end token, and of a target
 
 
-def encode_sources(tokenizer: Tokenizer, texts: Sequence[str], max_seq_len: int) -> list[np.ndarray]:
-    """Return the ids of sources, cut to the context length, with the end token."""
-    end = [special_id(tokenizer, "eos_id")]
-    return [np.concatenate([ids[: max_seq_len - 1], end]) for ids in encode_all(tokenizer, texts)]
+def encode_sources(tokenizer: Tokenizer, texts: Sequence[str], max_seq_len: int) -> tuple[list[np.ndarray], int]:
+    """Return the ids of sources, cut to the context length, with the end token, and how many sources were cut."""
+    end, encoded = [special_id(tokenizer, "eos_id")], encode_all(tokenizer, texts)
+    kept = [cut(tokenizer, text, ids, max_seq_len - 1) for text, ids in zip(texts, encoded, strict=True)]
+    lost = sum(len(fewer) < len(ids) for fewer, ids in zip(kept, encoded, strict=True))
+    return [np.concatenate([ids, end]) for ids in kept], lost
 
 
-def encode_pairs(tokenizer: TokenizerPair, pairs: Sequence[Pair], max_seq_len: int) -> list[EncodedPair]:
-    """Return the ids of the pairs whose target fits the context, and say on stderr what is left out or cut.
+def encode_pairs(
+    tokenizer: TokenizerPair, pairs: Sequence[Pair], max_seq_len: int, part: str = ""
+) -> list[EncodedPair]:
+    """Return the ids of the pairs whose target fits the context, and say how many do not.
 
-    Raises InputError when no target fits.
+    Of a part, "training" or "held-out", it is said how many sources are cut. Raises InputError when no target fits.
     """
-    sources = encode_sources(tokenizer.source, [source for source, _ in pairs], max_seq_len)
+    sources, lost = encode_sources(tokenizer.source, [source for source, _ in pairs], max_seq_len)
     targets = encode_all(tokenizer.target, [target for _, target in pairs])
     fitting = [pair for pair in zip(sources, targets, strict=True) if len(pair[1]) < max_seq_len]
     if not fitting:
         raise InputError(f"every target is longer than max_seq_len={max_seq_len} tokens")
     if len(fitting) < len(pairs):
-        print(f"{len(pairs) - len(fitting)} pairs left out: a target over max_seq_len={max_seq_len}", file=sys.stderr)
-    cut = sum(len(source) == max_seq_len for source in sources)
-    if cut:
-        print(f"{cut} sources reach max_seq_len={max_seq_len} tokens and may be cut", file=sys.stderr)
+        left_out = f"{len(pairs) - len(fitting):,} of {amount(len(pairs), f'{part} pairs'.lstrip())} left out"
+        say(f"{left_out}: the target does not fit max_seq_len={max_seq_len} tokens")
+    if part:
+        say_cut(lost, len(pairs), f"{part} sources", max_seq_len)
     return fitting
 
 

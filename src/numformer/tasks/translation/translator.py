@@ -16,7 +16,7 @@ from numformer.generation import BeamConfig, Hypothesis
 from numformer.metrics import bleu
 from numformer.models import Transformer, TransformerConfig
 from numformer.tasks.shared.attention import Sequences, token_labels
-from numformer.tasks.shared.encoding import special_id
+from numformer.tasks.shared.encoding import cut, say_cut, special_id
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.objective import spread
 from numformer.tasks.shared.prediction import as_texts
@@ -139,8 +139,8 @@ class Translator(ExampleTask):
 
     def objective(self, train: TrainConfig) -> Seq2SeqObjective:
         """Return what to train on."""
-        examples = self._encoded(self.needs_data())
-        valid = self._encoded(self.valid_data) if self.valid_data else []
+        examples = self._encoded(self.needs_data(), "training")
+        valid = self._encoded(self.valid_data, "held-out") if self.valid_data else []
         return Seq2SeqObjective(self.model, self.tokenizer, examples, valid, train)
 
     def predict(
@@ -155,8 +155,9 @@ class Translator(ExampleTask):
         """Return for every text the best target and its score (log-probability over length), and others when asked for.
 
         `settings` are the fields of BeamConfig (num_beams, length_penalty, num_return). `max_new_tokens` is twice the
-        source's length and ten more when not given. A source over the context length is cut; a blank one has a blank
-        target. Where hypotheses have the same text, the best of them stands for it, so there may be fewer than `num_return`.
+        source's length and ten more when not given. A source over the context length is cut, and how many are is said on
+        stderr; a blank one has a blank target. Where hypotheses have the same text, the best of them stands for it, so there
+        may be fewer than `num_return`.
         """
         texts = as_texts(texts)
         beam = beam or make_config(BeamConfig, dict(settings))
@@ -210,8 +211,13 @@ class Translator(ExampleTask):
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a source and of a target, by default the model's own."""
         target = self.translate([text])[0] if second is None else second
-        source, tokens = self._sources([text])[0], self.tokenizer.target
-        ids = encode_all(tokens, [target])[0][: self.model.config.max_seq_len - 1]
+        tokens, longest = self.tokenizer.target, self.model.config.max_seq_len
+        (source,), lost = encode_sources(self.tokenizer.source, [text], longest)
+        whole = encode_all(tokens, [target])[0]
+        ids = cut(tokens, target, whole, longest - 1)
+        if second is not None:  # of the model's own, `translate` has said what is cut
+            say_cut(lost, 1, "sources", longest)
+            say_cut(int(len(ids) < len(whole)), 1, "targets", longest)
         seen = np.concatenate([[special_id(tokens, "bos_id")], ids])
         written = [*token_labels(tokens, target), "<eos>"]
         labels = {
@@ -229,7 +235,10 @@ class Translator(ExampleTask):
         return [{"target": target, "score": score} for target, score in scores.items()]
 
     def _sources(self, texts: Sequence[str]) -> list[np.ndarray]:
-        return encode_sources(self.tokenizer.source, texts, self.model.config.max_seq_len)
+        longest = self.model.config.max_seq_len
+        sources, lost = encode_sources(self.tokenizer.source, texts, longest)
+        say_cut(lost, len(texts), "sources", longest)
+        return sources
 
-    def _encoded(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
-        return encode_pairs(self.tokenizer, pairs, self.model.config.max_seq_len)
+    def _encoded(self, pairs: Sequence[Pair], part: str = "") -> list[EncodedPair]:
+        return encode_pairs(self.tokenizer, pairs, self.model.config.max_seq_len, part)
