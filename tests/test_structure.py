@@ -44,7 +44,7 @@ PUBLIC_NAMES = {
     *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Regressor", "Summariser", "Tagger"),
     *("Translator", "load", "load_task"),
     *("Parameter", "Tensor", "capture", "gradients", "inference", "intervene", "no_grad", "recompute"),
-    *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "TensorDataset", "CrossEntropyLoss"),
+    *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "PaddingCollate", "TensorDataset", "CrossEntropyLoss"),
     *("BeamConfig", "SamplingConfig", "OptimConfig", "TrainConfig", "InputError"),
 }
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from numformer import generation, models, nn, ops, optim, tasks, tokenizers, training
 from numformer._absent import OF_PACKAGE, missing
 from numformer.autograd import Parameter, Tensor, gradients, inference, no_grad, recompute
-from numformer.data import DataLoader, TensorDataset
+from numformer.data import DataLoader, PaddingCollate, TensorDataset
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, SamplingConfig
 from numformer.models import (
@@ -42,6 +42,7 @@ __all__ = [
     "LlamaConfig",
     "ModelConfig",
     "OptimConfig",
+    "PaddingCollate",
     "Parameter",
     "SamplingConfig",
     "Tensor",
