@@ -295,11 +295,9 @@ class Operators(Conversions):
         lengths = _lengths(shape)
         own = (1,) * (len(lengths) - self.data.ndim) + self.data.shape
         wanted = [there if length == -1 else length for length, there in zip(lengths, own, strict=False)]
-        zero = np.broadcast_to(np.zeros((), self.data.dtype), wanted)
-        result = OPS["add"](self, zero)
-        if result.shape != tuple(wanted):
+        if len(own) != len(wanted) or any(there not in (1, length) for there, length in zip(own, wanted, strict=True)):
             raise InputError(f"a tensor of shape {self.data.shape} cannot be expanded to {tuple(lengths)}")
-        return result
+        return OPS["add"](self, np.broadcast_to(np.zeros((), self.data.dtype), wanted))
 
     def repeat(self, *times: int | Sequence[int]) -> Tensor:
         """Put copies beside each other, as many along every axis as `times` says (`numpy.tile`)."""
