@@ -46,7 +46,7 @@ OF_TENSOR: dict[str, str] = {
 }
 
 OF_MODULE: dict[str, str] = {
-    "cuda": _ON_CPU,
+    **dict.fromkeys(("cuda", "device"), _ON_CPU),
     "half": "use astype",
     "share_memory": "training processes share the weights by themselves",
     **dict.fromkeys(
@@ -85,14 +85,13 @@ OF_PACKAGE: dict[str, str] = {
     **dict.fromkeys(("tensor", "as_tensor", "from_numpy", "FloatTensor", "LongTensor"), "use nf.Tensor"),
     **dict.fromkeys(("zeros", "ones", "full", "arange", "randn", "rand", "randint", "eye", "linspace"), _NUMPY),
     **{name: f"use nf.ops.{name}" for name in ("cat", "stack", "where", "softmax", "exp", "matmul", "sum", "mean")},
-    **dict.fromkeys(("save", "load_state_dict"), "use model.state_dict() with np.savez, or save_pretrained of a task"),
+    "save": "use np.savez(path, **model.state_dict()), or save of a task",
     **dict.fromkeys(("Dataset", "IterableDataset", "utils"), _DATASET),
     **dict.fromkeys(("float32", "float64", "int64", "bool"), "use the dtypes of NumPy"),
     "argmax": "use x.argmax(axis)",
     "manual_seed": "every random part takes a seed or a generator of its own",
     "inference_mode": "use nf.inference()",
     "compile": "there is nothing to compile: leave it out",
-    "autograd": "use nf.gradients(loss, [x])",
     "Adam": "use nf.optim.Adam",
     "AdamW": "use nf.optim.AdamW",
 }

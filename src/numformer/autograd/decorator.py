@@ -167,8 +167,11 @@ class Op:
             result = self.body(*arrays, **settings)
         except InputError:
             raise
-        except TypeError:
+        except (AttributeError, TypeError) as error:
             if settings.keys() <= self._settings:
+                for value in arrays[: self._num_required]:
+                    if not isinstance(value, (np.ndarray, np.generic)):
+                        raise InputError(f"{self.name} takes an array, got {value!r:.60}") from error
                 raise
             return self._run(
                 arrays, sources, rename_settings(settings, self._settings), wanted

@@ -219,6 +219,7 @@ def record_attention(model: Module) -> Iterator[dict[str, Any]]:
 
     The dict is filled at the end of the block; of several calls the last one counts.
     """
+    _check_model(model, "record_attention")
     names = [name for name, _, point in _points(model) if point == "weights"]
     seen, found = _LastWeights(model, names), dict[str, Any]()
     with _watching(captures=(seen,)):

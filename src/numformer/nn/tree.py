@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from numformer.autograd import Parameter, Tensor
+from numformer.autograd import Parameter, Tensor, kind_of
 from numformer.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ class Tree:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; raises InputError for a list, tuple, dict or set that holds modules or parameters."""
-        if isinstance(value, _PLAIN):
+        if name in self._buffers:
+            value = _as_buffer(name, value)
+        elif isinstance(value, _PLAIN):
             self._check_plain(name, value)
-        elif name in self._buffers and not isinstance(value, Tensor) and value is not None:
-            value = Tensor(value)
         object.__setattr__(self, name, value)
 
     def _check_plain(self, name: str, value: Any) -> None:
@@ -127,6 +127,13 @@ class Tree:
 def join(prefix: str, name: str) -> str:
     """Return a name inside a module of the name `prefix`, which is "" for the model itself."""
     return f"{prefix}.{name}" if prefix else name
+
+
+def _as_buffer(name: str, value: Any) -> Any:
+    """Return a value as a tensor; None and arrays of other libraries, which `bind` takes, stay what they are."""
+    if isinstance(value, Parameter):
+        raise InputError(f"{name} is a buffer, which takes a tensor or an array, and no Parameter")
+    return value if value is None or isinstance(value, Tensor) or kind_of(value) != "numpy" else Tensor(value)
 
 
 def _first_held(value: Any) -> Any:
