@@ -47,7 +47,7 @@ OF_TENSOR: dict[str, str] = {
 
 OF_MODULE: dict[str, str] = {
     **dict.fromkeys(("cuda", "device"), _ON_CPU),
-    "half": "use astype",
+    **dict.fromkeys(("half", "float", "double"), "use astype with a dtype of NumPy"),
     "share_memory": "training processes share the weights by themselves",
     **dict.fromkeys(
         ("register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"), _MODULE_HOOK
@@ -104,6 +104,7 @@ OF_SETTINGS: dict[str, str] = {
     "batch_sampler": "give an iterable of batches, each a list of examples, and loop over it without a loader",
     "batch_first": "the batch is always the first axis: leave it out",
     "inplace": _IN_PLACE,
+    **dict.fromkeys(("retain_graph", "create_graph"), "a graph is used up once: add losses up, then call backward"),
     "unbiased": "give correction=1 (the default) or correction=0",
     "ddof": "give correction",
     "size_average": "give reduction",

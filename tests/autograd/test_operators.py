@@ -116,10 +116,16 @@ def test_a_tensor_equals_nothing_that_is_no_array(other):
         (lambda: Tensor(X).sum(axes=1), r"unknown setting axes; .* did you mean axis\?"),
         (lambda: Tensor(X).var(unbiased=False), "there is no setting unbiased: give correction=1"),
         (lambda: ops.stack([X, X[0]]), r"stack needs arrays of one shape, got \(2, 3\), \(3,\)"),
+        (lambda: Tensor(X).__setitem__(0, 1.0), "tensors are not changed in place: use masked_fill"),
+        (
+            lambda: Tensor(X).sum().backward(retain_graph=True),
+            "there is no setting retain_graph: a graph is used up once",
+        ),
+        (lambda: gradients(Tensor(X).sum(), Tensor(X)), "gradients takes a list of the tensors wanted"),
         (lambda: ops.stack([]), "stack needs arrays of one shape, got none"),
         (lambda: ops.stack([X, X], axis=3), "stack: there is no axis 3 among 3"),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(call, message):
     with pytest.raises(InputError, match=message):

@@ -78,6 +78,9 @@ class Operators(Conversions):
     def __getitem__(self, key: Any) -> Tensor:
         return OPS["index"](self, key=key)
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise InputError("tensors are not changed in place: use masked_fill or nf.ops.where, or write into .data")
+
     # Comparisons, element by element. Tensors are still told apart by identity in sets and dicts.
     __hash__ = object.__hash__
 

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar, overload
 import numpy as np
 
 from numformer._absent import OF_TENSOR, answers_for
+from numformer._names import takes_synonyms
 from numformer.autograd.array import ragged
 from numformer.autograd.graph import Edge, Node, pull_back
 from numformer.autograd.operators import OPS, Operators
@@ -109,6 +110,7 @@ class Tensor(Operators):
     def _plain(self, array: Any) -> Tensor:
         return Tensor(array)
 
+    @takes_synonyms
     def backward(self, grad: Any = None) -> None:
         """Add the derivative of this tensor to `.grad` of every leaf it was computed from.
 
@@ -204,8 +206,10 @@ def gradients(
     A wanted tensor may have been computed from another one: each gets its whole derivative. A mapping of names to tensors
     gives a dict of names to gradients. `grad` is dL/d(output), which may be left out for a scalar. The graph behind
     tensors in `stop` is left alone. What lies between is used up. Nothing is written to any tensor; the results may share
-    memory. Raises InputError when there is nothing to differentiate or `grad` has another shape.
+    memory. Raises InputError when there is nothing to differentiate, `grad` has another shape, or `wanted` is one tensor.
     """
+    if isinstance(wanted, Tensor):
+        raise InputError("gradients takes a list of the tensors wanted: write gradients(loss, [x])")
     if isinstance(wanted, Mapping):
         return dict(zip(wanted, gradients(output, list(wanted.values()), grad, stop), strict=True))
     edges = {tensor.edge for tensor in wanted if tensor.edge}
