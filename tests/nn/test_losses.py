@@ -118,3 +118,10 @@ def test_targets_count_as_much_as_their_class_weighs(reduction, expected):
 def test_weights_that_fit_no_classes_are_refused(weight, message):
     with pytest.raises(InputError, match=message):
         nn.CrossEntropyLoss(weight=weight)(np.zeros((2, 3), np.float32), [0, 1])
+
+
+def test_class_weights_in_the_place_that_they_have_in_pytorch_are_refused():
+    with pytest.raises(
+        InputError, match=r"ignore_index must be a whole number, got \[1.0, 2.0\]; class weights are given as"
+    ):
+        nn.CrossEntropyLoss([1.0, 2.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import TYPE_CHECKING, Literal
 
 from numformer import ops
@@ -45,6 +46,11 @@ class CrossEntropyLoss(Loss):
         weight: ArrayLike | None = None,
     ) -> None:
         super().__init__(reduction)
+        given: object = ignore_index  # PyTorch has the weights in its place
+        if not isinstance(given, numbers.Integral):
+            raise InputError(
+                f"ignore_index must be a whole number, got {given!r:.60}; class weights are given as weight=…"
+            )
         self.register_buffer("weight", weight)
         if self.weight is not None and (self.weight.ndim != 1 or bool((self.weight < 0).any())):
             raise InputError(f"weight holds a number from 0 up for each class, got {self.weight!r:.80}")

@@ -50,7 +50,7 @@ class Tree:
         """Set an attribute to a tensor that is no parameter but belongs to the module, such as a running mean.
 
         It is in the state unless `persistent` is False, is converted by `astype`, and may be given to `bind`. What is
-        assigned to the attribute afterwards takes its place.
+        assigned to the attribute afterwards takes its place. (Processes that train together share parameters, not buffers.)
         """
         self._buffers = {**self._buffers, name: persistent}
         setattr(self, name, value)
