@@ -106,7 +106,6 @@ OF_SETTINGS: dict[str, str] = {
     "inplace": _IN_PLACE,
     **dict.fromkeys(("retain_graph", "create_graph"), "a graph is used up once: add losses up, then call backward"),
     "unbiased": "give correction=1 (the default) or correction=0",
-    "ddof": "give correction",
     "size_average": "give reduction",
     "reduce": "give reduction",
 }

@@ -47,6 +47,7 @@ SETTING_OF_WORD = {
     "padding_idx": "padding_id",
     "dim": "axis",
     "keepdim": "keepdims",
+    "ddof": "correction",
     "gradient": "grad",
 }
 

@@ -16,6 +16,14 @@ def test_one_number_becomes_pythons():
     assert Tensor(X).tolist() == [[1.5, -2.0, 0.0]]
 
 
+def test_a_whole_number_is_an_index():
+    assert [5, 6, 7][Tensor(1)] == 6
+    assert list(range(Tensor([2]))) == [0, 1]
+    for data in (1.0, [1, 2], True):
+        with pytest.raises(TypeError, match="only one whole number is an index"):
+            range(Tensor(data))
+
+
 def test_a_tensor_without_a_format_is_shown():
     assert f"{Tensor([1.0, 2.5])}" == repr(Tensor([1.0, 2.5]))
 

@@ -122,10 +122,17 @@ def test_a_tensor_equals_nothing_that_is_no_array(other):
             "there is no setting retain_graph: a graph is used up once",
         ),
         (lambda: gradients(Tensor(X).sum(), Tensor(X)), "gradients takes a list of the tensors wanted"),
+        (
+            lambda: ops.stack(Tensor(X), Tensor(X)),
+            r"stack takes a list of arrays and an axis, as in stack\(\[x, y\], 0\)",
+        ),
+        (lambda: ops.cat(X, X), "cat takes a list of arrays and an axis"),
+        (lambda: Tensor([Tensor(X, requires_grad=True)]), "cut off from their gradients: use nf.ops.stack"),
+        (lambda: ops.concat([X, Tensor(X, requires_grad=True)]), "cut off from their gradients: use nf.ops.stack"),
         (lambda: ops.stack([]), "stack needs arrays of one shape, got none"),
         (lambda: ops.stack([X, X], axis=3), "stack: there is no axis 3 among 3"),
     ],
-    ids=range(16),
+    ids=range(20),
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(call, message):
     with pytest.raises(InputError, match=message):
@@ -144,6 +151,16 @@ def test_dim_is_another_word_for_axis(name):
     assert (method(dim=0).data.shape != method(dim=1).data.shape) or "softmax" in name
     if "softmax" not in name:
         np.testing.assert_array_equal(method(dim=1, keepdim=True).data, method(1, keepdims=True).data)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "argmax", "argmin", "var", "std", "any", "all"])
+def test_numpys_functions_call_the_methods_of_their_name(name):
+    for settings in ({}, {"axis": 1}, {"axis": 0, "keepdims": True}):
+        ours = getattr(np, name)(Tensor(X), **settings)
+        assert isinstance(ours, Tensor)
+        np.testing.assert_allclose(ours.data, getattr(np, name)(X, **settings), rtol=1e-6)
+    np.testing.assert_array_equal(np.transpose(Tensor(CUBE), (2, 0, 1)).data, CUBE.transpose(2, 0, 1))
+    assert ["a", "b", "c"][np.argmax(Tensor(X[0]))] == "a"
 
 
 @pytest.mark.parametrize("axis", [None, 0, -1])
@@ -227,6 +244,8 @@ def test_a_mask_is_filled_and_broadcast():
         (lambda x: x.transpose(1, 2), CUBE.swapaxes(1, 2)),
         (lambda x: x.transpose(-2, -1), CUBE.swapaxes(1, 2)),
         (lambda x: x.transpose(2, 0, 1), CUBE.transpose(2, 0, 1)),
+        (lambda x: x.transpose((2, 0, 1)), CUBE.transpose(2, 0, 1)),
+        (lambda x: x[0].transpose((0, 1)), CUBE[0]),
         (lambda x: x[0].transpose(0, 1), CUBE[0].T),
         (lambda x: x[0].transpose(-2, -1), CUBE[0].T),
         (lambda x: x.permute(2, 0, 1), CUBE.transpose(2, 0, 1)),
@@ -239,7 +258,7 @@ def test_a_mask_is_filled_and_broadcast():
         (lambda x: x[0].repeat(2, 1, 3), np.tile(CUBE[0], (2, 1, 3))),
         (lambda x: x.contiguous().clone(), CUBE),
     ],
-    ids=range(26),
+    ids=range(28),
 )
 def test_shapes_change_as_in_pytorch(change, expected):
     np.testing.assert_array_equal(change(Tensor(CUBE)).data, expected)

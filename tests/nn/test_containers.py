@@ -57,9 +57,10 @@ def test_a_name_that_is_taken_or_none_is_refused(name):
             r"a Sequential holds modules, got \[ReLU\(\)\]: give its modules one by one",
         ),
         (lambda: nn.ModuleList().append(3), "a ModuleList holds modules, got 3"),
+        (lambda: nn.ModuleDict(3), "a ModuleDict takes a dict of modules, got 3"),
         (lambda: nn.ModuleDict({"a": 3}), "a ModuleDict holds modules, got 3"),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_what_is_no_module_is_refused(make, message):
     with pytest.raises(InputError, match=message):

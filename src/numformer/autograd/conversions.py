@@ -43,6 +43,11 @@ class Conversions:
     def __int__(self) -> builtins.int:
         return builtins.int(self.item())
 
+    def __index__(self) -> builtins.int:
+        if self.data.size != 1 or self.data.dtype.kind not in "iu":
+            raise TypeError(f"only one whole number is an index, got {self.data.dtype} of shape {self.data.shape}")
+        return builtins.int(self.data.item())
+
     def __bool__(self) -> builtins.bool:
         if self.data.size != 1:
             raise InputError(f"a tensor of shape {self.data.shape} is neither true nor false: use any() or all()")

@@ -6,10 +6,11 @@ they return tensors of truth values and integers that stand in no graph.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -24,7 +25,23 @@ if TYPE_CHECKING:
 # none of them.
 OPS: dict[str, Callable[..., Any]] = {}
 Axis = int | tuple[int, ...] | None
+Method = TypeVar("Method", bound=Callable[..., Any])
 _OPERANDS = (np.ndarray, np.generic, int, float, list, tuple)
+
+
+def _over_axes(method: Method) -> Method:
+    """Let a method take synonyms, and what NumPy's function of its name hands on: np.sum(x) calls x.sum(axis, out=None)."""
+    renaming = takes_synonyms(method)
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **settings: Any) -> Any:
+        if not settings:
+            return method(self, *args)
+        return renaming(
+            self, *args, **{w: v for w, v in settings.items() if v is not None or w not in ("out", "dtype")}
+        )
+
+    return cast(Method, call)
 
 
 class Operators(Conversions):
@@ -124,14 +141,6 @@ class Operators(Conversions):
                 f"{self.data.shape} and {theirs.dtype} of shape {theirs.shape}"
             ) from None
 
-    def any(self) -> Tensor:
-        """Tell whether an element is not 0."""
-        return self._plain(self.data.any())
-
-    def all(self) -> Tensor:
-        """Tell whether every element is not 0."""
-        return self._plain(self.data.all())
-
     # Element by element.
     def exp(self) -> Tensor:
         """Raise e to the power of every element."""
@@ -181,32 +190,42 @@ class Operators(Conversions):
         return OPS["where"](mask, value, self)
 
     # Over axes.
-    @takes_synonyms
+    @_over_axes
+    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Tell whether an element along `axis`, or any at all, is not 0."""
+        return self._plain(np.any(self.data, axis=axis, keepdims=keepdims))
+
+    @_over_axes
+    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Tell whether every element along `axis`, or every one at all, is not 0."""
+        return self._plain(np.all(self.data, axis=axis, keepdims=keepdims))
+
+    @_over_axes
     def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Sum over `axis` (all axes by default)."""
         return OPS["sum"](self, axis=axis, keepdims=keepdims)
 
-    @takes_synonyms
+    @_over_axes
     def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Average over `axis` (all axes by default)."""
         return OPS["mean"](self, axis=axis, keepdims=keepdims)
 
-    @takes_synonyms
+    @_over_axes
     def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Return the largest elements over `axis` (all axes by default), the values alone: `argmax` has their places."""
         return OPS["max"](self, axis=axis, keepdims=keepdims)
 
-    @takes_synonyms
+    @_over_axes
     def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Return the smallest elements over `axis` (all axes by default), the values alone: `argmin` has their places."""
         return OPS["min"](self, axis=axis, keepdims=keepdims)
 
-    @takes_synonyms
+    @_over_axes
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Return the place of the first largest element along `axis`, or among all elements in order."""
         return self._plain(np.argmax(self.data, axis=self._checked(axis), keepdims=keepdims))
 
-    @takes_synonyms
+    @_over_axes
     def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Return the place of the first smallest element along `axis`, or among all elements in order."""
         return self._plain(np.argmin(self.data, axis=self._checked(axis), keepdims=keepdims))
@@ -214,7 +233,7 @@ class Operators(Conversions):
     def _checked(self, axis: int | None) -> int | None:
         return None if axis is None else _place(axis, self.data.ndim)
 
-    @takes_synonyms
+    @_over_axes
     def var(self, axis: Axis = None, keepdims: bool = False, correction: int = 1) -> Tensor:
         """Return the variance over `axis` (all axes by default).
 
@@ -228,7 +247,7 @@ class Operators(Conversions):
             raise InputError(f"the variance of {count} elements with correction={correction} has no value")
         return squares / float(count - correction)
 
-    @takes_synonyms
+    @_over_axes
     def std(self, axis: Axis = None, keepdims: bool = False, correction: int = 1) -> Tensor:
         """Return the root of `var`, with the same settings."""
         return self.var(axis, keepdims=keepdims, correction=correction).sqrt()
@@ -267,15 +286,15 @@ class Operators(Conversions):
         at = _place(axis, len(shape) + 1)
         return OPS["reshape"](self, shape=(*shape[:at], 1, *shape[at:]))
 
-    def transpose(self, *axes: int) -> Tensor:
+    def transpose(self, *axes: int | Sequence[int] | None) -> Tensor:
         """Swap two axes; with as many numbers as there are axes, put all in that order; with none, reverse them.
 
-        Two numbers always swap, as in PyTorch, also for a matrix; `permute` always orders all axes.
+        Two numbers always swap, as in PyTorch, also for a matrix; `permute`, or one sequence, always orders all axes.
         """
         if len(axes) != 2:
-            return OPS["transpose"](self, axes=axes or None)
+            return OPS["transpose"](self, axes=_lengths(axes) if axes else None)
         order = list(range(self.data.ndim))
-        first, second = (_place(axis, len(order)) for axis in axes)
+        first, second = (_place(cast(int, axis), len(order)) for axis in axes)
         order[first], order[second] = second, first
         return OPS["transpose"](self, axes=order)
 

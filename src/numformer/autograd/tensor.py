@@ -175,6 +175,11 @@ class Parameter(Tensor):
 
 def _as_array(data: Any) -> np.ndarray:
     """Return numbers and lists of them as an array, float32 where they are no integers."""
+    if isinstance(data, (list, tuple)) and data and not isinstance(data[0], (int, float)):
+        if any(isinstance(each, Tensor) and each.requires_grad for each in data):
+            raise InputError(
+                "tensors in a list would be cut off from their gradients: use nf.ops.stack, or detach() each"
+            )
     try:
         array = np.asarray(data)
     except ValueError:

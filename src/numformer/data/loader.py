@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numformer._names import takes_synonyms
+from numformer.autograd.array import ragged
 from numformer.data.collate import collate
 from numformer.errors import InputError
 from numformer.random import Generator, generator
@@ -33,10 +34,7 @@ class TensorDataset:
     """
 
     def __init__(self, *arrays: ArrayLike) -> None:
-        try:
-            self.arrays = tuple(np.asarray(array) for array in arrays)
-        except ValueError as error:
-            raise InputError(f"a TensorDataset needs arrays of rows of one length: {error}") from None
+        self.arrays = tuple(map(_as_array, arrays))
         shapes = [array.shape for array in self.arrays]
         if not shapes or () in shapes or len({shape[0] for shape in shapes}) > 1:
             raise InputError(f"a TensorDataset needs arrays of one length, got the shapes {shapes}")
@@ -124,6 +122,13 @@ class DataLoader:
         return (self.collate_fn or collate)(examples)
 
 
+def _as_array(rows: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(rows)
+    except ValueError:
+        raise InputError(f"a TensorDataset needs arrays of rows of one length, got {ragged(rows)}") from None
+
+
 def _check_dataset(dataset: Any) -> bool:
     """Tell whether the examples of a dataset have numbers; raises InputError for what is no dataset."""
     if isinstance(dataset, (dict, str, bytes)) or hasattr(dataset, "iloc"):  # a table of pandas is one of columns, too
@@ -133,9 +138,7 @@ def _check_dataset(dataset: Any) -> bool:
     if isinstance(dataset, Dataset):
         return True
     if not isinstance(dataset, Iterable):
-        raise InputError(
-            f"a dataset has __len__ and __getitem__, or can be looped over; a {type(dataset).__name__} has neither"
-        )
+        raise InputError(f"a dataset has __len__ and __getitem__, or can be looped over, got {dataset!r:.60}")
     return False
 
 

@@ -83,6 +83,8 @@ class ModuleDict(Module):
     """
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        if modules is not None and not isinstance(modules, Mapping):
+            raise InputError(f"a {type(self).__name__} takes a dict of modules, got {modules!r:.60}")
         for name, module in (modules or {}).items():
             self[name] = module
 

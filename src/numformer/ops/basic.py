@@ -231,12 +231,14 @@ def concat(*xs: np.ndarray, axis: int = -1) -> Result:
 @takes_synonyms
 def cat(arrays: Sequence[Any], axis: int = 0) -> Any:
     """Join a sequence of arrays along an axis, the first one by default: `concat` as PyTorch has it."""
+    _check_axis("cat", axis)
     return concat(*arrays, axis=axis)
 
 
 @takes_synonyms
 def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     """Join a sequence of arrays of one shape along a new axis; raises InputError where their shapes differ."""
+    _check_axis("stack", axis)
     arrays = [a if isinstance(a, (Tensor, np.ndarray)) else Tensor(a).data for a in arrays]
     if len(shapes := {a.shape for a in arrays}) != 1:
         raise InputError(f"stack needs arrays of one shape, got {', '.join(map(str, sorted(shapes))) or 'none'}")
@@ -245,6 +247,13 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
         raise InputError(f"stack: there is no axis {axis} among {len(shape) + 1}")
     at = axis % (len(shape) + 1)
     return concat(*(reshape(a, shape=(*shape[:at], 1, *shape[at:])) for a in arrays), axis=at)
+
+
+def _check_axis(name: str, axis: object) -> None:
+    if not isinstance(axis, (int, np.integer)):
+        raise InputError(
+            f"{name} takes a list of arrays and an axis, as in {name}([x, y], 0), got the axis {axis!r:.60}"
+        )
 
 
 @op
