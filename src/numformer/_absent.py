@@ -37,8 +37,8 @@ OF_TENSOR: dict[str, str] = {
     "register_hook": "use nf.gradients(loss, [x]), which takes any tensor on the way",
     "gather": "use x[rows, columns] with arrays of indices",
     "index_select": "use x[indices]",
-    "chunk": "use nf.ops.split(x, sections=n)",
-    "split": "use nf.ops.split(x, sections=n)",
+    "chunk": "use nf.ops.split(x, sections=n), which cuts the last axis, or x[:, :n]",
+    "split": "use nf.ops.split(x, sections=n), which cuts the last axis, or x[:, :n]",
     "topk": "use np.argsort(x.numpy())",
     "sort": "use np.sort(x.numpy())",
     "argsort": "use np.argsort(x.numpy())",
@@ -76,7 +76,7 @@ OF_NN: dict[str, str] = {
     "KLDivLoss": "write it with ops: (p * (p.log() - q.log())).sum()",
     "functional": "the functions of layers are in nf.ops",
     "utils": "clip_grad_norm is in nf.optim, and pad rows with nf.PaddingCollate",
-    **dict.fromkeys(("DataParallel", "parallel"), "training uses all cores by itself: see the setting workers"),
+    **dict.fromkeys(("DataParallel", "parallel"), "fit uses all cores by itself: see its setting shards"),
     **dict.fromkeys(("ParameterList", "ParameterDict"), "assign each parameter to an attribute of its own"),
 }
 

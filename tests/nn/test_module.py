@@ -109,6 +109,11 @@ def test_the_state_is_a_copy():
     assert not (model.weight.data == 7.0).any()
 
 
+def test_the_state_without_a_copy_is_what_the_model_holds():
+    model = Tied()
+    assert model.state_dict(copy=False)["norm.weight"] is model.norm.weight.data
+
+
 def test_loading_writes_in_place_so_that_ties_and_views_stay():
     model = Tied()
     array, parameter = model.head.weight.data, model.head.weight

@@ -175,11 +175,8 @@ class Parameter(Tensor):
 
 def _as_array(data: Any) -> np.ndarray:
     """Return numbers and lists of them as an array, float32 where they are no integers."""
-    if isinstance(data, (list, tuple)) and data and not isinstance(data[0], (int, float)):
-        if any(isinstance(each, Tensor) and each.requires_grad for each in data):
-            raise InputError(
-                "tensors in a list would be cut off from their gradients: use nf.ops.stack, or detach() each"
-            )
+    if isinstance(data, (list, tuple)) and _holds_gradients(data):
+        raise InputError("tensors in a list would be cut off from their gradients: use nf.ops.stack, or detach() each")
     try:
         array = np.asarray(data)
     except ValueError:
@@ -187,6 +184,12 @@ def _as_array(data: Any) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise InputError(f"a tensor holds numbers, got {data!r:.60}")
     return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _holds_gradients(values: Sequence[Any]) -> bool:
+    if not values or isinstance(values[0], (int, float)):  # a list of numbers may be long
+        return False
+    return any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
 def placeholder(tensor: Tensor) -> Tensor:
