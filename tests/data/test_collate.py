@@ -58,6 +58,8 @@ def test_examples_become_a_batch_of_their_own_structure(examples, batch):
     ("examples", "message"),
     [
         ([[1, 2], [3]], r"have the shapes \(2,\), \(1,\): give the DataLoader collate_fn=nf.PaddingCollate\(\)"),
+        ([[1], [1, 2], [1, 2, 3]], r"shapes \(1,\), \(2,\), \(3,\): give"),
+        ([[0] * n for n in range(9)], r"shapes \(0,\), \(1,\), \(2,\), …: give"),
         ([np.ones((2, 2)), np.ones((2, 3))], r"shapes \(2, 2\), \(2, 3\)"),
         ([(1, 2), (1, 2, 3)], r"same fields, got \(1, 2\), \(1, 2, 3\)"),
         ([(1, 2), 3], r"same fields, got \(1, 2\), 3"),
@@ -106,6 +108,7 @@ def test_rows_of_vectors_are_padded_along_their_first_axis():
         ([1, 2], "there is nothing to pad"),
         ([np.ones((1, 2)), np.ones((1, 3))], "padded along their first axis alone"),
         ([[1, 2], 3], "padded along their first axis alone"),
+        ([3, [1, 2]], "padded along their first axis alone"),
         ([{"mask": [1]}, {"mask": [1, 2]}], 'a field "mask"'),
     ],
     ids=str,

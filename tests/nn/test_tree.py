@@ -39,6 +39,12 @@ def test_a_buffer_is_a_tensor_and_no_parameter():
     assert model.num_parameters() == 3
 
 
+def test_a_buffer_of_two_modules_is_listed_once():
+    model = nn.Sequential(RunningMean(), RunningMean())
+    model[1].mean = model[0].mean
+    assert [name for name, _ in model.named_buffers() if "mean" in name] == ["0.mean"]
+
+
 def test_persistent_buffers_are_in_the_state():
     model, other = RunningMean(), RunningMean()
     model(X)

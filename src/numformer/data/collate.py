@@ -106,8 +106,8 @@ def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
 
 def _pad(rows: list[NDArray[Any]], value: float) -> NDArray[Any]:
     """Put rows [T ...] under each other, filled up with a value to the longest -> [B T ...]."""
-    if rows[0].ndim == 0 or len({row.shape for row in rows}) == 1:
-        return _stack(rows)
+    if len({row.shape for row in rows}) == 1:
+        return np.stack(rows)
     if len(shapes := dict.fromkeys(row.shape[1:] for row in rows)) > 1 or any(row.ndim == 0 for row in rows):
         raise InputError(
             f"rows can be padded along their first axis alone, got rows of shapes {_several(list(shapes))}"
