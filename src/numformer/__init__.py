@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from numformer import generation, models, nn, ops, optim, tasks, tokenizers, training
+from numformer._absent import OF_PACKAGE, missing
 from numformer.autograd import Parameter, Tensor, gradients, inference, no_grad, recompute
-from numformer.data import DataLoader, TensorDataset
+from numformer.data import DataLoader, PaddingCollate, TensorDataset
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, SamplingConfig
 from numformer.models import (
@@ -41,6 +42,7 @@ __all__ = [
     "LlamaConfig",
     "ModelConfig",
     "OptimConfig",
+    "PaddingCollate",
     "Parameter",
     "SamplingConfig",
     "Tensor",
@@ -74,5 +76,5 @@ if not TYPE_CHECKING:  # a type checker knows the names, and finds misspelt ones
     def __getattr__(name: str) -> Any:
         """Import what belongs to a task when it is asked for, so that those who need none do not wait for it."""
         if name not in tasks.__all__:
-            raise AttributeError(f"module 'numformer' has no attribute {name!r}")
+            raise missing("numformer", OF_PACKAGE, name, __all__)
         return getattr(tasks, name)

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
+from numformer._absent import OF_SETTINGS
 from numformer.errors import InputError
 
 Made = TypeVar("Made", bound=Callable[..., Any])
@@ -39,6 +40,15 @@ SETTING_OF_WORD = {
     "intermediate_size": "d_ff",
     "num_classes": "labels",
     "num_labels": "labels",
+    "embed_dim": "d_model",
+    "embedding_dim": "d_model",
+    "normalized_shape": "d_model",
+    "num_embeddings": "vocab_size",
+    "padding_idx": "padding_id",
+    "dim": "axis",
+    "keepdim": "keepdims",
+    "ddof": "correction",
+    "gradient": "grad",
 }
 
 
@@ -86,6 +96,8 @@ def takes_synonyms(made: Made) -> Made:
 
     @functools.wraps(body)
     def call(*args: Any, **settings: Any) -> Any:
+        if settings.keys() <= known:  # the usual case, and quick, for methods of Tensor are called so
+            return body(*args, **settings)
         others = {word for word in settings if setting_name(word) not in known} if takes_any else set()
         return body(*args, **rename_settings(settings, known | others))
 
@@ -96,9 +108,14 @@ def takes_synonyms(made: Made) -> Made:
 
 
 def check_settings(settings: Iterable[str], known: Iterable[str]) -> None:
-    """Raise InputError for a setting that is not among the known ones, with the one that may have been meant."""
+    """Raise InputError for a setting that is not among the known ones, with the one that may have been meant.
+
+    One that people know from PyTorch is answered with what to do instead.
+    """
     known = sorted(known)
     if unknown := sorted(set(settings) - set(known)):
+        if absent := [f"{word}: {OF_SETTINGS[word]}" for word in unknown if word in OF_SETTINGS]:
+            raise InputError(f"there is no setting {'; '.join(absent)}")
         close = [match for word in unknown for match in difflib.get_close_matches(word, known, n=1)]
         meant = f"; did you mean {', '.join(close)}?" if close else ""
         raise InputError(f"unknown setting {', '.join(unknown)}; known are {', '.join(known) or 'none'}{meant}")

@@ -83,9 +83,32 @@ def test_missing_and_superfluous_arguments_are_named(call, message):
         call(np.ones((1, 1)))
 
 
-def test_a_setting_that_does_not_exist_is_an_error_of_pythons_own():
-    with pytest.raises(TypeError, match="approx"):
-        ops.gelu(np.ones(2), approx="tanh")
+def test_a_setting_that_does_not_exist_is_an_error_with_the_one_that_may_be_meant():
+    with pytest.raises(InputError, match=r"unknown setting approximat; .* did you mean approximate\?"):
+        ops.gelu(np.ones(2), approximat="tanh")
+
+
+def test_an_op_takes_the_words_of_pytorch_for_its_settings():
+    x = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(ops.sum(x, dim=1, keepdim=True), ops.sum(x, axis=1, keepdims=True))
+    np.testing.assert_array_equal(ops.concat(x, x, dim=0), np.concatenate([x, x]))
+    with pytest.raises(InputError, match="axis and dim are the same setting"):
+        ops.sum(x, axis=1, dim=1)
+
+
+def test_an_argument_that_is_no_array_is_refused():
+    with pytest.raises(InputError, match="exp takes arrays and numbers, got 'text'"):
+        ops.exp("text")
+
+
+def test_a_type_error_inside_a_body_stays_what_it_is():
+    @Op
+    def faulty(x, *, power=2):
+        """Fail."""
+        return len(power), None
+
+    with pytest.raises(TypeError, match="has no len"):
+        faulty(np.ones(2), power=3)
 
 
 def test_the_decorator_lists_an_op_under_its_name():

@@ -26,7 +26,7 @@ def as_tuple(value):
 
 def draw(op, line, dtype=np.float32):
     arguments = testing.draw_arguments(line, np.random.default_rng(0), dtype)
-    return [abs(a) for a in arguments] if op.name == "log" else arguments
+    return [abs(a) for a in arguments] if op.name in ("log", "power") else arguments
 
 
 def run(op, line, arguments, chosen):

@@ -16,7 +16,11 @@ UTF8 = {"encoding": "utf-8"}
 @pytest.mark.parametrize(
     ("function", "defaults"),
     [
-        (data.DataLoader, {"shuffle": False, "drop_last": False, "seed": 0}),
+        (
+            data.DataLoader,
+            {"batch_size": 1, "shuffle": False, "drop_last": False, "seed": 0, "collate_fn": None, "generator": None},
+        ),
+        (data.PaddingCollate, {"value": 0}),
         (LengthBatches, {"batch_size": None, "batch_tokens": None, "seed": 0}),
         (pad, {"min_length": 1}),
         (split_pairs, {"valid_size": 1000, "test_size": 1000, "seed": 0}),

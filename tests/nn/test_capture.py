@@ -739,3 +739,21 @@ def test_a_name_whose_module_never_ran_is_an_error_at_the_end_of_the_block():
     with capture(model, ["backbone.layers.0", "*.self_attn"]) as seen:
         model(np.array([[1, 2, 3]]))
     assert set(seen.tensors) == {"backbone.layers.0", "backbone.layers.0.self_attn"}
+
+
+@pytest.mark.parametrize(
+    ("look", "message"),
+    [
+        (lambda model: nn.capture(model, 3), "capture takes names of modules or patterns of them, got 3"),
+        (lambda model: nn.capture(model, [3]), r"capture takes names of modules or patterns of them, got \[3\]"),
+        (lambda _: nn.capture(3), "capture looks into a module, got 3"),
+        (lambda _: nn.intervene(3, {}), "intervene looks into a module, got 3"),
+        (lambda model: nn.intervene(model, {"0": 3}), r"intervene takes a function for each name, .* got \{'0': 3\}"),
+        (lambda model: nn.intervene(model, "0"), "intervene takes a function for each name, .* got '0'"),
+        (lambda _: nn.record_attention(3), "record_attention looks into a module, got 3"),
+    ],
+    ids=range(7),
+)
+def test_what_cannot_be_looked_at_is_said_in_a_sentence(look, message):
+    with pytest.raises(InputError, match=message), look(nn.Sequential(nn.ReLU())):
+        pass

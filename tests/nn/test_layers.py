@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from numformer import Tensor, gradients, nn, random
+from numformer import InputError, Tensor, gradients, nn, random
 from numformer.testing import check_gradients
 
 D = 8
@@ -18,6 +18,9 @@ LAYERS = {
     "Tanh": nn.Tanh,
     "Sigmoid": nn.Sigmoid,
     "Softmax": nn.Softmax,
+    "Softmax over time": lambda: nn.Softmax(dim=1),
+    "Identity": nn.Identity,
+    "Flatten": nn.Flatten,
     "Dropout": lambda: nn.Dropout(0.4),
     "PositionalEncoding": lambda: nn.PositionalEncoding(D, 10, dropout=0.3),
     "LearnedPositions": lambda: nn.LearnedPositions(10, D),
@@ -160,3 +163,50 @@ def test_an_embedding_is_drawn_by_the_generator_and_spread_that_it_is_given():
     np.testing.assert_array_equal(first.weight.data, second.weight.data)
     assert first.weight.data.std() == pytest.approx(0.1, rel=0.02)
     assert nn.Embedding(300, 200).weight.data.std() == pytest.approx(0.02, rel=0.02)
+
+
+def test_an_identity_returns_its_input():
+    x = Tensor(draw(2, 3))
+    assert nn.Identity()(x).data is x.data
+
+
+def test_flatten_leaves_the_batch():
+    x = draw(2, 3, 4)
+    np.testing.assert_array_equal(nn.Flatten()(x).data, x.reshape(2, 12))
+    np.testing.assert_array_equal(nn.Flatten(0, 1)(x).data, x.reshape(6, 4))
+
+
+def test_a_softmax_over_another_axis_adds_up_to_one_there():
+    np.testing.assert_allclose(nn.Softmax(1)(draw(2, 3, 4)).data.sum(1), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda size: nn.Linear(size, 4), "in_features"),
+        (lambda size: nn.Linear(4, size), "out_features"),
+        (lambda size: nn.Embedding(size, 4), "vocab_size"),
+        (lambda size: nn.Embedding(4, size), "d_model"),
+        (lambda size: nn.LayerNorm(size), "d_model"),
+        (lambda size: nn.RMSNorm(size), "d_model"),
+        (lambda size: nn.FeedForward(8, size), "d_ff"),
+        (lambda size: nn.PositionalEncoding(8, size), "max_seq_len"),
+        (lambda size: nn.LearnedPositions(size, 8), "max_seq_len"),
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("size", [0, -1, 2.5, "4", None])
+def test_a_layer_without_numbers_is_refused(make, message, size):
+    with pytest.raises(InputError, match=f"{message} must be a whole number of at least 1, got {size!r}"):
+        make(size)
+
+
+def test_sizes_may_be_whole_numbers_of_numpy():
+    assert nn.Linear(np.int64(3), np.int32(2)).weight.shape == (2, 3)
+
+
+def test_layers_take_the_words_of_pytorch():
+    layer = nn.Embedding(num_embeddings=5, embedding_dim=3, padding_idx=0)
+    assert (layer.weight.shape, layer.padding_id) == ((5, 3), 0)
+    assert nn.LayerNorm(normalized_shape=4).weight.shape == (4,)
+    assert nn.MultiHeadAttention(embed_dim=8, num_heads=2).out_proj.weight.shape == (8, 8)

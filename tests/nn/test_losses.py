@@ -92,3 +92,36 @@ def test_targets_of_another_shape_are_refused(shape):
     for make in (nn.MSELoss, nn.L1Loss, nn.BCEWithLogitsLoss):
         with pytest.raises(InputError, match="the targets have shape"):
             make()(draw(2, 4), np.zeros(shape))
+
+
+@pytest.mark.parametrize(("reduction", "expected"), [("mean", 0.83008707), ("sum", 2.9053047)])
+def test_targets_count_as_much_as_their_class_weighs(reduction, expected):
+    logits = np.array([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [3.0, 0.0, 0.0]], np.float32)
+    targets, weight = np.array([2, 1, 0, -100]), np.array([1.0, 2.0, 0.5])
+    loss = nn.CrossEntropyLoss(weight=weight, reduction=reduction)
+    plain = [nn.CrossEntropyLoss()(logits[i : i + 1], targets[i : i + 1]).item() for i in range(3)]
+    total = 0.5 * plain[0] + 2.0 * plain[1] + plain[2]
+    assert loss(logits, targets).item() == pytest.approx(total / 3.5 if reduction == "mean" else total)
+    assert loss(logits, targets).item() == pytest.approx(expected, rel=1e-4)  # what PyTorch answers
+    assert loss(logits[None], targets[None]).item() == pytest.approx(loss(logits, targets).item())
+    assert list(loss.state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0, 2.0], "weight has 2 numbers, but the logits 3 classes"),
+        ([[1.0]], "weight holds a number from 0 up for each class"),
+        ([1.0, -2.0, 1.0], "weight holds a number from 0 up for each class"),
+    ],
+)
+def test_weights_that_fit_no_classes_are_refused(weight, message):
+    with pytest.raises(InputError, match=message):
+        nn.CrossEntropyLoss(weight=weight)(np.zeros((2, 3), np.float32), [0, 1])
+
+
+def test_class_weights_in_the_place_that_they_have_in_pytorch_are_refused():
+    with pytest.raises(
+        InputError, match=r"ignore_index must be a whole number, got \[1.0, 2.0\]; class weights are given as"
+    ):
+        nn.CrossEntropyLoss([1.0, 2.0])

@@ -109,6 +109,11 @@ def test_the_state_is_a_copy():
     assert not (model.weight.data == 7.0).any()
 
 
+def test_the_state_without_a_copy_is_what_the_model_holds():
+    model = Tied()
+    assert model.state_dict(copy=False)["norm.weight"] is model.norm.weight.data
+
+
 def test_loading_writes_in_place_so_that_ties_and_views_stay():
     model = Tied()
     array, parameter = model.head.weight.data, model.head.weight
@@ -141,6 +146,26 @@ def test_a_state_that_does_not_fit_is_listed_in_full_and_changes_nothing():
     )
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_state_that_fits_in_part_is_taken_in_part_where_that_is_allowed():
+    model = nn.Linear(3, 2)
+    before = model.bias.data.copy()
+    misfits = model.load_state_dict({"weight": np.ones((2, 3)), "head": np.ones(1)}, strict=False)
+    assert misfits == (["bias"], ["head"])
+    assert misfits.missing_keys == ["bias"]
+    assert misfits.unexpected_keys == ["head"]
+    np.testing.assert_array_equal(model.weight.data, np.ones((2, 3)))
+    np.testing.assert_array_equal(model.bias.data, before)
+    assert model.load_state_dict(model.state_dict()) == ([], [])
+    with pytest.raises(InputError, match=r"of the wrong shape: weight \(got \[3, 2\], expected \[2, 3\]\)"):
+        model.load_state_dict({"weight": np.ones((3, 2))}, strict=False)
+
+
+@pytest.mark.parametrize("state", [3, [("weight", 1)], {"weight": "text", "bias": np.ones(2)}], ids=str)
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(InputError, match=r"a state maps names to arrays|got no array, expected"):
+        nn.Linear(3, 2).load_state_dict(state)
 
 
 def test_a_deep_copy_shares_nothing_and_keeps_ties():
@@ -436,3 +461,36 @@ def test_a_misspelt_keyword_of_any_module_is_refused_in_a_sentence(make, message
 def test_every_module_takes_synonyms_of_its_keywords():
     layer = nn.EncoderLayer(hidden_size=8, num_attention_heads=2, intermediate_size=12)
     assert layer(np.zeros((1, 3, 8), np.float32)).shape == (1, 3, 8)
+
+
+def test_a_module_is_on_the_cpu_and_converted_by_to():
+    model = nn.Linear(3, 2)
+    assert model.cpu() is model.to("cpu") is model
+    assert model.to("float64").weight.dtype == np.float64
+    with pytest.raises(InputError, match=r"computes on the CPU alone: leave out .to\('cuda'\)"):
+        model.to("cuda")
+
+
+def test_all_parameters_freeze_and_thaw_in_passing():
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    assert not any(p.requires_grad for p in model.requires_grad_(False).parameters())
+    assert all(p.requires_grad for p in model.requires_grad_().parameters())
+    nn.ReLU().requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.Embedding(5, 4)([[1, 2], [3]]), "one length, got rows of 2, 1 elements; pad them first"),
+        (lambda: nn.Linear(3, 2)([[1.0, 2.0], [3.0]]), "one length, got rows of 2, 1 elements; pad them first"),
+        (lambda: nn.Linear(3, 2)("text"), "linear takes arrays and numbers, got 'text'"),
+        (lambda: nn.Linear(3, 2)(None), "linear takes an array, got None"),
+        (lambda: nn.Linear(3, 2)(2.5), "linear takes an array, got 2.5"),
+        (lambda: nn.Linear(3, 2)({"x": 1}), "linear takes arrays and numbers, got {'x': 1}"),
+        (lambda: nn.Dropout("much"), "the dropout probability must be at least 0 and below 1, got 'much'"),
+    ],
+    ids=range(7),
+)
+def test_what_is_no_array_is_refused_in_a_sentence(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

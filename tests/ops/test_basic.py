@@ -21,7 +21,7 @@ def test_transpose_takes_every_axis_from_the_front_or_from_the_end(shape):
     x = np.random.default_rng(0).standard_normal(shape)
     for axes in signed_permutations(len(shape)):
         tensor = Tensor(x, requires_grad=True)
-        y = tensor.transpose(*axes)
+        y = tensor.permute(*axes)
         np.testing.assert_array_equal(y.data, x.transpose(axes))
         weights = np.random.default_rng(1).standard_normal(y.shape)
         expected = np.zeros(shape)
@@ -41,7 +41,7 @@ def test_transpose_without_axes_reverses_them(shape):
 @pytest.mark.parametrize("axes", [(0, 1), (0, 1, 1), (0, 1, 3), (0, 1, -4), (0, 1, 2, 2)], ids=str)
 def test_axes_that_are_no_order_of_the_axes_are_refused(axes):
     with pytest.raises(InputError, match=r"^transpose: "):
-        Tensor(np.ones((2, 3, 4)), requires_grad=True).transpose(*axes)
+        Tensor(np.ones((2, 3, 4)), requires_grad=True).permute(*axes)
 
 
 AXES = [

@@ -40,7 +40,7 @@ CASES = {
     "split: ": lambda: ops.split(ones(2, 5), sections=2),
     "split_heads: ": lambda: ops.split_heads(ones(2, 3, 5), num_heads=2),
     "reshape: 6 elements of shape (2, 3) do not fit the shape (4, -1)": lambda: Tensor(ones(2, 3)).reshape(4, -1),
-    "transpose: ": lambda: Tensor(ones(2, 3)).transpose(0, 0),
+    "transpose: ": lambda: Tensor(ones(2, 3)).permute(0, 0),
 }
 
 

@@ -104,3 +104,11 @@ def test_numpys_side_takes_lists_arrays_and_tensors(given):
     ones = Tensor(np.ones((2, 3), bool)) if isinstance(given, Tensor) else [[True] * 3] * 2
     assert ops.key_mask(ones).shape == (2, 1, 1, 3)
     assert ops.as_mask(ones).shape == (1, 1, 2, 3)
+
+
+@pytest.mark.parametrize("make", [ops.as_ids, ops.as_mask, lambda ids: ops.padding_mask(ids, 0)])
+def test_rows_of_unequal_length_are_refused_with_their_lengths(make):
+    with pytest.raises(
+        InputError, match=r"must have one length, got rows of 2, 1 elements; pad them first \(nf.Padding"
+    ):
+        make([[1, 2], [3]])

@@ -13,8 +13,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from numformer import InputError, LanguageModel
+from numformer import GPTConfig, InputError, LanguageModel, build_model
+from numformer.optim import AdamW
 from numformer.training.metrics import read_metrics
+from numformer.training.run_folder import Progression, RunFolder
 from numformer.training.settings import table_of
 
 BYTES = ("model.safetensors", "state/checkpoint.safetensors", "best/model.safetensors", "tokenizer.json", "run.toml")
@@ -241,3 +243,16 @@ def test_a_part_of_the_settings_that_is_no_table_is_named():
     assert table_of({}, "train") == {}
     with pytest.raises(InputError, match=r"run\.toml: train must be a table \[train\], got 3"):
         table_of({"train": 3}, "train")
+
+
+def test_a_checkpoint_holds_the_buffers_of_a_model(tmp_path):
+    def made(value):
+        model = build_model(GPTConfig(vocab_size=5, d_model=8, num_heads=2, num_layers=1, max_seq_len=4))
+        model.register_buffer("seen", np.array([value, 2]))
+        return model, AdamW(model.parameters())
+
+    RunFolder(tmp_path).save_checkpoint(*made(7), Progression(step=3))
+    model, optimizer = made(0)
+    assert RunFolder(tmp_path).load_checkpoint(model, optimizer).step == 3
+    assert model.seen.tolist() == [7, 2]
+    assert load_file(tmp_path / "model.safetensors")["seen"].tolist() == [7, 2]

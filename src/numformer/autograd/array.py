@@ -59,5 +59,12 @@ def memory_of(x: Any) -> Any:
     return x
 
 
+def ragged(rows: Any) -> str:
+    """Say of nested lists that make no array which lengths their rows have."""
+    lengths = [len(row) for row in rows if hasattr(row, "__len__")]
+    shown = ", ".join(map(str, lengths[:4])) + (", …" if len(lengths) > 4 else "")
+    return f"rows of {shown} elements; pad them first (nf.PaddingCollate does)"
+
+
 def _look_up(value: Any) -> str:
     return str(namespace_of(value).__name__).partition(".")[0]

@@ -23,11 +23,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from numformer._names import rename_settings
 from numformer.autograd import mode
 from numformer.autograd.array import NUMPY, kind_of
 from numformer.autograd.graph import Node, Source, is_given
+from numformer.autograd.operators import OPS
 from numformer.autograd.shapes import check_shapes, parse_shape_lines
-from numformer.autograd.tensor import OPS, Parameter, Tensor
+from numformer.autograd.tensor import Parameter, Tensor
 from numformer.errors import InputError
 
 SEEN_LIMIT = 1024  # combinations of shapes that an op remembers to have checked
@@ -63,6 +65,7 @@ class Op:
         self._positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._num_positional = -1 if self._is_variadic else len(self._positional)
         self._names = {p.name for p in self._positional}
+        self._settings = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
         self._num_required = sum(p.default is p.empty for p in self._positional)
         self._left_out = (None,) * len(self._positional)
         self._nothing = Need([False] * len(self._positional))
@@ -104,7 +107,7 @@ class Op:
             elif value is not None and not isinstance(value, np.ndarray):
                 if (kind := kind_of(value)) != NUMPY:
                     return self._call_foreign(kind, args, settings)
-                array = _as_array(value)
+                array = self._as_array(value)
             arrays.append(array)
             sources.append(source)
             shapes.append((array.shape, array.dtype.char) if isinstance(array, np.ndarray) else None)
@@ -121,7 +124,7 @@ class Op:
 
     def value_and_vjp(self, *args: Any, **settings: Any) -> Any:
         """Run the body as if every argument needed its gradient."""
-        arrays = [_as_array(a) for a in self._bind(args, settings)]
+        arrays = [self._as_array(a) for a in self._bind(args, settings)]
         check_shapes(self.name, self.shape_lines, arrays)
         node = Node(self.name, (), None)
         sources = [None if a is None else ((node, 0), np.shape(a), np.dtype(float)) for a in arrays]
@@ -164,6 +167,15 @@ class Op:
             result = self.body(*arrays, **settings)
         except InputError:
             raise
+        except (AttributeError, TypeError) as error:
+            if settings.keys() <= self._settings:
+                for value in arrays[: self._num_required]:
+                    if not isinstance(value, (np.ndarray, np.generic)):
+                        raise InputError(f"{self.name} takes an array, got {value!r:.60}") from error
+                raise
+            return self._run(
+                arrays, sources, rename_settings(settings, self._settings), wanted
+            )  # synonyms, or misspelt
         except (ValueError, ZeroDivisionError) as error:  # NumPy's words for arrays that do not fit together
             shapes = ", ".join(str(list(np.shape(a))) for a in arrays if a is not None)
             raise InputError(f"{self.name}: {error} (arguments of shapes {shapes})") from error
@@ -172,6 +184,14 @@ class Op:
         if wanted and result[1] is None:
             raise InputError(f"the body of the op {self.name} returned no pullback, though a gradient is wanted")
         return result
+
+    def _as_array(self, value: Any) -> Any:
+        """Return a Tensor's array, lists as an array, numbers and None as they are; raises InputError for anything else."""
+        if value is None or isinstance(value, (np.ndarray, np.generic, int, float)):
+            return value
+        if isinstance(value, (Tensor, list, tuple)):
+            return value.data if isinstance(value, Tensor) else Tensor(value).data
+        raise InputError(f"{self.name} takes arrays and numbers, got {value!r:.60}")
 
     def _check(self, shapes: tuple[Any, ...], arrays: Sequence[Any]) -> None:
         if shapes not in self._seen:
@@ -196,12 +216,6 @@ def _need(arrays: Sequence[Any], sources: Sequence[Source | None]) -> Need:
     if mode.current.storing:
         need.given = [a for a, source in zip(arrays, sources, strict=True) if source is None or is_given(source[0])]
     return need
-
-
-def _as_array(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.data
-    return Tensor(value).data if isinstance(value, (list, tuple)) else value
 
 
 def _attach(value: Any, node: Node) -> Any:

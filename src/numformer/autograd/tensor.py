@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar, overload
 
 import numpy as np
 
+from numformer._absent import OF_TENSOR, answers_for
+from numformer._names import takes_synonyms
+from numformer.autograd.array import ragged
 from numformer.autograd.graph import Edge, Node, pull_back
+from numformer.autograd.operators import OPS, Operators
 from numformer.errors import InputError
 
-# Every op by its name. The decorator `op` fills the table; the operators of Tensor look their op up in it, so that this
-# file imports none of them.
-OPS: dict[str, Callable[..., Any]] = {}
 _adding = threading.Lock()  # several threads may differentiate one model at once
 Key = TypeVar("Key")
 
 
-class Tensor:
+class Size(int):
+    """The number of elements of an array, which answers as in PyTorch when it is called."""
+
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Size:
+        """Return the size of an array."""
+        size = cls(array.size)
+        size.shape = array.shape
+        return size
+
+    def __call__(self, dim: int | None = None) -> Any:
+        """Return the shape, or the length of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
+
+@answers_for(OF_TENSOR)
+class Tensor(Operators):
     """A NumPy array that remembers how it was computed, so that `backward` can differentiate it.
 
     `data` is the array, `grad` the gradient that `backward` left (None before). Lists and Python numbers become float32
@@ -30,9 +49,7 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False, edge: Edge | None = None) -> None:
         if not isinstance(data, (np.ndarray, np.generic)):
-            data = np.asarray(data)
-            if data.dtype == np.float64:
-                data = data.astype(np.float32)
+            data = _as_array(data)
         self.data: np.ndarray = np.asarray(data)
         self.grad: np.ndarray | None = None
         self.edge = edge
@@ -64,32 +81,36 @@ class Tensor:
         return self.data.ndim
 
     @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self.data.size
+    def size(self) -> Size:
+        """Number of elements; `size()` is the shape and `size(0)` the length of an axis, as in PyTorch."""
+        return Size.of(self.data)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the elements."""
         return self.data.dtype
 
-    @property
-    def T(self) -> Tensor:  # noqa: N802 (NumPy calls it so)
-        """The axes in reverse order."""
-        return self.transpose()
-
     def numpy(self) -> np.ndarray:
         """Return the array itself, not a copy."""
         return self.data
-
-    def item(self) -> float:
-        """Return the only element as a Python number."""
-        return self.data.item()
 
     def detach(self) -> Tensor:
         """Return the same values, cut off from the graph."""
         return Tensor(self.data)
 
+    def clone(self) -> Tensor:
+        """Return a copy of the values, through which gradients flow to this tensor."""
+        return OPS["mul"](self, 1.0) if self.requires_grad else Tensor(self.data.copy())
+
+    def requires_grad_(self, wanted: bool = True) -> Self:
+        """Set `requires_grad` and return the tensor itself."""
+        self.requires_grad = wanted
+        return self
+
+    def _plain(self, array: Any) -> Tensor:
+        return Tensor(array)
+
+    @takes_synonyms
     def backward(self, grad: Any = None) -> None:
         """Add the derivative of this tensor to `.grad` of every leaf it was computed from.
 
@@ -105,59 +126,6 @@ class Tensor:
         """Add to `.grad`, which is an array of this tensor alone; several threads may do so at once."""
         with _adding:
             self.grad = np.array(grad) if self.grad is None else np.asarray(self.grad + grad)
-
-    # Operators: each is one op of numformer.ops.basic.
-    def __add__(self, other: Any) -> Tensor:
-        return OPS["add"](self, other)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return OPS["sub"](self, other)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return OPS["mul"](self, other)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return OPS["div"](self, other)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return OPS["matmul"](self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return OPS["add"](other, self)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return OPS["sub"](other, self)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return OPS["mul"](other, self)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return OPS["div"](other, self)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return OPS["matmul"](other, self)
-
-    def __neg__(self) -> Tensor:
-        return OPS["mul"](self, -1.0)
-
-    def __getitem__(self, key: Any) -> Tensor:
-        return OPS["index"](self, key=key)
-
-    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Sum over `axis` (all axes by default)."""
-        return OPS["sum"](self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Average over `axis` (all axes by default)."""
-        return OPS["mean"](self, axis=axis, keepdims=keepdims)
-
-    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
-        """Return the elements in another shape; one length may be -1."""
-        return OPS["reshape"](self, shape=shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
-
-    def transpose(self, *axes: int) -> Tensor:
-        """Reorder the axes (reverse them when none are given)."""
-        return OPS["transpose"](self, axes=axes or None)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.data, dtype, copy=copy)
@@ -205,6 +173,25 @@ class Parameter(Tensor):
         return cls(np.full(shape, value, np.float32))
 
 
+def _as_array(data: Any) -> np.ndarray:
+    """Return numbers and lists of them as an array, float32 where they are no integers."""
+    if isinstance(data, (list, tuple)) and _holds_gradients(data):
+        raise InputError("tensors in a list would be cut off from their gradients: use nf.ops.stack, or detach() each")
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        raise InputError(f"the rows of a tensor must have one length, got {ragged(data)}") from None
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"a tensor holds numbers, got {data!r:.60}")
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _holds_gradients(values: Sequence[Any]) -> bool:
+    if not values or isinstance(values[0], (int, float)):  # a list of numbers may be long
+        return False
+    return any(isinstance(value, Tensor) and value.requires_grad for value in values)
+
+
 def placeholder(tensor: Tensor) -> Tensor:
     """Return a tensor at the same place in the graph, of the same shape, that does not keep the values alive."""
     return Tensor(np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape), edge=tensor.edge)
@@ -227,8 +214,10 @@ def gradients(
     A wanted tensor may have been computed from another one: each gets its whole derivative. A mapping of names to tensors
     gives a dict of names to gradients. `grad` is dL/d(output), which may be left out for a scalar. The graph behind
     tensors in `stop` is left alone. What lies between is used up. Nothing is written to any tensor; the results may share
-    memory. Raises InputError when there is nothing to differentiate or `grad` has another shape.
+    memory. Raises InputError when there is nothing to differentiate, `grad` has another shape, or `wanted` is one tensor.
     """
+    if isinstance(wanted, Tensor):
+        raise InputError("gradients takes a list of the tensors wanted: write gradients(loss, [x])")
     if isinstance(wanted, Mapping):
         return dict(zip(wanted, gradients(output, list(wanted.values()), grad, stop), strict=True))
     edges = {tensor.edge for tensor in wanted if tensor.edge}

@@ -1,6 +1,8 @@
 """Reading text, drawing batches from it, and the corpora that come with the library."""
 
 from numformer.data.clean_pairs import clean_pairs as clean_pairs
+from numformer.data.collate import PaddingCollate as PaddingCollate
+from numformer.data.collate import collate as collate
 from numformer.data.conll import TaggedSentence as TaggedSentence
 from numformer.data.conll import read_conll as read_conll
 from numformer.data.conll import read_words as read_words
@@ -13,6 +15,7 @@ from numformer.data.examples import Examples as Examples
 from numformer.data.labelled import read_labelled as read_labelled
 from numformer.data.lines import read_lines as read_lines
 from numformer.data.loader import DataLoader as DataLoader
+from numformer.data.loader import Dataset as Dataset
 from numformer.data.loader import TensorDataset as TensorDataset
 from numformer.data.pairs import read_pairs as read_pairs
 from numformer.data.split import near_duplicate_groups as near_duplicate_groups

@@ -66,11 +66,14 @@ class SiLU(Module):
 
 
 class Softmax(Module):
-    """Exponentials of the last axis divided by their sum: scores become probabilities."""
+    """Exponentials along an axis, the last one by default, divided by their sum: scores become probabilities."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
 
     def forward(self, x: Array) -> Tensor:
         """Make probabilities that add up to 1 of every row, x [... V] -> [... V]."""
-        return ops.softmax(x)
+        return ops.softmax(x, axis=self.axis)
 
 
 ACTIVATIONS: dict[str, Callable[[], Module]] = {

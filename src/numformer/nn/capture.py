@@ -29,7 +29,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from numformer.autograd import Array, Tensor, is_recording, kind_of, mode
 from numformer.errors import InputError
-from numformer.nn.module import Module, _join
+from numformer.nn.module import Module
+from numformer.nn.tree import join
 
 Place: TypeAlias = tuple[int, str]  # a module by its id, and one of its points or "" for the output
 Replacement: TypeAlias = Callable[[Tensor], "Tensor | Array"]
@@ -182,7 +183,11 @@ def capture(model: Module, names: str | Iterable[str] | None = None, *, ops: boo
     Raises InputError for a name that fits nothing in the model, and at the end of the block where nothing of a name without
     "*" was computed in it: heads ask their `backbone` for `encode`, for instance, so it has no output of its own.
     """
-    seen = Capture(model, [names] if isinstance(names, str) else names, ops)
+    _check_model(model, "capture")
+    names = [names] if isinstance(names, str) else names
+    if names is not None and not (isinstance(names, Iterable) and all(isinstance(name, str) for name in names)):
+        raise InputError(f"capture takes names of modules or patterns of them, got {names!r:.60}")
+    seen = Capture(model, names, ops)
     with _watching(captures=(seen,)):
         yield seen
     seen.check_used()
@@ -197,6 +202,11 @@ def intervene(model: Module, replacements: Mapping[str, Replacement]) -> Iterato
     itself. Raises InputError for a name that fits nothing, where a function returns None or another shape, and at the end
     of the block where nothing of a name was computed in it.
     """
+    _check_model(model, "intervene")
+    if not isinstance(replacements, Mapping) or not all(map(callable, replacements.values())):
+        raise InputError(
+            f"intervene takes a function for each name, such as {{name: function}}, got {replacements!r:.60}"
+        )
     intervention = _Intervention(model, replacements)
     with _watching(interventions=(intervention,)):
         yield
@@ -209,6 +219,7 @@ def record_attention(model: Module) -> Iterator[dict[str, Any]]:
 
     The dict is filled at the end of the block; of several calls the last one counts.
     """
+    _check_model(model, "record_attention")
     names = [name for name, _, point in _points(model) if point == "weights"]
     seen, found = _LastWeights(model, names), dict[str, Any]()
     with _watching(captures=(seen,)):
@@ -230,6 +241,11 @@ def _watching(interventions: tuple[_Intervention, ...] = (), captures: tuple[Cap
         yield
 
 
+def _check_model(model: object, name: str) -> None:
+    if not isinstance(model, Module):
+        raise InputError(f"{name} looks into a module, got {model!r:.60}")
+
+
 def _first_names(model: Module) -> Iterator[tuple[str, Module]]:
     """Yield every module once, under its first name."""
     known: set[int] = set()
@@ -243,7 +259,7 @@ def _points(model: Module) -> Iterator[tuple[str, Module, str]]:
     """Yield the name, the module and the point of everything that can be seen in a model, the output as the point ""."""
     for name, module in model.named_modules():
         for point in ("", *module.points, *module.points_on_request):
-            yield _join(name, point) if point else name, module, point
+            yield join(name, point) if point else name, module, point
 
 
 def _chosen(model: Module, patterns: list[str] | None, may_be_ops: bool = False) -> dict[Place, str]:

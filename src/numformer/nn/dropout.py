@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 
 from numformer import ops, random
 from numformer.autograd import Array, is_evaluating
@@ -17,8 +18,9 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.1) -> None:
-        if not 0.0 <= p < 1.0:
-            raise InputError(f"the dropout probability must be at least 0 and below 1, got {p}")
+        given: object = p  # which may be anything
+        if not (isinstance(given, numbers.Real) and 0.0 <= float(given) < 1.0):
+            raise InputError(f"the dropout probability must be at least 0 and below 1, got {p!r:.60}")
         self.p = p
         self._stream = random.Stream()
 

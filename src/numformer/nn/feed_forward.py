@@ -5,6 +5,7 @@ from __future__ import annotations
 from numformer.autograd import Array, Tensor
 from numformer.nn.activations import make_activation
 from numformer.nn.dropout import Dropout
+from numformer.nn.init import check_sizes
 from numformer.nn.layers import Linear
 from numformer.nn.module import Module
 from numformer.random import Generator
@@ -28,6 +29,7 @@ class FeedForward(Module):
         bias: bool = True,
         generator: Generator | None = None,
     ) -> None:
+        check_sizes(d_model=d_model, d_ff=d_ff)
         self.linear1 = Linear(d_model, d_ff, bias, generator=generator)
         self.linear2 = Linear(d_ff, d_model, bias, generator=generator)
         self.linear3 = Linear(d_model, d_ff, bias, generator=generator) if gated else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 from numformer import random
 from numformer.autograd import Parameter, namespace_of
+from numformer.errors import InputError
 
 
 class _Thread(threading.local):
@@ -30,6 +32,13 @@ def undrawn() -> Iterator[None]:
         yield
     finally:
         _thread.drawing = before
+
+
+def check_sizes(**sizes: object) -> None:
+    """Raise InputError for a size that is no whole number of at least 1: a layer without numbers learns nothing."""
+    for name, size in sizes.items():
+        if not (isinstance(size, numbers.Integral) and int(size) >= 1):
+            raise InputError(f"{name} must be a whole number of at least 1, got {size!r:.60}")
 
 
 def normal(*shape: int, std: float, generator: Any = None) -> Parameter:

@@ -1,4 +1,4 @@
-"""The layers that hold weights: the linear map, the embedding and the two normalisations."""
+"""The layers that hold weights (linear map, embedding, the two normalisations), and those that change nothing but shape."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Linear(Module):
         std: float | None = None,
         generator: Generator | None = None,
     ) -> None:
+        init.check_sizes(in_features=in_features, out_features=out_features)
         if std is None:
             self.weight = init.xavier_uniform(out_features, in_features, generator)
         else:
@@ -58,6 +59,7 @@ class Embedding(Module):
         std: float = 0.02,
         generator: Generator | None = None,
     ) -> None:
+        init.check_sizes(vocab_size=vocab_size, d_model=d_model)
         self.weight = init.normal(vocab_size, d_model, std=std, generator=generator)
         self.padding_id, self.scaled = padding_id, scaled
         if padding_id is not None:
@@ -76,6 +78,7 @@ class LayerNorm(Module):
     """Mean 0 and variance 1 over the last axis, then scale and shift, x [... D] -> [... D]."""
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
+        init.check_sizes(d_model=d_model)
         self.weight, self.bias = init.ones(d_model), init.zeros(d_model)
         self.eps = eps
 
@@ -91,6 +94,7 @@ class RMSNorm(Module):
     """Root mean square 1 over the last axis, then scale, x [... D] -> [... D]."""
 
     def __init__(self, d_model: int, eps: float = 1e-6) -> None:
+        init.check_sizes(d_model=d_model)
         self.weight = init.ones(d_model)
         self.eps = eps
 
@@ -100,3 +104,23 @@ class RMSNorm(Module):
 
     if TYPE_CHECKING:
         __call__ = forward
+
+
+class Identity(Module):
+    """The input itself, where something takes a layer and none is wanted."""
+
+    def forward(self, x: Array) -> Array:
+        """Return x."""
+        return x
+
+
+class Flatten(Module):
+    """One axis in place of those from `start_dim` to `end_dim`, both included; the first one, the batch, stays by default."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Array) -> Tensor:
+        """Join axes, x [B T D] -> [B T*D] by default."""
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        return x.flatten(self.start_dim, self.end_dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import TYPE_CHECKING, Literal
 
 from numformer import ops
@@ -31,15 +32,28 @@ class CrossEntropyLoss(Loss):
     """Negative log-likelihood of targets [...] under logits [... V], averaged over the targets that count.
 
     Targets equal to `ignore_index` do not count; `label_smoothing` is the share of a target that all classes get alike.
+    With `weight` [V] a target counts as much as its class weighs, also in what the mean divides by, and with smoothing the
+    whole loss of a target does (PyTorch weighs the smoothed share by every class). Raises InputError where it is no vector.
     """
+
+    weight: Tensor | None
 
     def __init__(
         self,
         ignore_index: int = -100,
         label_smoothing: float = 0.0,
         reduction: Reduction = "mean",
+        weight: ArrayLike | None = None,
     ) -> None:
         super().__init__(reduction)
+        given: object = ignore_index  # PyTorch has the weights in its place
+        if not isinstance(given, numbers.Integral):
+            raise InputError(
+                f"ignore_index must be a whole number, got {given!r:.60}; class weights are given as weight=…"
+            )
+        self.register_buffer("weight", weight)
+        if self.weight is not None and (self.weight.ndim != 1 or bool((self.weight < 0).any())):
+            raise InputError(f"weight holds a number from 0 up for each class, got {self.weight!r:.80}")
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, logits: Array, targets: ArrayLike) -> Tensor:
@@ -54,10 +68,17 @@ class CrossEntropyLoss(Loss):
         return ops.cross_entropy(
             logits,
             targets,
+            class_weights=None if self.weight is None else self._weights_of(logits.shape[-1]),
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
             reduction=self.reduction,
         )
+
+    def _weights_of(self, num_classes: int) -> Array:
+        assert self.weight is not None
+        if len(self.weight) != num_classes:
+            raise InputError(f"weight has {len(self.weight)} numbers, but the logits {num_classes} classes")
+        return self.weight.data
 
     if TYPE_CHECKING:
         __call__ = forward

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self, overload
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, Self
 
+from numformer._absent import OF_MODULE, answers_for
 from numformer._names import takes_synonyms
 from numformer._notices import amount
 from numformer.autograd import Array, ArrayLike, Parameter, Tensor, gradients, is_recording, mode, placeholder
 from numformer.autograd.array import memory_of
+from numformer.autograd.conversions import on_cpu
 from numformer.errors import InputError
+from numformer.nn.tree import Tree
 
 
 class _Thread(threading.local):
@@ -37,7 +40,15 @@ def _as_call(forward: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class Module:
+class Misfits(NamedTuple):
+    """The names of a module that a state has not, and those of the state that the module has not."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+@answers_for(OF_MODULE)
+class Module(Tree):
     """The base of every layer and model: subclasses assign Parameters and Modules to attributes and write `forward`.
 
     Attribute names are the names in `state_dict`. Calling a module takes Tensors or arrays; after a call on its own,
@@ -75,14 +86,14 @@ class Module:
             if mode.current.watcher is None and "forward" not in self.__dict__:  # the shortest way of the usual call
                 return self._plain_forward(*args, **settings)
             return self.forward(*args, **settings)
-        self._call = None
+        vars(self)["_call"] = None  # past __setattr__, which costs time
         args = tuple(self._as_input(value) for value in args)
         settings = {name: self._as_input(value) for name, value in settings.items()}
         output = self.call_inside(*args, **settings)
         first = output[0] if isinstance(output, tuple) else output
         if is_recording() and isinstance(first, Tensor):
             inputs = [placeholder(value) for value in (*args, *settings.values()) if isinstance(value, Tensor)]
-            self._call = (inputs, placeholder(first))
+            vars(self)["_call"] = (inputs, placeholder(first))
         return output
 
     def call_inside(self, *args: Any, **settings: Any) -> Any:
@@ -119,7 +130,7 @@ class Module:
         if self._call is None:
             name = type(self).__name__
             raise InputError(f"{name}.backward needs a call of this {name} itself before it")
-        (inputs, output), self._call = self._call, None
+        (inputs, output), vars(self)["_call"] = self._call, None
         wanted = [*inputs, *(p for p in self.parameters() if p.requires_grad)]
         found = gradients(output, wanted, grad, stop=inputs)
         for tensor, value in zip(wanted[len(inputs) :], found[len(inputs) :], strict=True):
@@ -138,63 +149,47 @@ class Module:
         array = value.data if isinstance(value, Tensor) else value
         return Tensor(array.astype(dtype, copy=False), requires_grad=is_recording())
 
-    # Names: a module's parameters and children are its attributes, in the order of assignment.
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the modules directly inside this one."""
-        yield from ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
-
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield this module, named `prefix`, and all modules inside it."""
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child.named_modules(_join(prefix, name))
-
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """Yield every parameter once, under its dotted name; a tied one under the first."""
-        seen: set[int] = set()
-        for path, module in self.named_modules(prefix):
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield _join(path, name), value
-
-    def parameters(self) -> Iterator[Parameter]:
-        """Yield every parameter once."""
-        return (parameter for _, parameter in self.named_parameters())
-
-    def num_parameters(self) -> int:
-        """Count the numbers in all parameters."""
-        return sum(parameter.size for parameter in self.parameters())
-
     # State.
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters as arrays, by name."""
-        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+    def state_dict(self, copy: bool = True) -> dict[str, Array]:
+        """Return all parameters and persistent buffers as arrays by name: copies, or what is written to as it changes."""
+        return {name: tensor.data.copy() if copy else tensor.data for name, tensor in self.named_state()}
 
-    def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Copy arrays into the parameters in place, so that ties and views stay.
+    def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> Misfits:
+        """Copy arrays into the parameters in place, so that ties and views stay, and into the buffers.
 
         A backward pass through a forward that read the values before is refused. Raises InputError listing every missing,
-        unexpected and misshapen name; nothing is changed then.
+        unexpected and misshapen name; nothing is changed then. With `strict=False` missing and unexpected names are left
+        alone. Either way they are returned.
         """
-        own = dict(self.named_parameters())
+        if not isinstance(state, Mapping):
+            raise InputError(f"a state maps names to arrays, got {type(state).__name__}")
+        own = dict(self.named_state())
+        misfits = Misfits([name for name in own if name not in state], [name for name in state if name not in own])
+        shapes = {name: getattr(state[name], "shape", None) for name in own if name in state}
+        misshapen = [
+            f"{name} (got {_shown(shape)}, expected {list(own[name].shape)})"
+            for name, shape in shapes.items()
+            if shape != own[name].shape
+        ]
         problems = [
-            *_listed("missing", [name for name in own if name not in state]),
-            *_listed("unexpected", [name for name in state if name not in own]),
-            *_listed(
-                "of the wrong shape",
-                [
-                    f"{name} (got {list(state[name].shape)}, expected {list(parameter.shape)})"
-                    for name, parameter in own.items()
-                    if name in state and state[name].shape != parameter.shape
-                ],
-            ),
+            *(_listed("missing", misfits.missing_keys) if strict else ()),
+            *(_listed("unexpected", misfits.unexpected_keys) if strict else ()),
+            *_listed("of the wrong shape", misshapen),
         ]
         if problems:
             raise InputError(f"the weights do not fit {type(self).__name__}: {'; '.join(problems)}")
-        for name, parameter in own.items():
-            parameter.data[...] = state[name]
-            parameter.mark_changed()
+        for name in shapes:
+            self._take(own[name], state[name])
+        return misfits
+
+    def _take(self, tensor: Tensor, value: Any) -> None:
+        """Copy an array into a parameter; a buffer gets a new array, for its own may be one that was given."""
+        value = value.data if isinstance(value, Tensor) else value
+        if isinstance(tensor, Parameter):
+            tensor.data[...] = value
+            tensor.mark_changed()
+        else:
+            tensor.data = value.astype(tensor.dtype)
 
     get_parameters = state_dict
     set_parameters = load_state_dict
@@ -202,14 +197,16 @@ class Module:
     def bind(self, parameters: Mapping[str, Array]) -> Self:
         """Return a copy of the module that reads its parameters from `{name: array or Tensor}`: a pure function of both.
 
-        Names that are not given keep the module's own parameter; unknown names raise InputError. Arrays are used as they
-        are, not copied. To those who look inside, the copy counts as the module itself.
+        Buffers can be given, too. Names that are not given keep the module's own parameter; unknown names raise InputError.
+        Arrays are used as they are, not copied. To those who look inside, the copy counts as the module itself.
         """
-        own = dict(self.named_parameters())
+        own: dict[str, Tensor] = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         unknown = sorted(set(parameters) - set(own))
         if unknown:
             raise InputError(f"{type(self).__name__} has no parameters named {', '.join(unknown)}")
-        return _copy_with(self, {id(own[name]): _as_parameter(value) for name, value in parameters.items()}, {})
+        return _copy_with(
+            self, {id(own[name]): _in_place_of(own[name], value) for name, value in parameters.items()}, {}
+        )
 
     # Modes.
     def train(self, mode: bool = True) -> Self:
@@ -233,6 +230,12 @@ class Module:
         """Let gradients flow again; the opposite of `freeze`."""
         return self._set_requires_grad(prefixes, True)
 
+    def requires_grad_(self, wanted: bool = True) -> Self:
+        """Freeze or unfreeze all parameters; returns the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = wanted
+        return self
+
     def _set_requires_grad(self, prefixes: tuple[str, ...], wanted: bool) -> Self:
         for prefix in prefixes or ("",):
             chosen = [p for name, p in self.named_parameters() if f"{name}.".startswith(f"{prefix}." if prefix else "")]
@@ -250,12 +253,24 @@ class Module:
     def astype(self, dtype: Any) -> Self:
         """Give every parameter its values and its gradient in another dtype, for instance float64 for a gradient check.
 
+        Buffers of floating-point numbers are converted, too.
         An optimizer made before keeps its own arrays: make it afterwards.
         """
         for parameter in self.parameters():
             parameter.data = parameter.data.astype(dtype)
             parameter.grad = None if parameter.grad is None else parameter.grad.astype(dtype)
             parameter.mark_changed()
+        for buffer in self.buffers():
+            if buffer.dtype.kind == "f":
+                buffer.data = buffer.data.astype(dtype)
+        return self
+
+    def to(self, target: Any) -> Self:
+        """Convert the parameters to a dtype; "cpu" is where they are. Raises InputError for another device."""
+        return self if on_cpu(target) else self.astype(target)
+
+    def cpu(self) -> Self:
+        """Return the module itself, which is always in the memory of the CPU."""
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -277,50 +292,6 @@ class Module:
         return "  ".join([f"{type(self).__name__}({', '.join(settings)})", *count, *shapes])
 
 
-class ModuleList(Module):
-    """Modules in a row, named 0, 1, 2, …"""
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        for index, module in enumerate(modules):
-            setattr(self, str(index), module)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (module for _, module in self.named_children())
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> Self: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        """Return one module, or for a slice a list of the same kind that holds the same modules, numbered from 0."""
-        chosen = list(self)[index]
-        if not isinstance(index, slice):
-            return chosen
-        part = copy.copy(self)
-        part._call = None
-        for name, _ in self.named_children():
-            delattr(part, name)
-        for number, module in enumerate(chosen):
-            setattr(part, str(number), module)
-        return part
-
-
-class Sequential(ModuleList):
-    """Modules applied one after the other."""
-
-    def __init__(self, *modules: Module) -> None:
-        super().__init__(modules)
-
-    def forward(self, x: Any) -> Any:
-        """Apply every module in turn."""
-        for module in self:
-            x = module(x)
-        return x
-
-
 def _own(values: list[Any], grad: Any) -> list[Any]:
     """Return gradients that can be written to and share no memory with each other or with the one that the caller gave."""
     grad = grad.data if isinstance(grad, Tensor) else grad
@@ -338,26 +309,26 @@ def _copy_with(module: Any, replaced: dict[int, Any], made: dict[int, Any]) -> A
     if id(module) in made:
         return made[id(module)]
     twin = made[id(module)] = copy.copy(module)
-    twin._call, twin._bound_from = None, (module.unbound,)
+    vars(twin).update(_call=None, _bound_from=(module.unbound,))
     for name, value in vars(module).items():
         if isinstance(value, Module):
             setattr(twin, name, _copy_with(value, replaced, made))
-        elif isinstance(value, Parameter) and id(value) in replaced:
+        elif isinstance(value, Tensor) and id(value) in replaced:
             setattr(twin, name, replaced[id(value)])
     return twin
 
 
-def _as_parameter(value: Any) -> Any:
-    """Return a Tensor as a Parameter at the same place in the graph, so that the module still lists it."""
-    if not isinstance(value, Tensor) or isinstance(value, Parameter):
+def _in_place_of(own: Tensor, value: Any) -> Any:
+    """Return what takes the place of a parameter or buffer: for a parameter a Tensor as one, so that it is still listed."""
+    if not isinstance(own, Parameter) or not isinstance(value, Tensor) or isinstance(value, Parameter):
         return value
     parameter = Parameter(value.data, requires_grad=False)
     parameter.edge = value.edge
     return parameter
 
 
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
+def _shown(shape: Any) -> Any:
+    return "no array" if shape is None else list(shape)
 
 
 def _listed(what: str, names: list[str]) -> list[str]:

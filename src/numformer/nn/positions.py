@@ -20,6 +20,7 @@ class PositionalEncoding(Module):
     """
 
     def __init__(self, d_model: int, max_seq_len: int = 512, dropout: float = 0.0) -> None:
+        init.check_sizes(d_model=d_model, max_seq_len=max_seq_len)
         self.table: Any = ops.sinusoidal_positions(max_seq_len, d_model)
         self.dropout = Dropout(dropout)
 
@@ -48,6 +49,7 @@ class LearnedPositions(Module):
         std: float = 0.02,
         generator: Generator | None = None,
     ) -> None:
+        init.check_sizes(max_seq_len=max_seq_len, d_model=d_model)
         self.weight = init.normal(max_seq_len, d_model, std=std, generator=generator)
         self.dropout = Dropout(dropout)
 

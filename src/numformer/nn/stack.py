@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from numformer.autograd import is_recording, recompute
-from numformer.nn.module import Module, ModuleList
+from numformer.nn.containers import ModuleList
+from numformer.nn.module import Module
 
 
 class Stack(ModuleList):

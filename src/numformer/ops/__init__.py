@@ -11,19 +11,21 @@ from numformer.ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoi
 from numformer.ops.attention import attention, merge_heads, split_heads
 from numformer.ops.attention_values import attention_values
 from numformer.ops.basic import (
+    abs,
     add,
+    cat,
     concat,
     div,
     exp,
     index,
     log,
     matmul,
-    mean,
     mul,
+    power,
     reshape,
     split,
+    stack,
     sub,
-    sum,
     transpose,
     where,
 )
@@ -36,14 +38,17 @@ from numformer.ops.loss import bce_with_logits, cross_entropy, l1, mse
 from numformer.ops.norm import layer_norm, rms_norm
 from numformer.ops.pooling import last_true, masked_mean, take_position
 from numformer.ops.position import rope, sinusoidal_positions
+from numformer.ops.reductions import max, mean, min, sum
 
 __all__ = [
+    "abs",
     "add",
     "as_ids",
     "as_mask",
     "attention",
     "attention_values",
     "bce_with_logits",
+    "cat",
     "causal_mask",
     "concat",
     "cross_entropy",
@@ -64,11 +69,14 @@ __all__ = [
     "log_softmax",
     "masked_mean",
     "matmul",
+    "max",
     "mean",
     "merge_heads",
+    "min",
     "mse",
     "mul",
     "padding_mask",
+    "power",
     "relu",
     "reshape",
     "rms_norm",
@@ -79,6 +87,7 @@ __all__ = [
     "softmax",
     "split",
     "split_heads",
+    "stack",
     "sub",
     "sum",
     "take_position",

@@ -168,39 +168,42 @@ def _normal_cdf(x: np.ndarray, density: np.ndarray) -> np.ndarray:
 
 
 @op
-def softmax(x: np.ndarray, *, need: Need) -> Result:
-    """Exponentials of the last axis divided by their sum.
+def softmax(x: np.ndarray, *, axis: int = -1, need: Need) -> Result:
+    """Exponentials along an axis, the last one by default, divided by their sum.
 
     x [... V] -> [... V]
+    x [B V T] -> [B V T] with axis=1
 
     dx = y (dy - Σ y dy): the sum is the cross terms, since raising one logit lowers every other probability.
     """
-    y = _softmax(as_float(x))
+    y = _softmax(as_float(x), axis)
     kept = save(y, need)
 
     def vjp(dy: np.ndarray) -> np.ndarray:
         y = load(kept)
-        return y * (dy - np.vecdot(y, dy)[..., None])  # y dy, less the cross terms y Σ y dy
+        shift = np.vecdot(y, dy, axis=axis)  # type: ignore[call-overload]  # NumPy's types lack the axis
+        return y * (dy - np.expand_dims(shift, axis))  # y dy, less the cross terms y Σ y dy
 
     return y, vjp
 
 
 @op
-def log_softmax(x: np.ndarray, *, need: Need) -> Result:
-    """Logarithm of the softmax of the last axis.
+def log_softmax(x: np.ndarray, *, axis: int = -1, need: Need) -> Result:
+    """Logarithm of the softmax along an axis, the last one by default.
 
     x [... V] -> [... V]
+    x [B V T] -> [B V T] with axis=1
     """
     x = as_float(x)
-    shifted = x - x.max(axis=-1, keepdims=True)
-    y = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    shifted = x - x.max(axis=axis, keepdims=True)
+    y = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
     kept = save(y, need)
-    return y, lambda dy: dy - np.exp(load(kept)) * dy.sum(axis=-1, keepdims=True)  # dx = dy - softmax(x) Σ dy
+    return y, lambda dy: dy - np.exp(load(kept)) * dy.sum(axis=axis, keepdims=True)  # dx = dy - softmax(x) Σ dy
 
 
-def _softmax(x: np.ndarray) -> np.ndarray:
-    y = np.exp(x - x.max(axis=-1, keepdims=True))  # the shift keeps exp from overflowing and changes nothing else
-    y /= y.sum(axis=-1, keepdims=True)
+def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    y = np.exp(x - x.max(axis=axis, keepdims=True))  # the shift keeps exp from overflowing and changes nothing else
+    y /= y.sum(axis=axis, keepdims=True)
     return y
 
 

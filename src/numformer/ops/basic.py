@@ -1,4 +1,4 @@
-"""Arithmetic, reductions and rearrangements: the ops behind the operators of Tensor.
+"""Arithmetic and rearrangements: the ops behind the operators of Tensor.
 
 A pullback that needs the shape of an array only must not mention the array, which would keep it alive. Divisors are kept
 as they are and do not go through `save`: one that rounds to 0 would make the gradient infinite.
@@ -6,18 +6,16 @@ as they are and do not go through `save`: one that rounds to 0 would make the gr
 
 from __future__ import annotations
 
-import builtins
 import copy
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from numformer.autograd import Gradients, Need, Result, op
+from numformer._names import takes_synonyms
+from numformer.autograd import Gradients, Need, Result, Tensor, op
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
-
-Axis = int | tuple[int, ...] | None
 
 
 @op
@@ -97,6 +95,39 @@ def div(x: Any, y: Any, *, need: Need) -> Result:
 
 
 @op
+def power(x: Any, y: Any, *, need: Need) -> Result:
+    """Raise x to the power y, with broadcasting; negative elements of x need whole exponents.
+
+    x [...], y [...] -> [...]
+
+    At an exponent of 0 the gradient of x is 0, and at x = 0 so is that of an exponent from 0 up, as PyTorch has them.
+    """
+    x, y = _operands(x, y)
+    need_x, need_y = need
+    z = x**y
+    x_shape, y_shape = np.shape(x), np.shape(y)
+
+    def vjp(dz: np.ndarray) -> Gradients:
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is infinite or unknown is so in the gradient
+            dx = np.where(np.equal(y, 0), 0.0, dz * y * x ** (y - 1.0)) if need_x else None  # dz · y xʸ⁻¹
+            at_zero = np.equal(x, 0) & np.greater_equal(y, 0)
+            dy = np.where(at_zero, 0.0, dz * z * np.log(x)) if need_y else None  # dz · xʸ log x
+        return _shaped(dx, dz.dtype, x_shape), _shaped(dy, dz.dtype, y_shape)
+
+    return z, vjp
+
+
+@op
+def abs(x: np.ndarray, *, need: Need) -> Result:
+    """Absolute value of every element; the derivative at 0 is 0.
+
+    x [...] -> [...]
+    """
+    kept = save(x, need)
+    return np.abs(x), lambda dy: dy * np.sign(load(kept))  # the slope is 1 above 0 and -1 below
+
+
+@op
 def exp(x: np.ndarray, *, need: Need) -> Result:
     """Raise e to the power of every element.
 
@@ -134,37 +165,6 @@ def matmul(x: np.ndarray, y: np.ndarray, *, need: Need) -> Result:
         return dx, dy
 
     return x @ y, vjp
-
-
-@op
-def sum(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Result:
-    """Sum over `axis`, or over everything.
-
-    x [B T D] -> [B D] with axis=1
-    x [...] -> []
-    """
-    shape = x.shape
-
-    def vjp(dy: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(_restore_axes(dy, axis, keepdims), shape)  # every element counts once
-
-    return x.sum(axis=axis, keepdims=keepdims), vjp
-
-
-@op
-def mean(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> Result:
-    """Average over `axis`, or over everything.
-
-    x [B T D] -> [B D] with axis=1
-    x [...] -> []
-    """
-    y = as_float(x).mean(axis=axis, keepdims=keepdims)
-    shape, count = x.shape, x.size / builtins.max(y.size, 1)
-
-    def vjp(dy: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(_restore_axes(dy / count, axis, keepdims), shape)  # every element counts 1/count
-
-    return y, vjp
 
 
 @op
@@ -226,6 +226,34 @@ def concat(*xs: np.ndarray, axis: int = -1) -> Result:
     joined = np.concatenate(xs, axis=axis)
     borders = np.cumsum([x.shape[axis] for x in xs])[:-1]
     return joined, lambda dy: tuple(np.split(dy, borders, axis=axis))  # each its own part
+
+
+@takes_synonyms
+def cat(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Join a sequence of arrays along an axis, the first one by default: `concat` as PyTorch has it."""
+    _check_axis("cat", axis)
+    return concat(*arrays, axis=axis)
+
+
+@takes_synonyms
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Join a sequence of arrays of one shape along a new axis; raises InputError where their shapes differ."""
+    _check_axis("stack", axis)
+    arrays = [a if isinstance(a, (Tensor, np.ndarray)) else Tensor(a).data for a in arrays]
+    if len(shapes := {a.shape for a in arrays}) != 1:
+        raise InputError(f"stack needs arrays of one shape, got {', '.join(map(str, sorted(shapes))) or 'none'}")
+    shape = shapes.pop()
+    if not -len(shape) - 1 <= axis <= len(shape):
+        raise InputError(f"stack: there is no axis {axis} among {len(shape) + 1}")
+    at = axis % (len(shape) + 1)
+    return concat(*(reshape(a, shape=(*shape[:at], 1, *shape[at:])) for a in arrays), axis=at)
+
+
+def _check_axis(name: str, axis: object) -> None:
+    if not isinstance(axis, (int, np.integer)):
+        raise InputError(
+            f"{name} takes a list of arrays and an axis, as in {name}([x, y], 0), got the axis {axis!r:.60}"
+        )
 
 
 @op
@@ -292,6 +320,10 @@ def _like(x: Any, other: Any) -> Any:
     return x.astype(other.dtype) if x.dtype.kind in "iub" or (x.ndim == 0 and other.ndim > 0) else x
 
 
+def _shaped(grad: np.ndarray | None, dtype: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    return None if grad is None else _unbroadcast(grad.astype(dtype, copy=False), shape)
+
+
 def _unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum a gradient over the axes along which an array of that shape was repeated."""
     if grad.shape == shape:
@@ -299,10 +331,6 @@ def _unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
     stretched = tuple(i for i, length in enumerate(shape) if length == 1 and grad.shape[i] != 1)
     return grad.sum(axis=stretched, keepdims=True)
-
-
-def _restore_axes(dy: np.ndarray, axis: Axis, keepdims: bool) -> np.ndarray:
-    return dy if keepdims or axis is None else np.expand_dims(dy, axis)
 
 
 def _is_basic(key: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from numformer.autograd import Tensor, kind_of, namespace_of
-from numformer.autograd.array import NUMPY
+from numformer.autograd.array import NUMPY, ragged
 from numformer.errors import InputError
 
 
@@ -82,5 +82,11 @@ def causal_mask(length: int, like: Any = None) -> Any:
 
 
 def _as_array(value: Any) -> Any:
-    value = value.data if isinstance(value, Tensor) else value
-    return value if hasattr(value, "__array_namespace__") else namespace_of(value).asarray(value)
+    if isinstance(value, Tensor):
+        return value.data
+    if hasattr(value, "__array_namespace__"):
+        return value
+    try:
+        return namespace_of(value).asarray(value)
+    except ValueError:
+        raise InputError(f"the rows of tokens or of a mask must have one length, got {ragged(value)}") from None

@@ -20,7 +20,7 @@ def save_model(model: Any, folder: str | Path) -> None:
     folder = Path(folder)
     names = names_of(model)
     weights = {
-        names.to_disk(name): p.data.T if names.is_transposed(name) else p.data for name, p in model.named_parameters()
+        names.to_disk(name): p.data.T if names.is_transposed(name) else p.data for name, p in model.named_state()
     }
     write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
     write_atomically(folder / "config.json", json.dumps(to_disk(model), indent=2) + "\n")
@@ -47,7 +47,7 @@ def _take_weights(model: Module, weights: dict[str, np.ndarray]) -> None:
 
     Raises InputError listing every missing, unexpected and misshapen name, as they are in the file.
     """
-    names, own = names_of(model), dict(model.named_parameters())
+    names, own = names_of(model), dict(model.named_state())
     found = {names.from_disk(there): there for there in weights}
     shapes = {name: p.shape[::-1] if names.is_transposed(name) else p.shape for name, p in own.items()}
     problems = {
@@ -63,7 +63,7 @@ def _take_weights(model: Module, weights: dict[str, np.ndarray]) -> None:
         listed = "; ".join(f"{what}: {', '.join(each)}" for what, each in problems.items() if each)
         raise InputError(f"the weights do not fit {type(model).__name__}: {listed}")
     for name, parameter in own.items():
-        value = weights[found[name]].astype(np.float32, copy=False)
+        value = weights[found[name]].astype(parameter.dtype, copy=False)
         parameter.data = np.ascontiguousarray(value.T) if names.is_transposed(name) else value
 
 

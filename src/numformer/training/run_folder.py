@@ -131,7 +131,7 @@ class RunFolder:
 
     def save_checkpoint(self, model: Module, optimizer: Optimizer, progression: Progression) -> None:
         """Write what a resumed run needs into state/, then the model as a Hugging Face folder for everybody else."""
-        tensors = {f"model.{name}": p.data for name, p in model.named_parameters()}
+        tensors = {f"model.{name}": value.data for name, value in model.named_state()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict(copy=False).items()}
         write_safetensors(self.checkpoint_file, tensors, {"progression": json.dumps(asdict(progression))})
         save_model(model, self.path)
