@@ -138,6 +138,12 @@ def test_the_public_names_are_listed():
         assert getattr(numformer, name) is not None
 
 
+def test_looking_through_the_library_shows_what_is_for_users():
+    """Completion in a shell asks `dir`; a task is imported when it is asked for, and shown before."""
+    assert set(dir(numformer)) == PUBLIC_NAMES | PUBLIC_ROOMS | {"__version__"}
+    assert set(dir(numformer.tasks)) == set(numformer.tasks.__all__)
+
+
 def test_files_at_the_top_are_for_users_or_private():
     top = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
     assert {name for name in top if not name.startswith("_")} - PUBLIC_FILES == set()

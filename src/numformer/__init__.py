@@ -69,6 +69,11 @@ __all__ = [
 __all__ += tasks.__all__  # the classes of the tasks, and `load`
 
 
+def __dir__() -> list[str]:
+    """Name what is for users, that which is imported when it is asked for too."""
+    return sorted([*__all__, "__version__"])
+
+
 if not TYPE_CHECKING:  # a type checker knows the names, and finds misspelt ones
 
     def __getattr__(name: str) -> Any:

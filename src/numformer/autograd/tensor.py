@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar, overload
 
 import numpy as np
@@ -30,7 +30,9 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False, edge: Edge | None = None) -> None:
         if not isinstance(data, (np.ndarray, np.generic)):
-            data = np.asarray(data)
+            given, data = data, np.asarray(data)
+            if data.dtype.kind in "OUS":
+                raise InputError(f"a Tensor is made of numbers, got {repr(given)[:60]}")
             if data.dtype == np.float64:
                 data = data.astype(np.float32)
         self.data: np.ndarray = np.asarray(data)
@@ -214,11 +216,11 @@ def placeholder(tensor: Tensor) -> Tensor:
 def gradients(output: Tensor, wanted: Mapping[Key, Tensor], grad: Any = None) -> dict[Key, np.ndarray | None]: ...
 @overload
 def gradients(
-    output: Tensor, wanted: Sequence[Tensor], grad: Any = None, stop: Sequence[Tensor] = ()
+    output: Tensor, wanted: Sequence[Tensor] | Iterator[Tensor], grad: Any = None, stop: Sequence[Tensor] = ()
 ) -> list[np.ndarray | None]: ...
 def gradients(
     output: Tensor,
-    wanted: Sequence[Tensor] | Mapping[Key, Tensor],
+    wanted: Sequence[Tensor] | Iterator[Tensor] | Mapping[Key, Tensor],
     grad: Any = None,
     stop: Sequence[Tensor] = (),
 ) -> list[np.ndarray | None] | dict[Key, np.ndarray | None]:
@@ -231,6 +233,7 @@ def gradients(
     """
     if isinstance(wanted, Mapping):
         return dict(zip(wanted, gradients(output, list(wanted.values()), grad, stop), strict=True))
+    wanted = list(wanted)
     edges = {tensor.edge for tensor in wanted if tensor.edge}
     found = pull_back(*_start(output, grad), edges, {tensor.edge for tensor in stop if tensor.edge})
     return [found.get(tensor.edge) if tensor.edge else None for tensor in wanted]

@@ -10,7 +10,7 @@ import tyro
 
 from numformer.cli.options import parse
 from numformer.tasks import load
-from numformer.tokenizers import TokenizerPair
+from numformer.tasks.shared.encoding import describe_tokenizer
 from numformer.training.metrics import read_metrics
 
 
@@ -45,7 +45,7 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
             f"{config.depth} layers, width {config.d_model}, {config.num_heads} heads, d_ff {config.ff_width}",
         ),
         ("context", f"{config.max_seq_len} tokens"),
-        ("tokenizer", _describe_tokenizer(task.tokenizer)),
+        ("tokenizer", describe_tokenizer(task.tokenizer)),
     ]
     rows += task.details().items()
     metrics = read_metrics(folder / "metrics.jsonl")
@@ -61,13 +61,6 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     rows.append(("files", ", ".join(f"{path.name} ({_size(path.stat().st_size)})" for path in files)))
     return rows
-
-
-def _describe_tokenizer(tokenizer: Any) -> str:
-    if isinstance(tokenizer, TokenizerPair):
-        parts = [tokenizer.target] if tokenizer.source is tokenizer.target else [tokenizer.source, tokenizer.target]
-        return " and ".join(_describe_tokenizer(part) for part in parts)
-    return f"{type(tokenizer).__name__}, {tokenizer.vocab_size} tokens"
 
 
 def _size(count: float) -> str:

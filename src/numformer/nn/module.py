@@ -192,6 +192,8 @@ class Module:
         if problems:
             raise InputError(f"the weights do not fit {type(self).__name__}: {'; '.join(problems)}")
         for name, parameter in own.items():
+            if not parameter.data.flags.writeable:  # as joblib hands large arrays to other processes
+                parameter.data = parameter.data.copy()
             parameter.data[...] = state[name]
             parameter.mark_changed()
 

@@ -34,6 +34,7 @@ class Optimizer:
     def __init__(self, parameters: Parameters, **settings: Any) -> None:
         self.settings = settings
         self.param_groups: list[Group] = []
+        self.state: dict[str, np.ndarray] = {}
         self._num_sharing = 0
         for group in as_dicts(parameters, settings):
             self._check(group := settings | group)
@@ -190,6 +191,9 @@ class Optimizer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self.state = {
+            slot: average.copy() for slot, average in self.state.items()
+        }  # joblib's large arrays are read-only
         self._place_weights()
 
     def _held(self) -> list[bool]:

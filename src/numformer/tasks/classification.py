@@ -213,6 +213,11 @@ class Classifier(ExampleTask):
         scores = classification_scores(predicted, gold, self.model.labels)
         return {"loss": float(loss), "count": len(examples)} | scores
 
+    @property
+    def label_names(self) -> list[str]:
+        """The labels in the order of the model's scores."""
+        return list(self.model.labels)
+
     def details(self) -> dict[str, str]:
         """Return the labels."""
         return {"labels": few(self.model.labels)}

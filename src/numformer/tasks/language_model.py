@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -92,7 +92,7 @@ class LanguageModel(TextTask):
         max_new_tokens: int = 200,
         *,
         num_samples: int | None = None,
-        stop: Sequence[str] = (),
+        stop: Iterable[str] = (),
         seed: int = 0,
         sampling: SamplingConfig | None = None,
         on_text: Callable[[str], None] | None = None,
@@ -107,6 +107,7 @@ class LanguageModel(TextTask):
         if num_samples is not None and num_samples < 1:
             raise InputError(f"num_samples must be at least 1, got {num_samples}")
         ids = encode_text(self.tokenizer, prompt) if prompt else _start(self.tokenizer)
+        stop = stop if isinstance(stop, str) else tuple(stop)
         streams = [TextStream(self.tokenizer, stop) for _ in range(num_samples or 1)]
 
         def on_token(row: int, token: int) -> bool:

@@ -209,6 +209,11 @@ class Tagger(ExampleTask):
             scores |= entity_scores(predicted, [list(sentence.tags) for sentence in examples])
         return scores
 
+    @property
+    def label_names(self) -> list[str]:
+        """The tags in the order of the model's scores."""
+        return list(self.model.labels)
+
     def details(self) -> dict[str, str]:
         """Return the tags."""
         return {"labels": few(self.model.labels)}
