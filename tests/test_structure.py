@@ -19,16 +19,17 @@ every_file = pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PA
 ROOMS = [
     *("errors", "names", "files", "random", "shared"),
     *("autograd", "ops", "testing", "nn", "models"),
-    *("tokenizers", "data", "metrics", "optim", "pretrained", "training", "generation", "tasks"),
+    *("tokenizers", "data", "metrics", "optim", "pretrained", "checkpoint", "training", "generation", "tasks"),
     *("__init__", "cli", "__main__"),
 ]
 PUBLIC_FILES = {
+    "checkpoint",
     "errors",
     "pretrained",
     "random",
     "testing",
 }  # of those at the top; the others are for the package alone
-PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tasks", "tokenizers", "training"}
+PUBLIC_ROOMS = {"generation", "metrics", "models", "nn", "ops", "optim", "tasks", "tokenizers", "training"}
 PUBLIC_NAMES = {
     *(
         "GPT",
@@ -43,6 +44,7 @@ PUBLIC_NAMES = {
     ),
     *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Regressor", "Summariser", "Tagger"),
     *("Translator", "load", "load_task"),
+    *("save_weights", "load_weights", "save_checkpoint", "load_checkpoint"),
     *("Parameter", "Tensor", "capture", "gradients", "inference", "intervene", "no_grad", "recompute"),
     *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "TensorDataset", "CrossEntropyLoss"),
     *("BeamConfig", "SamplingConfig", "OptimConfig", "TrainConfig", "InputError"),

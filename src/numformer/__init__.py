@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from numformer import generation, models, nn, ops, optim, tasks, tokenizers, training
+from numformer import generation, metrics, models, nn, ops, optim, tasks, tokenizers, training
 from numformer.autograd import Parameter, Tensor, gradients, inference, no_grad, recompute
+from numformer.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from numformer.data import DataLoader, TensorDataset
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, SamplingConfig
@@ -54,12 +55,17 @@ __all__ = [
     "gradients",
     "inference",
     "intervene",
+    "load_checkpoint",
+    "load_weights",
+    "metrics",
     "models",
     "nn",
     "no_grad",
     "ops",
     "optim",
     "recompute",
+    "save_checkpoint",
+    "save_weights",
     "tasks",
     "tokenizers",
     "training",

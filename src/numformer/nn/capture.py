@@ -207,9 +207,15 @@ def intervene(model: Module, replacements: Mapping[str, Replacement]) -> Iterato
 def record_attention(model: Module) -> Iterator[dict[str, Any]]:
     """Collect the weights [B H T S] of every attention of a model that runs inside the block, by the layer's name.
 
-    The dict is filled at the end of the block; of several calls the last one counts.
+    The dict is filled at the end of the block; of several calls the last one counts. An attention of one's own is recorded
+    where it has "weights" among its points and shows them by `observe`. Raises InputError for a model without attention.
     """
     names = [name for name, _, point in _points(model) if point == "weights"]
+    if not names:
+        raise InputError(
+            f"{type(model).__name__} has no attention to record: MultiHeadAttention, or a module that has the point "
+            '"weights" and shows it by observe'
+        )
     seen, found = _LastWeights(model, names), dict[str, Any]()
     with _watching(captures=(seen,)):
         yield found
