@@ -7,8 +7,9 @@ import pytest
 from safetensors import safe_open
 
 from numformer import GPT, InputError, Parameter, ops
-from numformer.optim import SGD, Adam, AdamW, clip_grad_norm, global_norm
+from numformer.optim import SGD, Adam, AdamW, clip_grad_norm
 from numformer.optim import optimizer as optimizer_module
+from numformer.optim.clipping import global_norm
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "adam.safetensors"
 RULES = {"adam": Adam, "adamw": AdamW, "sgd": SGD}

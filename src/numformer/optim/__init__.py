@@ -1,7 +1,7 @@
 """Optimizers, learning-rate schedules and gradient clipping."""
 
 from numformer.optim.adam import Adam, AdamW
-from numformer.optim.clipping import clip_factor, clip_grad_norm, global_norm
+from numformer.optim.clipping import clip_grad_norm
 from numformer.optim.groups import GroupSettings, ParameterGroup, parameter_groups
 from numformer.optim.optimizer import Optimizer
 from numformer.optim.schedules import LRScheduler, ScheduleConfig, learning_rate
@@ -16,9 +16,7 @@ __all__ = [
     "Optimizer",
     "ParameterGroup",
     "ScheduleConfig",
-    "clip_factor",
     "clip_grad_norm",
-    "global_norm",
     "learning_rate",
     "parameter_groups",
 ]

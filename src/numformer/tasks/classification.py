@@ -13,8 +13,9 @@ import numpy as np
 from numformer import ops
 from numformer.data.labelled import read_labelled
 from numformer.errors import InputError
-from numformer.metrics import check_picture, classification_scores, draw_confusion_matrix
+from numformer.metrics import classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
+from numformer.metrics.heat_maps import check_picture
 from numformer.models import BertConfig, SequenceClassifier
 from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import framed, pad_id, padded
@@ -169,7 +170,7 @@ class Classifier(ExampleTask):
 
     def objective(self, train: TrainConfig) -> ClassifyObjective:
         """Return what to train on."""
-        data = self.needs_data()
+        data = self._needs_data()
         weights = _class_weights(data, self.model.labels) if self.config.class_weights else None
         examples, valid = self._encoded(data), self._encoded(self.valid_data)
         return ClassifyObjective(self.model, self.tokenizer, examples, valid, train, weights)
@@ -201,7 +202,7 @@ class Classifier(ExampleTask):
         """
         if confusion_matrix is not None:
             check_picture(confusion_matrix)
-        examples = self.examples_of(data)
+        examples = self._examples_of(data)
         targets = [label for _, label in self._encoded(examples)]
         found = self._probabilities([text for text, _ in examples], progress=True)
         gold = [label for _, label in examples]

@@ -84,7 +84,7 @@ class LanguageModel(TextTask):
 
     def objective(self, train: TrainConfig) -> LanguageModelObjective:
         """Return what to train on; raises InputError without a text."""
-        return LanguageModelObjective(self.model, self.tokenizer, self.needs_text(), self.valid_tokens, train)
+        return LanguageModelObjective(self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train)
 
     def generate(
         self,
@@ -139,7 +139,7 @@ class LanguageModel(TextTask):
 
         Raises InputError when there is no text, or it is too short.
         """
-        tokens = self.tokens_of(text)
+        tokens = self._tokens_of(text)
         batches = windows_of(tokens, self.model.config.max_seq_len, max_windows)
         with Workers(num_cores()) as workers:
             found = TargetObjective(self.model, self.tokenizer, self.train_config).measure(batches, workers)

@@ -159,7 +159,7 @@ class Tagger(ExampleTask):
 
     def objective(self, train: TrainConfig) -> TagObjective:
         """Return what to train on."""
-        examples, valid = self._encoded(self.needs_data()), self._encoded(self.valid_data)
+        examples, valid = self._encoded(self._needs_data()), self._encoded(self.valid_data)
         return TagObjective(self.model, self.tokenizer, examples, valid, train)
 
     def predict(self, sentences: Sequence[str | Sequence[str]], *, progress: bool = False) -> list[TagPrediction]:
@@ -188,7 +188,7 @@ class Tagger(ExampleTask):
         For tags of entities (BIO) also precision, recall and F1 of whole entities.
         Raises InputError for a tag that the model does not know.
         """
-        examples = self.examples_of(data)
+        examples = self._examples_of(data)
         if not any(sentence.words for sentence in examples):
             raise InputError("there is no word to evaluate on")
         numbers = self._numbers(examples)

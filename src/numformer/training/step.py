@@ -12,7 +12,8 @@ from numformer._shared import shared_zeros
 from numformer.autograd import Tensor, gradients
 from numformer.autograd.storage import Precision, storage
 from numformer.errors import InputError
-from numformer.optim import Optimizer, clip_factor, global_norm
+from numformer.optim import Optimizer
+from numformer.optim.clipping import clip_factor, global_norm
 from numformer.training.workers import Workers
 
 Batch = tuple[np.ndarray, ...]

@@ -106,7 +106,7 @@ class QuestionAnswerer(ExampleTask):
 
     def objective(self, train: TrainConfig) -> QAObjective:
         """Return what to train on."""
-        examples = [window for windows in self._windows(self.needs_data()) for window in windows]
+        examples = [window for windows in self._windows(self._needs_data()) for window in windows]
         valid = [window for windows in self._windows(self.valid_data) for window in windows]
         return QAObjective(self.model, self.tokenizer, examples, valid, train)
 
@@ -136,7 +136,7 @@ class QuestionAnswerer(ExampleTask):
 
     def evaluate(self, data: Data[Question] | None = None) -> dict[str, Any]:
         """Return exact match and F1 (percent) on a file, a list, or the held-out questions."""
-        questions = self.examples_of(data)
+        questions = self._examples_of(data)
         answers = self.predict(questions, progress=True)
         predictions = {str(i): answer["answer"] for i, answer in enumerate(answers)}  # ids may repeat in a list
         return squad_scores(predictions, {str(i): [text for text, _ in q.answers] for i, q in enumerate(questions)})
