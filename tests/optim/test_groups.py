@@ -203,3 +203,10 @@ def test_where_patterns_leave_nothing_over_there_is_no_group_of_others():
 def test_a_pattern_without_parameters_and_a_malformed_group_are_refused(groups, message):
     with pytest.raises(InputError, match=message):
         parameter_groups(gpt(), groups)
+
+
+def test_the_parameters_of_a_group_lie_together_with_its_matrices_first():
+    """So few pieces are updated, and the norm of a gradient is summed in the same order for the same groups."""
+    first, second, third, fourth, fifth = parameters((2,), (2, 2), (3,), (2, 3), (2, 2, 2))
+    optimizer = SGD([{"params": [first, second, fifth]}, {"params": [third, fourth]}])
+    assert list(map(id, optimizer.parameters)) == list(map(id, [second, fifth, first, fourth, third]))
