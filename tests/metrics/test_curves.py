@@ -11,8 +11,8 @@ from numformer.metrics import draw_curves
 def drawn(monkeypatch):
     """Draw, and return the axes of the figure that was written."""
     pytest.importorskip("matplotlib")
-    figures, save = [], module.save_figure
-    monkeypatch.setattr(module, "save_figure", lambda figure, path: (figures.append(figure), save(figure, path)))
+    figures, save = [], module._save
+    monkeypatch.setattr(module, "_save", lambda figure, path: (figures.append(figure), save(figure, path)))
 
     def draw(*arguments, **settings):
         draw_curves(*arguments, **settings)

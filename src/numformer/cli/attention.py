@@ -11,8 +11,7 @@ import tyro
 
 from numformer.cli.options import given_options, options_of_tasks, parse, warn, with_options
 from numformer.errors import InputError
-from numformer.metrics import draw_attention
-from numformer.metrics.heat_maps import check_picture
+from numformer.metrics import check_picture, draw_attention
 from numformer.tasks import load
 from numformer.tasks.shared.attention import AttentionMap
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from numformer.errors import InputError
-from numformer.metrics.heat_maps import check_picture, new_figure, save_figure
+from numformer.metrics.heat_maps import _figure, _save, check_picture
 
 Curve: TypeAlias = Sequence[float] | Mapping[int, float]  # a number for each step from 1, or for some steps
 
@@ -24,7 +24,7 @@ def draw_curves(curves: Mapping[str, Curve], path: str | Path, ylabel: str = "lo
     }
     if not any(points.values()):
         raise InputError("there is no number to draw: every curve is empty")
-    figure = new_figure(7.0, 4.2)
+    figure = _figure(7.0, 4.2)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlabel="step", ylabel=ylabel)
     for name, values in points.items():
         marker = "o" if len(values) < 30 else ""  # few values, such as those of validation, are seen one by one
@@ -33,4 +33,4 @@ def draw_curves(curves: Mapping[str, Curve], path: str | Path, ylabel: str = "lo
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    save_figure(figure, path)
+    _save(figure, path)

@@ -42,7 +42,7 @@ def draw_confusion_matrix(matrix: ArrayLike, labels: Sequence[str], path: str | 
         raise InputError(f"a confusion matrix of {C} labels has the shape [{C} {C}], got {list(counts.shape)}")
     few = C <= MOST_CLASSES_WITH_COUNTS
     side = C * max(0.6, 2.0 / C, CHARACTER * len(f"{counts.max():,}")) if few else min(0.17 * C, 14.0)
-    figure = new_figure(side, side)
+    figure = _figure(side, side)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axes.imshow(shares, cmap=COLOURS, norm=_square_root())
@@ -54,7 +54,7 @@ def draw_confusion_matrix(matrix: ArrayLike, labels: Sequence[str], path: str | 
     axes.set(xlabel="predicted", ylabel="gold")
     axes.set_title(f"accuracy {100.0 * counts.trace() / max(counts.sum(), 1):.1f} % of {counts.sum():,}")
     _add_colour_bar(figure, image, "share of the gold label")
-    save_figure(figure, path)
+    _save(figure, path)
 
 
 def draw_attention(
@@ -77,7 +77,7 @@ def draw_attention(
     rows, columns = _grid(array.shape[:-2])
     cell = min(0.3, 10.0 / max(T, S)) if len(maps) == 1 else min(0.18, 2.6 / max(T, S))
     width, height = max(cell * S, 1.2), max(cell * T, 0.3)
-    figure = new_figure(columns * (width + GAP) - GAP, rows * (height + HEADING) - HEADING)
+    figure = _figure(columns * (width + GAP) - GAP, rows * (height + HEADING) - HEADING)
     total_width, total_height = figure.get_size_inches()
     for place, (name, map_) in enumerate(zip(names, maps, strict=True)):
         row, column = divmod(place, columns)
@@ -95,7 +95,7 @@ def draw_attention(
     _add_colour_bar(figure, image, "attention weight")
     heading = HEADING if names[0] else 0.1
     figure.suptitle(_printable(title), y=1.0 + heading / total_height, va="bottom", parse_math=False)
-    save_figure(figure, path)
+    _save(figure, path)
 
 
 def _grid(heads: tuple[int, ...]) -> tuple[int, int]:
@@ -146,8 +146,8 @@ def _short(label: str) -> str:
     return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
 
 
-def new_figure(width: float, height: float) -> Any:
-    """Return a figure of that many inches, to which `save_figure` adds the room that labels need around it."""
+def _figure(width: float, height: float) -> Any:
+    """Return a figure of that many inches, to which `_save` adds the room that labels need around it."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -168,8 +168,7 @@ def _add_colour_bar(figure: Any, image: Any, label: str) -> None:
     figure.colorbar(image, cax=figure.add_axes(box), label=label)
 
 
-def save_figure(figure: Any, path: str | Path) -> None:
-    """Write a figure as a PNG file in one step, with room around it for its labels."""
+def _save(figure: Any, path: str | Path) -> None:
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the character is drawn as a box

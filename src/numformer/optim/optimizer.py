@@ -290,9 +290,9 @@ def _cut(start: int, stop: int) -> list[slice]:
     return [slice(at, min(at + SLICE, stop)) for at in range(start, stop, SLICE)]
 
 
-def check_range(name: str, value: Any, low: float, below: float = float("inf")) -> None:
-    """Raise InputError unless low <= value < below."""
-    if not isinstance(value, (int, float, np.number)):
+def check_range(name: str, value: float, low: float, below: float = float("inf")) -> None:
+    """Raise InputError unless a value is a number and low <= value < below."""
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
         raise InputError(f"{name} must be a number, got {value!r}")
     if not low <= value < below:
         limit = "and finite" if below == float("inf") else f"and below {below:g}"

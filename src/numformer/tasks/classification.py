@@ -13,9 +13,8 @@ import numpy as np
 from numformer import ops
 from numformer.data.labelled import read_labelled
 from numformer.errors import InputError
-from numformer.metrics import classification_scores, draw_confusion_matrix
+from numformer.metrics import check_picture, classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
-from numformer.metrics.heat_maps import check_picture
 from numformer.models import BertConfig, SequenceClassifier
 from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import framed, pad_id, padded
