@@ -30,9 +30,7 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False, edge: Edge | None = None) -> None:
         if not isinstance(data, (np.ndarray, np.generic)):
-            given, data = data, np.asarray(data)
-            if data.dtype.kind in "OUS":
-                raise InputError(f"a Tensor is made of numbers, got {repr(given)[:60]}")
+            data = np.asarray(data)
             if data.dtype == np.float64:
                 data = data.astype(np.float32)
         self.data: np.ndarray = np.asarray(data)
