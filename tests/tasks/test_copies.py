@@ -47,7 +47,8 @@ def predict(name, task):
 def test_a_copy_predicts_the_same_and_is_trained_to_the_same_weights(name, copied):
     task = TASKS[name]()
     settings = {"steps": 2, "batch_size": 4, "shards": 2, "progress": False}
-    task.fit(**settings)
+    result = task.fit(**settings)
+    assert copied(result) == result
     twin = copied(task)
     assert predict(name, twin) == predict(name, task)
     for each in (task, twin):

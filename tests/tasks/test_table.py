@@ -57,7 +57,17 @@ USED = {  # what a user of a task asks of it
 WRITTEN = {  # what a task of one's own may say or do in another way
     *("name", "model_class", "model_config", "data_config", "train_config", "optim_config", "format", "inputs"),
     *("predict_options", "evaluate_options", "attention_options", "reading", "second_text", "special_tokens"),
-    *("build", "objective", "sequences", "compare", "fits", "use_settings", "load_tokenizer", "load_held_out"),
+    *(
+        "build",
+        "objective",
+        "sequences",
+        "compare",
+        "fits",
+        "resumed_tokenizer",
+        "use_settings",
+        "load_tokenizer",
+        "load_held_out",
+    ),
 }
 
 

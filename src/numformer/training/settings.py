@@ -73,6 +73,8 @@ def _required(settings_class: type[Any]) -> set[str]:
 
 def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, hint):  # made in Python
+            return value
         if not isinstance(value, dict):
             raise InputError(f"{where}: {key} must be a table [{key}], got {value!r}")
         return from_plain(hint, value, f"{where} [{key}]")
