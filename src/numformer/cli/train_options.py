@@ -21,7 +21,8 @@ class TrainOptions:
     out: Path | None = None
     """Folder of the run; runs/NAME of the data when not given."""
     config: Path | None = None
-    """TOML file of options, such as a recipe or another run's run.toml; options on the command line win."""
+    """TOML file of options, such as a recipe or another run's run.toml; options on the command line win. Groups of parameters
+    are given there alone, as [[optim.groups]]."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint."""
     overwrite: bool = False

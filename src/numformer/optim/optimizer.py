@@ -121,9 +121,8 @@ class Optimizer:
         Raises InputError as `take_assigned` does.
         """
         self.take_assigned()
-        held = self._held()
-        wanted = [known or now for known, now in zip(held, self.trained, strict=True)]
-        if wanted != held:
+        if any(p.requires_grad for p in self._waiting):
+            wanted = [known or now for known, now in zip(self._held(), self.trained, strict=True)]
             self._lay_out(wanted, _by_parameter(self.parameters, self.update_counts, self.state))
 
     def take_assigned(self) -> None:
@@ -214,6 +213,7 @@ class Optimizer:
         members = [member for member, is_held in zip(self._members, held, strict=True) if is_held]
         self.parameters = [p for p, _ in members]
         self._numbers = [number for _, number in members]
+        self._waiting = [p for (p, _), is_held in zip(self._members, held, strict=True) if not is_held]
         self.borders = _borders(self.parameters)
         self._place_weights()
         self.state = {slot: np.zeros_like(self.weights) for slot in self.slots}
