@@ -19,15 +19,16 @@ every_file = pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PA
 ROOMS = [
     *("errors", "absent", "names", "files", "notices", "random", "shared"),
     *("autograd", "ops", "testing", "nn", "models"),
-    *("tokenizers", "data", "metrics", "optim", "pretrained", "training", "generation", "tasks"),
+    *("tokenizers", "data", "metrics", "optim", "pretrained", "checkpoint", "training", "generation", "tasks"),
     *("__init__", "cli", "__main__"),
 ]
 PUBLIC_FILES = {
+    "checkpoint",
     "errors",
     "random",
     "testing",
 }  # of those at the top; the others are for the package alone
-PUBLIC_ROOMS = {"generation", "models", "nn", "ops", "optim", "tasks", "tokenizers", "training"}
+PUBLIC_ROOMS = {"generation", "metrics", "models", "nn", "ops", "optim", "tasks", "tokenizers", "training"}
 PUBLIC_NAMES = {
     *(
         "GPT",
@@ -42,6 +43,7 @@ PUBLIC_NAMES = {
     ),
     *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Regressor", "Summariser", "Tagger"),
     *("Translator", "load", "load_task"),
+    *("save_weights", "load_weights", "save_checkpoint", "load_checkpoint"),
     *("Parameter", "Tensor", "capture", "gradients", "inference", "intervene", "no_grad", "recompute"),
     *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "PaddingCollate", "TensorDataset", "CrossEntropyLoss"),
     *("BeamConfig", "SamplingConfig", "OptimConfig", "TrainConfig", "InputError"),
@@ -135,6 +137,12 @@ def test_the_public_names_are_listed():
     assert len(numformer.__all__) == len(set(numformer.__all__))
     for name in numformer.__all__:
         assert getattr(numformer, name) is not None
+
+
+def test_looking_through_the_library_shows_what_is_for_users():
+    """Completion in a shell asks `dir`; a task is imported when it is asked for, and shown before."""
+    assert set(dir(numformer)) == PUBLIC_NAMES | PUBLIC_ROOMS | {"__version__"}
+    assert set(dir(numformer.tasks)) == set(numformer.tasks.__all__)
 
 
 def test_files_at_the_top_are_for_users_or_private():

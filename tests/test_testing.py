@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from numformer import InputError, Parameter, ops
+from numformer import InputError, Parameter, nn, ops
 from numformer.autograd import Op
 from numformer.autograd.shapes import check_shapes, parse_shape_lines
 from numformer.testing import SIZES, check_gradients, draw_arguments, expected_shapes, settings_of
@@ -101,3 +101,37 @@ def test_an_alternative_with_fewer_arguments_does_not_excuse_a_wrong_last_one():
         check_shapes("op", ALTERNATIVES, (ones(3, 4), ones(4)))
     with pytest.raises(InputError, match="op: D is 4 in x but 5 in y"):
         check_shapes("op", ALTERNATIVES, (ones(3, 4), ones(5) > 0))
+
+
+@pytest.mark.parametrize("factor", [5.0, 0.0])
+@pytest.mark.parametrize("give", [list, tuple, iter])
+def test_parameters_given_as_a_generator_are_checked_too(give, factor):
+    """`layer.parameters()` is one: it was used up before the check, and any gradient passed."""
+    wrong = Op(lambda x, w: (x * w, lambda dz: (dz * w, factor * dz * x)))
+    weight = Parameter(X.copy())
+    with pytest.raises(AssertionError, match=r"the gradient of parameter 0 of shape \(3, 4\) is off by"):
+        check_gradients(lambda x: wrong(x, weight), X, parameters=give([weight]))
+    right = Op(lambda x, w: (x * w, lambda dz: (dz * w, dz * x)))
+    check_gradients(lambda x: right(x, weight), X, parameters=give([weight]))
+
+
+def test_a_layer_with_a_wrong_gradient_is_found_by_its_parameters():
+    class Wrong(nn.Linear):
+        def forward(self, x):
+            five_times = Op(lambda w: (w + 0.0, lambda dw: 5.0 * dw))
+            return ops.linear(x, five_times(self.weight), self.bias)
+
+    for kind in (nn.Linear, Wrong):
+        layer = kind(4, 2).astype(np.float64)
+        if kind is nn.Linear:
+            check_gradients(layer, X, parameters=layer.parameters())
+        else:
+            with pytest.raises(AssertionError, match=r"parameter 0 of shape \(2, 4\) is off by 0.8"):
+                check_gradients(layer, X, parameters=layer.parameters())
+
+
+def test_a_check_of_nothing_is_no_check():
+    frozen = Parameter(X.copy(), requires_grad=False)
+    for parameters in ([], [frozen]):
+        with pytest.raises(InputError, match="needs a floating-point input, or a parameter that requires gradients"):
+            check_gradients(lambda ids: ops.embedding(ids, Parameter(X.copy())), np.arange(2), parameters=parameters)

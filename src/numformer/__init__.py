@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from numformer import generation, models, nn, ops, optim, tasks, tokenizers, training
+from numformer import generation, metrics, models, nn, ops, optim, tasks, tokenizers, training
 from numformer._absent import OF_PACKAGE, missing
 from numformer.autograd import Parameter, Tensor, gradients, inference, no_grad, recompute
+from numformer.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from numformer.data import DataLoader, PaddingCollate, TensorDataset
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, SamplingConfig
@@ -56,12 +57,17 @@ __all__ = [
     "gradients",
     "inference",
     "intervene",
+    "load_checkpoint",
+    "load_weights",
+    "metrics",
     "models",
     "nn",
     "no_grad",
     "ops",
     "optim",
     "recompute",
+    "save_checkpoint",
+    "save_weights",
     "tasks",
     "tokenizers",
     "training",
@@ -69,6 +75,11 @@ __all__ = [
 
 
 __all__ += tasks.__all__  # the classes of the tasks, and `load`
+
+
+def __dir__() -> list[str]:
+    """Name what is for users, that which is imported when it is asked for too."""
+    return sorted([*__all__, "__version__"])
 
 
 if not TYPE_CHECKING:  # a type checker knows the names, and finds misspelt ones

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ SIZES = {"B": 3, "T": 5, "S": 7, "D": 8, "H": 4, "G": 2, "K": 6, "F": 10, "V": 1
 def check_gradients(
     function: Callable[..., Any],
     *inputs: Any,
-    parameters: Sequence[Tensor] = (),
+    parameters: Iterable[Tensor] = (),
     seed: int = 0,
     tolerance: float = 1e-6,
     epsilon: float = 1e-5,
@@ -28,9 +28,10 @@ def check_gradients(
     values are passed on. The function may return a Tensor or several. A wrong gradient is seen by one random direction
     except with probability 0, provided weights and inputs are of order 1.
     Raises AssertionError naming the first tensor whose relative error exceeds `tolerance`, and InputError when a
-    parameter is not float64.
+    parameter is not float64, or there is nothing to differentiate.
     """
     rng = np.random.default_rng(seed)
+    parameters = list(parameters)
     for parameter in parameters:
         if parameter.dtype != np.float64:
             raise InputError(
@@ -41,6 +42,10 @@ def check_gradients(
     names = [f"input {i}" for i, a in enumerate(arguments) if isinstance(a, Tensor) and a.requires_grad]
     wanted = [*leaves, *(p for p in parameters if p.requires_grad)]
     names += [f"parameter {i} of shape {p.shape}" for i, p in enumerate(parameters) if p.requires_grad]
+    if not wanted:
+        raise InputError(
+            "check_gradients needs a floating-point input, or a parameter that requires gradients; got none"
+        )
     weights: list[np.ndarray] = []
 
     def weighted_sum() -> Tensor:

@@ -205,7 +205,7 @@ def names_of(options_class, prefix=""):
         value = getattr(default, field.name, None)
         if dataclasses.is_dataclass(value):
             yield from names_of(type(value), f"{field.name}.")
-        elif field.name not in ("run", "text", "texts"):
+        elif field.name not in ("run", "text", "texts", "groups"):  # groups stand in a file alone, as --config says
             yield f"--{prefix}{'from' if field.name == 'pretrained' else field.name}".replace("_", "-")
 
 

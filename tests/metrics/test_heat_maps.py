@@ -172,3 +172,23 @@ def test_drawing_without_matplotlib_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match=r"needs the package matplotlib: pip install 'numformer\[plots\]'"):
         draw_confusion_matrix([[1]], ["a"], tmp_path / "map.png")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda path: draw_confusion_matrix(np.eye(2), ["a", "b"], path),
+        lambda path: draw_attention(uniform(1, 2, 2), ["a", "b"], ["a", "b"], path),
+    ],
+)
+def test_no_other_file_is_drawn_over(draw, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"ends in \.png, got .*notes\.txt"):
+        draw(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_map_of_attention_needs_no_title(tmp_path):
+    pytest.importorskip("matplotlib")
+    draw_attention(uniform(2, 3, 3), ["a", "b", "c"], ["a", "b", "c"], tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG\r\n")

@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from numformer import GPT, gradients, nn, no_grad
+from numformer import GPT, InputError, gradients, nn, no_grad, ops
 from numformer.models import BertConfig, GPTConfig, TransformerConfig, build_model
 
 SIZES = {"d_model": 8, "num_heads": 2, "d_ff": 12, "max_seq_len": 7, "dropout": 0.0}
@@ -194,3 +194,23 @@ def test_an_attention_on_its_own_is_recorded_too(randomise):
     _, weights = layer.self_attn(layer.residual1.norm(x))
     assert list(maps) == ["self_attn"]
     np.testing.assert_array_equal(maps["self_attn"], weights.data)
+
+
+def test_an_attention_written_by_hand_is_recorded_by_its_point():
+    class Own(nn.Module):
+        points_on_request = ("weights",)
+
+        def forward(self, x):
+            weights = self.observe("weights", ops.softmax(ops.matmul(x, ops.transpose(x, axes=(0, 2, 1))))[:, None])
+            return ops.matmul(weights[:, 0], x)
+
+    model, x = nn.Sequential(nn.Linear(4, 4), Own()), np.ones((2, 3, 4), np.float32)
+    with nn.record_attention(model) as maps:
+        model(x)
+    assert list(maps) == ["1"]
+    np.testing.assert_allclose(maps["1"], np.full((2, 1, 3, 3), 1 / 3), rtol=1e-6)
+
+
+def test_a_model_without_attention_has_nothing_to_record():
+    with pytest.raises(InputError, match="Linear has no attention to record"), nn.record_attention(nn.Linear(2, 2)):
+        pass

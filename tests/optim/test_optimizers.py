@@ -7,8 +7,9 @@ import pytest
 from safetensors import safe_open
 
 from numformer import GPT, InputError, Parameter, ops
-from numformer.optim import SGD, Adam, AdamW, clip_grad_norm, global_norm
+from numformer.optim import SGD, Adam, AdamW, clip_grad_norm
 from numformer.optim import optimizer as optimizer_module
+from numformer.optim.clipping import global_norm
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "adam.safetensors"
 RULES = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
@@ -193,6 +194,8 @@ def test_float32_stays_float32(make):
     [
         (lambda: Adam([]), "no parameter"),
         (lambda: Adam(parameters((2,)), lr=-1.0), "lr must be at least 0 and finite, got -1"),
+        (lambda: Adam(parameters((2,)), lr="1e-3"), "lr must be a number, got '1e-3'"),
+        (lambda: SGD(parameters((2,)), lr=None), "lr must be a number, got None"),
         (lambda: Adam(parameters((2,)), lr=float("nan")), "lr must be at least 0 and finite, got nan"),
         (lambda: Adam(parameters((2,)), betas=(0.9, 1.0)), "betas must be at least 0 and below 1, got 1"),
         (lambda: Adam(parameters((2,)), eps=0.0), "eps must be above 0, got 0"),

@@ -97,31 +97,63 @@ def test_steps_count_from_one(step, total):
         rates([step], total_steps=total)
 
 
+def optimizer_of(*rates):
+    return SimpleNamespace(param_groups=[{"lr": rate} for rate in rates])
+
+
 def test_scheduler_sets_the_rate_of_every_update():
     settings = {"schedule": "linear", "warmup_steps": 2, "min_lr_ratio": 0.2}
-    optimizer = SimpleNamespace(lr=3e-4)
+    optimizer = optimizer_of(3e-4)
     scheduler = LRScheduler(optimizer, ScheduleConfig(**settings), total_steps=10)
     used = []
     for _ in range(12):
-        assert scheduler.get_last_lr() == [optimizer.lr]
-        used.append(optimizer.lr)
+        used += scheduler.get_last_lr()
         scheduler.step()
     assert used == rates(range(1, 13), peak=3e-4, **settings)
 
 
 def test_a_schedule_is_constant_without_warm_up_unless_told_otherwise():
-    optimizer = SimpleNamespace(lr=3e-4)
+    optimizer = optimizer_of(3e-4)
     scheduler = LRScheduler(optimizer, ScheduleConfig(), total_steps=3)
     for _ in range(5):
-        assert optimizer.lr == 3e-4
+        assert scheduler.get_last_lr() == [3e-4]
         scheduler.step()
     assert rates([1, 2, 4], schedule="linear", total_steps=4) == [0.75, 0.5, 0.0]  # no warm-up, down to zero
 
 
 def test_a_scheduler_takes_the_rate_at_its_construction_for_the_peak():
-    optimizer = SimpleNamespace(lr=0.5)
+    optimizer = optimizer_of(0.5)
     scheduler = LRScheduler(optimizer, ScheduleConfig(warmup_steps=4), total_steps=10)
-    assert (scheduler.peak, optimizer.lr) == (0.5, 0.125)
-    optimizer.lr = 9.0  # what somebody sets in between holds for one update
+    assert (scheduler.peaks, scheduler.get_last_lr()) == ([0.5], [0.125])
+    optimizer.param_groups[0]["lr"] = 9.0  # what somebody sets in between holds for one update
     scheduler.step()
-    assert optimizer.lr == 0.25
+    assert optimizer.param_groups[0]["lr"] == 0.25
+
+
+def test_all_groups_get_the_same_share_of_their_peaks():
+    optimizer = optimizer_of(1.0, 0.25)
+    scheduler = LRScheduler(optimizer, ScheduleConfig(schedule="linear", warmup_steps=2), total_steps=4)
+    found = []
+    for _ in range(4):
+        found.append(scheduler.get_last_lr())
+        scheduler.step()
+    assert found == [[0.5, 0.125], [1.0, 0.25], [0.5, 0.125], [0.0, 0.0]]
+
+
+def test_a_scheduler_continues_from_its_state_whatever_rates_it_finds():
+    settings = {"config": ScheduleConfig(schedule="cosine", warmup_steps=3), "total_steps": 10}
+    scheduler = LRScheduler(optimizer_of(1.0, 0.1), **settings)
+    for _ in range(4):
+        scheduler.step()
+    other = LRScheduler(optimizer_of(0.3, 0.03), **settings)
+    other.load_state_dict(scheduler.state_dict())
+    for _ in range(3):
+        assert other.get_last_lr() == scheduler.get_last_lr()
+        for each in (scheduler, other):
+            each.step()
+
+
+@pytest.mark.parametrize("state", [{}, {"update": np.array(1), "peaks": np.array([1.0])}])
+def test_the_state_of_another_scheduler_is_refused(state):
+    with pytest.raises(InputError, match="not the state of a scheduler of 2 groups"):
+        LRScheduler(optimizer_of(1.0, 0.1), ScheduleConfig(), total_steps=3).load_state_dict(state)

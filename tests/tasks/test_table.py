@@ -47,3 +47,31 @@ def test_the_task_that_a_folder_names_is_taken_where_it_has_such_models(tmp_path
     for name in ("tag", "nothing"):
         (tmp_path / "task.toml").write_text(f'task = "{name}"\n')
         assert type(nf.load(tmp_path)) is nf.Classifier
+
+
+USED = {  # what a user of a task asks of it
+    *("from_text", "from_data", "from_config", "fit", "predict", "translate", "summarise", "generate", "evaluate"),
+    *("attention", "save", "load", "label_names", "details"),
+    *("model", "tokenizer", "config", "source", "seed", "train_data", "valid_data", "train_tokens", "valid_tokens"),
+}
+WRITTEN = {  # what a task of one's own may say or do in another way
+    *("name", "model_class", "model_config", "data_config", "train_config", "optim_config", "format", "inputs"),
+    *("predict_options", "evaluate_options", "attention_options", "reading", "second_text", "special_tokens"),
+    *(
+        "build",
+        "objective",
+        "sequences",
+        "compare",
+        "fits",
+        "resumed_tokenizer",
+        "use_settings",
+        "load_tokenizer",
+        "load_held_out",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", tasks.TABLE)
+def test_a_task_has_no_public_name_that_nobody_uses(name):
+    shown = {each for each in dir(tasks.task_class(name)) if not each.startswith("_")}
+    assert shown - USED - WRITTEN == set()

@@ -179,9 +179,9 @@ def test_every_array_of_a_step_is_float32():
     seen = []
 
     class Spy(SGD):
-        def rule(self, weights, gradient, decay, count, **state):
+        def rule(self, weights, gradient, group, decay, count, **state):
             seen.extend([weights, gradient, *state.values()])
-            super().rule(weights, gradient, decay, count, **state)
+            super().rule(weights, gradient, group, decay, count, **state)
 
     with Workers(1) as workers:
         TrainStep(task, Spy(model.parameters()), workers, seed=0, shards=2, clip_norm=0.1)(1)

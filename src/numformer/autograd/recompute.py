@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from numformer.autograd.tensor import Parameter, Tensor, gradients
 from numformer.errors import InputError
 
 
-def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Sequence[Tensor] = ()) -> Tensor:
+def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Iterable[Tensor] = ()) -> Tensor:
     """Run `function(*inputs)` keeping only its inputs, and run it again when the gradient is asked for.
 
     `parameters` are the tensors that `function` reads besides its inputs. Activation checkpointing, Chen et al. 2016
@@ -23,6 +23,7 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Sequ
     were no recomputation. Raises InputError, at the backward pass, when the function reads a tensor that requires a
     gradient and is not listed.
     """
+    parameters = list(parameters)
     sources = (*inputs, *parameters)
     watched = mode.is_watched()  # a second run would be seen when it is too late, or what was replaced would come back
     if watched or not mode.is_recording() or not any(source.requires_grad for source in sources):

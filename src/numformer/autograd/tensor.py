@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar, overload
 
 import numpy as np
@@ -201,11 +201,11 @@ def placeholder(tensor: Tensor) -> Tensor:
 def gradients(output: Tensor, wanted: Mapping[Key, Tensor], grad: Any = None) -> dict[Key, np.ndarray | None]: ...
 @overload
 def gradients(
-    output: Tensor, wanted: Sequence[Tensor], grad: Any = None, stop: Sequence[Tensor] = ()
+    output: Tensor, wanted: Sequence[Tensor] | Iterator[Tensor], grad: Any = None, stop: Sequence[Tensor] = ()
 ) -> list[np.ndarray | None]: ...
 def gradients(
     output: Tensor,
-    wanted: Sequence[Tensor] | Mapping[Key, Tensor],
+    wanted: Sequence[Tensor] | Iterator[Tensor] | Mapping[Key, Tensor],
     grad: Any = None,
     stop: Sequence[Tensor] = (),
 ) -> list[np.ndarray | None] | dict[Key, np.ndarray | None]:
@@ -220,6 +220,7 @@ def gradients(
         raise InputError("gradients takes a list of the tensors wanted: write gradients(loss, [x])")
     if isinstance(wanted, Mapping):
         return dict(zip(wanted, gradients(output, list(wanted.values()), grad, stop), strict=True))
+    wanted = list(wanted)
     edges = {tensor.edge for tensor in wanted if tensor.edge}
     found = pull_back(*_start(output, grad), edges, {tensor.edge for tensor in stop if tensor.edge})
     return [found.get(tensor.edge) if tensor.edge else None for tensor in wanted]

@@ -11,7 +11,7 @@ import tyro
 from numformer._notices import amount
 from numformer.cli.options import parse
 from numformer.tasks import load
-from numformer.tokenizers import TokenizerPair
+from numformer.tasks.shared.encoding import describe_tokenizer
 from numformer.training.metrics import read_metrics
 
 
@@ -46,7 +46,7 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
             f"{config.depth}, width {config.d_model}, {amount(config.num_heads, 'heads')}, d_ff {config.ff_width}",
         ),
         ("context", amount(config.max_seq_len, "tokens")),
-        ("tokenizer", _describe_tokenizer(task.tokenizer)),
+        ("tokenizer", describe_tokenizer(task.tokenizer)),
     ]
     rows += task.details().items()
     metrics = read_metrics(folder / "metrics.jsonl")
@@ -64,13 +64,6 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     rows.append(("files", ", ".join(f"{path.name} ({_size(path.stat().st_size)})" for path in files)))
     return rows
-
-
-def _describe_tokenizer(tokenizer: Any) -> str:
-    if isinstance(tokenizer, TokenizerPair):
-        parts = [tokenizer.target] if tokenizer.source is tokenizer.target else [tokenizer.source, tokenizer.target]
-        return " and ".join(_describe_tokenizer(part) for part in parts)
-    return f"{type(tokenizer).__name__}, {tokenizer.vocab_size} tokens"
 
 
 def _size(count: float) -> str:

@@ -21,7 +21,7 @@ class TrainOptions:
     out: Path | None = None
     """Folder of the run; runs/NAME of the data when not given."""
     config: Path | None = None
-    """TOML file of options, such as a recipe or another run's run.toml; options on the command line win."""
+    """TOML file of options, such as a recipe, another run's run.toml, or [[optim.groups]]; those on the command line win."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint."""
     overwrite: bool = False

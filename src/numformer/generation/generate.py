@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, TypedDict, Unpack, get_type_hints, overload
 
 import numpy as np
@@ -86,7 +86,7 @@ def generate(
     *,
     sampling: SamplingConfig | None = None,
     seed: int = 0,
-    stop_ids: Sequence[int] = (),
+    stop_ids: Iterable[int] = (),
     vocab_size: int | None = None,
     use_cache: bool = True,
     on_token: OnToken | None = None,
@@ -105,6 +105,9 @@ def generate(
         raise InputError(f"give sampling or its fields, not both; got sampling and {', '.join(sorted(settings))}")
     check_settings(settings, get_type_hints(SamplingSettings))
     sampling = sampling or SamplingConfig(**settings)
+    stop_ids = (
+        tuple(stop_ids) if isinstance(stop_ids, Iterable) else stop_ids
+    )  # for every row, where they can be listed
     prompts = list(start_tokens.data if isinstance(start_tokens, Tensor) else start_tokens)
     if not prompts or not all(np.size(prompt) for prompt in prompts):
         raise InputError("generation needs at least one prompt, and at least one token in every prompt")

@@ -1,7 +1,7 @@
 """From token ids, one at a time, to text that can be printed and never has to be taken back."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from numformer.errors import InputError
@@ -33,12 +33,13 @@ class TextStream:
     Raises InputError for an empty stop string, or one string where a list of them is expected.
     """
 
-    def __init__(self, tokenizer: TextDecoder, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: TextDecoder, stop: Iterable[str] = ()) -> None:
+        stop = stop if isinstance(stop, str) else tuple(stop)
         if isinstance(stop, str) or "" in stop:
             raise InputError(f"got stop={stop!r}, expected a list of strings of at least one character each")
         self.finished = False
         self._window = _Window(tokenizer)
-        self._stop = tuple(stop)
+        self._stop = stop
         self._held = ""
         self._pieces: list[str] = []
 

@@ -37,8 +37,9 @@ def draw_confusion_matrix(matrix: ArrayLike, labels: Sequence[str], path: str | 
     """Draw a matrix [C C] of counts (rows gold, columns predicted), coloured by the share of its row.
 
     The scale of the colours is that of the square root, which lets rare mistakes be seen. Raises InputError when the
-    shape and the labels disagree, and when matplotlib is not installed.
+    shape and the labels disagree, when `path` does not end in .png, and when matplotlib is not installed.
     """
+    check_picture(path)
     counts = np.asarray(matrix)
     C = len(labels)
     if not C or counts.shape != (C, C):
@@ -61,13 +62,15 @@ def draw_confusion_matrix(matrix: ArrayLike, labels: Sequence[str], path: str | 
 
 
 def draw_attention(
-    weights: ArrayLike, query_tokens: Sequence[str], key_tokens: Sequence[str], path: str | Path, title: str
+    weights: ArrayLike, query_tokens: Sequence[str], key_tokens: Sequence[str], path: str | Path, title: str = ""
 ) -> None:
     """Draw what each query (row) attends to, one map for each head of weights [H T S] or [L H T S].
 
     With layers, each is a row of maps. Where there is no room to name all tokens, one in so many is named.
-    Raises InputError when the shape and the tokens disagree, and when matplotlib is not installed.
+    Raises InputError when the shape and the tokens disagree, when `path` does not end in .png, and when matplotlib is not
+    installed.
     """
+    check_picture(path)
     array = np.asarray(weights)
     T, S = len(query_tokens), len(key_tokens)
     if array.ndim not in (3, 4) or array.shape[-2:] != (T, S) or not array.size:

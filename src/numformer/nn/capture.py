@@ -184,7 +184,10 @@ def capture(model: Module, names: str | Iterable[str] | None = None, *, ops: boo
     "*" was computed in it: heads ask their `backbone` for `encode`, for instance, so it has no output of its own.
     """
     _check_model(model, "capture")
-    names = [names] if isinstance(names, str) else names
+    if isinstance(names, str):
+        names = [names]
+    elif isinstance(names, Iterable):
+        names = list(names)
     if names is not None and not (isinstance(names, Iterable) and all(isinstance(name, str) for name in names)):
         raise InputError(f"capture takes names of modules or patterns of them, got {names!r:.60}")
     seen = Capture(model, names, ops)
@@ -217,10 +220,16 @@ def intervene(model: Module, replacements: Mapping[str, Replacement]) -> Iterato
 def record_attention(model: Module) -> Iterator[dict[str, Any]]:
     """Collect the weights [B H T S] of every attention of a model that runs inside the block, by the layer's name.
 
-    The dict is filled at the end of the block; of several calls the last one counts.
+    The dict is filled at the end of the block; of several calls the last one counts. An attention of one's own is recorded
+    where it has "weights" among its points and shows them by `observe`. Raises InputError for a model without attention.
     """
     _check_model(model, "record_attention")
     names = [name for name, _, point in _points(model) if point == "weights"]
+    if not names:
+        raise InputError(
+            f"{type(model).__name__} has no attention to record: MultiHeadAttention, or a module that has the point "
+            '"weights" and shows it by observe'
+        )
     seen, found = _LastWeights(model, names), dict[str, Any]()
     with _watching(captures=(seen,)):
         yield found

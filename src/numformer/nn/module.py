@@ -186,6 +186,8 @@ class Module(Tree):
         """Copy an array into a parameter; a buffer gets a new array, for its own may be one that was given."""
         value = value.data if isinstance(value, Tensor) else value
         if isinstance(tensor, Parameter):
+            if not tensor.data.flags.writeable:  # as joblib hands large arrays to other processes
+                tensor.data = tensor.data.copy()
             tensor.data[...] = value
             tensor.mark_changed()
         else:

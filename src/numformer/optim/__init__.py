@@ -1,7 +1,8 @@
 """Optimizers, learning-rate schedules and gradient clipping."""
 
 from numformer.optim.adam import Adam, AdamW
-from numformer.optim.clipping import clip_factor, clip_grad_norm, global_norm
+from numformer.optim.clipping import clip_grad_norm
+from numformer.optim.groups import GroupSettings, ParameterGroup, parameter_groups
 from numformer.optim.optimizer import Optimizer
 from numformer.optim.schedules import LRScheduler, ScheduleConfig, learning_rate
 from numformer.optim.sgd import SGD
@@ -10,11 +11,12 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "GroupSettings",
     "LRScheduler",
     "Optimizer",
+    "ParameterGroup",
     "ScheduleConfig",
-    "clip_factor",
     "clip_grad_norm",
-    "global_norm",
     "learning_rate",
+    "parameter_groups",
 ]

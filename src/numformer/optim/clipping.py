@@ -32,12 +32,13 @@ def clip_factor(norm: float, max_norm: float) -> float:
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale the `.grad` of all parameters together to norm `max_norm` at most, and return the norm before.
 
+    Frozen parameters are left out, whatever an earlier backward pass left in them.
     With a gradient that is not finite the norm is nan or inf, and all gradients stay as they are: the caller decides.
     Raises InputError for a `max_norm` that is negative or no number.
     """
     if not isinstance(max_norm, (int, float, np.number)) or not max_norm >= 0:
         raise InputError(f"max_norm must be a number of at least 0, got {max_norm!r}")
-    present = [p for p in parameters if p.grad is not None]
+    present = [p for p in parameters if p.grad is not None and p.requires_grad]
     norms = [global_norm(p.grad.reshape(-1)) for p in present if p.grad is not None]
     norm = math.hypot(*norms)
     if math.isfinite(norm):

@@ -1,8 +1,11 @@
 """Learning rates as pure functions of the step, and the scheduler object that applies them to an optimizer."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
 
 from numformer._names import takes_synonyms
 from numformer.errors import InputError
@@ -67,35 +70,48 @@ def _after_warmup(step: int, total_steps: int, config: ScheduleConfig) -> float:
     return config.min_lr_ratio + (1 - config.min_lr_ratio) * share
 
 
-class HasLearningRate(Protocol):
-    """What a scheduler changes: anything with a learning rate, such as an optimizer."""
+class HasGroups(Protocol):
+    """What a scheduler changes: anything with groups that have a learning rate, such as an optimizer."""
 
-    lr: float
+    param_groups: list[dict[str, Any]]
 
 
 class LRScheduler:
-    """Sets `optimizer.lr` before every update, as in PyTorch: call `step()` after each `optimizer.step()`.
+    """Sets the "lr" of every group before every update, as in PyTorch: call `step()` after each `optimizer.step()`.
 
-    The optimizer's rate at construction is the peak; construction sets the rate of the first update.
-
-    Raises InputError as `learning_rate` does.
+    The rates at construction are the peaks, of which all groups get the same share; construction sets the rates of the
+    first update. Raises InputError as `learning_rate` does.
     """
 
-    def __init__(self, optimizer: HasLearningRate, config: ScheduleConfig, total_steps: int) -> None:
+    def __init__(self, optimizer: HasGroups, config: ScheduleConfig, total_steps: int) -> None:
         self.optimizer = optimizer
         self.config = config
         self.total_steps = total_steps
-        self.peak = optimizer.lr
-        self._update = 0
-        self.step()
+        self.peaks = [float(group["lr"]) for group in optimizer.param_groups]
+        self._update = 1
+        self._set_rates()
 
     def step(self) -> None:
-        """Set the optimizer's rate to that of the update after the one that was just made."""
+        """Set the rates to those of the update after the one that was just made."""
         self._update += 1
-        self.optimizer.lr = learning_rate(
-            self._update, peak=self.peak, total_steps=self.total_steps, config=self.config
-        )
+        self._set_rates()
 
     def get_last_lr(self) -> list[float]:
-        """Return the rate now in force, in a list of one as PyTorch does."""
-        return [self.optimizer.lr]
+        """Return the rate of each group that is now in force."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return the number of the next update and the peaks [G] of the groups."""
+        return {"update": np.array(self._update), "peaks": np.array(self.peaks)}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from a `state_dict`; raises InputError when it is that of other groups."""
+        peaks = state["peaks"].tolist() if set(state) == {"update", "peaks"} else []
+        if len(peaks) != len(self.peaks):
+            raise InputError(f"this is not the state of a scheduler of {len(self.peaks)} groups")
+        self.peaks, self._update = peaks, int(state["update"])
+        self._set_rates()
+
+    def _set_rates(self) -> None:
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = learning_rate(self._update, peak=peak, total_steps=self.total_steps, config=self.config)

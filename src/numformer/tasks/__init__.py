@@ -56,6 +56,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """Name what is for users, imported or not."""
+    return sorted(__all__)
+
+
 def task_class(name: str) -> type[Task]:
     """Return the class of a task by its name in commands."""
     module, class_name, _ = TABLE[name]

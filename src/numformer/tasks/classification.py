@@ -177,7 +177,7 @@ class Classifier(ExampleTask):
 
     def objective(self, train: TrainConfig) -> ClassifyObjective:
         """Return what to train on; says which held-out labels the model does not know."""
-        data = self.needs_data()
+        data = self._needs_data()
         say_unknown("labels", (label for _, label in self.valid_data), self.model.labels)
         weights = _class_weights(data, self.model.labels) if self.config.class_weights else None
         examples, valid = self._encoded(data, "training"), self._encoded(self.valid_data, "held-out")
@@ -211,7 +211,7 @@ class Classifier(ExampleTask):
         """
         if confusion_matrix is not None:
             check_picture(confusion_matrix)
-        examples = self.examples_of(data)
+        examples = self._examples_of(data)
         gold = [label for _, label in examples]
         say_unknown("labels", gold, self.model.labels)
         found = self._probabilities([text for text, _ in examples], progress=True)
@@ -224,6 +224,11 @@ class Classifier(ExampleTask):
             draw_confusion_matrix(count_confusions(predicted, gold, labels), labels, Path(confusion_matrix))
         scores = classification_scores(predicted, gold, labels)
         return {"loss": float(loss), "count": len(examples)} | scores
+
+    @property
+    def label_names(self) -> list[str]:
+        """The labels in the order of the model's scores."""
+        return list(self.model.labels)
 
     def details(self) -> dict[str, str]:
         """Return the labels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -86,7 +86,7 @@ class LanguageModel(TextTask):
 
     def objective(self, train: TrainConfig) -> LanguageModelObjective:
         """Return what to train on; raises InputError without a text."""
-        return LanguageModelObjective(self.model, self.tokenizer, self.needs_text(), self.valid_tokens, train)
+        return LanguageModelObjective(self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train)
 
     def generate(
         self,
@@ -94,7 +94,7 @@ class LanguageModel(TextTask):
         max_new_tokens: int = 200,
         *,
         num_samples: int | None = None,
-        stop: Sequence[str] = (),
+        stop: Iterable[str] = (),
         seed: int = 0,
         sampling: SamplingConfig | None = None,
         on_text: Callable[[str], None] | None = None,
@@ -110,6 +110,7 @@ class LanguageModel(TextTask):
         if num_samples is not None and num_samples < 1:
             raise InputError(f"num_samples must be at least 1, got {num_samples}")
         ids = encode_text(self.tokenizer, prompt) if prompt else _start(self.tokenizer)
+        stop = stop if isinstance(stop, str) else tuple(stop)
         longest = self.model.config.max_seq_len
         if unseen := window_start(len(ids), longest):
             say(
@@ -146,7 +147,7 @@ class LanguageModel(TextTask):
 
         Raises InputError when there is no text, or it is too short.
         """
-        tokens = self.tokens_of(text)
+        tokens = self._tokens_of(text)
         batches = windows_of(tokens, self.model.config.max_seq_len, max_windows)
         with Workers(num_cores()) as workers:
             found = TargetObjective(self.model, self.tokenizer, self.train_config).measure(batches, workers)

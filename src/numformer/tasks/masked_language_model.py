@@ -148,7 +148,7 @@ class MaskedLanguageModel(TextTask):
 
     def objective(self, train: TrainConfig) -> MaskedObjective:
         """Return what to train on; raises InputError without a text."""
-        return MaskedObjective(self.model, self.tokenizer, self.needs_text(), self.valid_tokens, train)
+        return MaskedObjective(self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train)
 
     def predict(self, texts: Sequence[str], *, top_k: int = 5, progress: bool = False) -> list[Filled]:
         """Return for every text, in which [MASK] or <mask> stands for one token, the likeliest tokens at each mark.
@@ -180,7 +180,7 @@ class MaskedLanguageModel(TextTask):
 
         Raises InputError when there is no text, or it is too short.
         """
-        tokens = self.tokens_of(text)
+        tokens = self._tokens_of(text)
         objective = MaskedObjective(self.model, self.tokenizer, None, None, self.train_config)
         with Workers(num_cores()) as workers:
             found = objective.measure(objective.hidden(tokens, max_windows), workers)

@@ -189,7 +189,7 @@ class Regressor(ExampleTask):
         """Return what to train on; raises InputError for label smoothing, since there are no labels."""
         if train.label_smoothing:
             raise InputError(f"label_smoothing={train.label_smoothing} is for labels; regression has numbers")
-        examples = self._encoded(self.needs_data(), "training")
+        examples = self._encoded(self._needs_data(), "training")
         valid = self._encoded(self.valid_data, "held-out")
         return RegressObjective(self.model, self.tokenizer, examples, valid, train)
 
@@ -212,7 +212,7 @@ class Regressor(ExampleTask):
         `loss` is the mean squared error of the numbers that the model learns, of deviation 1, and `mean_squared_error` that
         of the data's. A correlation is 0 where the numbers or the predictions are all the same.
         """
-        examples = self.examples_of(data)
+        examples = self._examples_of(data)
         gold = [float(number) for _, number in examples]
         predicted = [each["value"] for each in self.predict([text for text, _ in examples], progress=True)]
         return {

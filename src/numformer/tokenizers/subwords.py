@@ -95,6 +95,10 @@ class SubwordTokenizer:
         """Write tokenizer.json into the folder `path`, or to `path` itself when it ends in .json."""
         write_atomically(tokenizer_file(path), self._content)
 
+    def __reduce__(self) -> Any:
+        """Travel as the content alone: the library's own copy of a tokenizer finds names of special tokens in texts."""
+        return type(self), (self._content,)
+
     def __repr__(self) -> str:
         return f"SubwordTokenizer({type(self._tokenizer.model).__name__}, {self.vocab_size} tokens)"
 

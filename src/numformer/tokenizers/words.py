@@ -41,7 +41,8 @@ class WordTokenizer:
     mask_id: int | None = 4
 
     def __init__(self, vocabulary: Sequence[str], num_buckets: int = 8192, pattern: str | None = None) -> None:
-        tokens = [*self.SPECIAL_TOKENS, *vocabulary]
+        self.vocabulary, self.num_buckets = list(vocabulary), num_buckets
+        tokens = [*self.SPECIAL_TOKENS, *self.vocabulary]
         if len(set(tokens)) < len(tokens):
             word, _ = Counter(tokens).most_common(1)[0]
             raise InputError(
@@ -49,7 +50,6 @@ class WordTokenizer:
             )
         if num_buckets < 1:
             raise InputError(f"got num_buckets={num_buckets}, expected at least 1")
-        self.vocabulary, self.num_buckets = list(vocabulary), num_buckets
         self.pattern = word_pattern() if pattern is None else pattern
         self._find = _compiled(self.pattern)
         self._tokens = tokens

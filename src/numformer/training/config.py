@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
 from numformer._names import takes_synonyms
 from numformer._notices import amount
-from numformer.autograd import Parameter
 from numformer.autograd.storage import Precision
 from numformer.errors import InputError
-from numformer.optim import SGD, Adam, AdamW, Optimizer, ScheduleConfig
+from numformer.optim import SGD, Adam, AdamW, GroupSettings, Optimizer, ParameterGroup, ScheduleConfig
+from numformer.optim.groups import Parameters, as_groups
 from numformer.optim.optimizer import check_range
 from numformer.optim.schedules import Schedule
 from numformer.training.workers import num_cores
@@ -39,14 +39,20 @@ class OptimConfig(ScheduleConfig):
     """Momentum of sgd."""
     clip_norm: float = 1.0
     """Largest global norm of the gradient; a longer one is scaled down (0: off)."""
+    groups: tuple[ParameterGroup, ...] = ()
+    """Parameters with settings of their own, by the first pattern that fits their names; in a file [[optim.groups]]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "groups", as_groups(self.groups))  # they may be dicts
         if self.optimizer not in get_args(OPTIMIZERS):
             raise InputError(f"unknown optimizer {self.optimizer!r}: choose {', '.join(get_args(OPTIMIZERS))}")
 
-    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
-        """Return the optimizer of these settings for some parameters; raises InputError for a value out of range."""
+    def build(self, parameters: Parameters) -> Optimizer:
+        """Return the optimizer of these settings for some parameters, or for dicts of them as `parameter_groups` makes.
+
+        Raises InputError for a value out of range.
+        """
         check_range("clip_norm", self.clip_norm, low=0.0)
         if self.optimizer == "sgd":
             return SGD(parameters, self.lr, self.momentum, self.weight_decay)
@@ -153,6 +159,7 @@ class OptimSettings(TypedDict, total=False):
     weight_decay: float
     momentum: float
     clip_norm: float
+    groups: Sequence[ParameterGroup | GroupSettings]
     schedule: Schedule
     warmup_steps: int
     min_lr_ratio: float

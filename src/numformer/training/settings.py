@@ -38,9 +38,15 @@ def make_config(config_class: type[Settings], settings: dict[str, Any]) -> Setti
 
 
 def as_plain(config: Any) -> dict[str, Any]:
-    """Return a config's fields as TOML has them: lists for tuples, nothing for None."""
-    fields = dataclasses.asdict(config).items()
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields if value is not None}
+    """Return a config's fields as TOML has them: lists for tuples, nothing for None, tables for configs inside."""
+    plain: dict[str, Any] = _as_toml(dataclasses.asdict(config))
+    return plain
+
+
+def _as_toml(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_toml(each) for name, each in value.items() if each is not None}
+    return [_as_toml(each) for each in value] if isinstance(value, tuple) else value
 
 
 def from_plain(settings_class: type[Settings], values: dict[str, Any], where: str) -> Settings:
@@ -52,14 +58,23 @@ def from_plain(settings_class: type[Settings], values: dict[str, Any], where: st
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     settings = {key: _convert(hints[key], value, where, key) for key, value in values.items()}
+    if missing := sorted(_required(settings_class) - set(settings)):
+        raise InputError(f"{where}: {', '.join(missing)} is missing")
     try:
         return settings_class(**settings)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
+def _required(settings_class: type[Any]) -> set[str]:
+    fields = dataclasses.fields(settings_class)
+    return {f.name for f in fields if f.init and f.default is f.default_factory is dataclasses.MISSING}
+
+
 def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, hint):  # made in Python
+            return value
         if not isinstance(value, dict):
             raise InputError(f"{where}: {key} must be a table [{key}], got {value!r}")
         return from_plain(hint, value, f"{where} [{key}]")
@@ -106,7 +121,14 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
             if key == "loss" and new.get(key) != old.get(key):
                 known, given = (each.get(key) or "the usual one" for each in (old, new))
                 raise InputError(f"cannot resume: the loss of the run is {known}, got {given}: fit takes it as `loss`")
-            if key not in FREE_ON_RESUME and new.get(key) != old.get(key):
+            if key not in FREE_ON_RESUME and _fixed(key, new.get(key)) != _fixed(key, old.get(key)):
                 changed = f"{key} is {new.get(key)!r}, but the run has {old.get(key)!r}"
                 text = "the text has changed since the run began"
                 raise InputError(f"cannot resume: {text if key == 'crc32' else changed}")
+
+
+def _fixed(key: str, value: Any) -> Any:
+    """Return what must stay of a setting when a run is continued: of groups all but their rates."""
+    if key != "groups" or not isinstance(value, list):
+        return value or None if key == "groups" else value
+    return [{name: group[name] for name in group if name not in FREE_ON_RESUME} for group in value] or None

@@ -11,7 +11,9 @@ from numformer import random
 from numformer._shared import shared_zeros
 from numformer.autograd import Tensor, gradients
 from numformer.autograd.storage import Precision, storage
-from numformer.optim import Optimizer, clip_factor, global_norm
+from numformer.errors import InputError
+from numformer.optim import Optimizer
+from numformer.optim.clipping import clip_factor, global_norm
 from numformer.training.workers import Workers
 
 Batch = tuple[np.ndarray, ...]
@@ -61,12 +63,18 @@ class TrainStep:
         self.objective, self.optimizer = objective, optimizer
         self.seed, self.shards, self.accumulation, self.clip_norm = seed, shards, accumulation, clip_norm
         self.precision: Precision = precision
+        optimizer.take_unfrozen()
+        self.trained = optimizer.trained
         self.gradients = shared_zeros((shards, optimizer.weights.size), optimizer.weights.dtype)
         workers.hold(optimizer.in_shared_memory())
         self.team = workers.team(self._differentiate, shards)
 
     def __call__(self, step: int) -> StepResult:
-        """Take one step; when the loss or the gradient is not a number, nothing is changed."""
+        """Take one step; when the loss or the gradient is not a number, nothing is changed.
+
+        Raises InputError when parameters were frozen or unfrozen since this object was made.
+        """
+        self._check_frozen()
         self.optimizer.take_assigned()  # The other processes see the optimizer's weights only.
         answers = self.team.run(step)
         total = answers[0].num_tokens
@@ -82,6 +90,14 @@ class TrainStep:
             present = [any(each) for each in zip(*(answer.present for answer in answers), strict=True)]
             self.optimizer.update(present)
         return StepResult(loss, norm, total)
+
+    def _check_frozen(self) -> None:
+        """Raise InputError when other parameters are to be trained, of which the processes of the team do not know."""
+        if self.optimizer.trained != self.trained:
+            raise InputError(
+                "parameters were frozen or unfrozen during the training: do so between two calls of fit, the second of "
+                "which may continue the run with resume"
+            )
 
     def _differentiate(self, step: int, shard: int) -> _Answer:
         """Write the gradient of one shard into its row of `self.gradients`, and return its loss."""

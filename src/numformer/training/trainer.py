@@ -17,7 +17,8 @@ from numformer import random
 from numformer.autograd import no_grad
 from numformer.errors import InputError
 from numformer.nn import Module
-from numformer.optim import learning_rate
+from numformer.optim import learning_rate, parameter_groups
+from numformer.optim.groups import frozen
 from numformer.tokenizers import Savable
 from numformer.training.config import OptimConfig, TrainConfig
 from numformer.training.metrics import append_metrics, cut_metrics
@@ -76,7 +77,11 @@ class Trainer:
         self.task, self.train, self.optim, self.folder, self.show = task, train, optim, folder, progress
         self.on_step = on_step
         self.threads = train.threads or num_cores()
-        self.optimizer = optim.build(list(task.model.parameters()))
+        groups = parameter_groups(task.model, optim.groups)
+        self.frozen = [p for group in groups if group.get("freeze") for p in group["params"] if p.requires_grad]
+        with frozen(self.frozen):  # and while the run goes on, but not after it
+            self.optimizer = optim.build(groups)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.progression = Progression()
         self.seconds = 0.0
         self.best_weights: np.ndarray | None = None  # They are kept here where there is no folder for best/.
@@ -100,7 +105,8 @@ class Trainer:
         """
         self.task.model.train()
         try:
-            return self._loop()
+            with frozen(self.frozen):
+                return self._loop()
         finally:
             self.task.model.eval()
 
@@ -152,8 +158,12 @@ class Trainer:
     def _step(self, train_step: TrainStep) -> dict[str, Any]:
         at = self.progression
         start = time.perf_counter()
-        rate = learning_rate(at.step + 1, peak=self.optim.lr, total_steps=self.train.steps, config=self.optim)
-        self.optimizer.lr = rate
+        rate, *rates = [
+            learning_rate(at.step + 1, peak=peak, total_steps=self.train.steps, config=self.optim)
+            for peak in (self.optim.lr, *self.peaks)
+        ]
+        for group, own in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = own
         result = train_step(at.step + 1)
         self._check_finite("loss", result.loss, at.step + 1)
         self._check_finite("gradient's norm", result.grad_norm, at.step + 1)

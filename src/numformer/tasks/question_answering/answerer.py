@@ -108,7 +108,7 @@ class QuestionAnswerer(ExampleTask):
 
     def objective(self, train: TrainConfig) -> QAObjective:
         """Return what to train on."""
-        examples = self._learnable(self.needs_data(), "training")
+        examples = self._learnable(self._needs_data(), "training")
         valid = self._learnable(self.valid_data, "held-out")
         if not examples:
             raise InputError(
@@ -144,7 +144,7 @@ class QuestionAnswerer(ExampleTask):
 
     def evaluate(self, data: Data[Question] | None = None) -> dict[str, Any]:
         """Return exact match and F1 (percent) on a file, a list, or the held-out questions."""
-        questions = self.examples_of(data)
+        questions = self._examples_of(data)
         answers = self.predict(questions, progress=True)
         predictions = {str(i): answer["answer"] for i, answer in enumerate(answers)}  # ids may repeat in a list
         return squad_scores(predictions, {str(i): [text for text, _ in q.answers] for i, q in enumerate(questions)})

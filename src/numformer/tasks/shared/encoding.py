@@ -18,6 +18,14 @@ _BROKEN_END = re.compile("[\ufffd\udc80-\udcff]$")  # how the beginning of a cha
 AnyTokenizer: TypeAlias = Tokenizer | TokenizerPair  # of one text, or of a source and a target
 
 
+def describe_tokenizer(tokenizer: AnyTokenizer) -> str:
+    """Return the class and the size of a tokenizer, or of both in a pair of two."""
+    if isinstance(tokenizer, TokenizerPair):
+        parts = [tokenizer.target] if tokenizer.source is tokenizer.target else [tokenizer.source, tokenizer.target]
+        return " and ".join(describe_tokenizer(part) for part in parts)
+    return f"{type(tokenizer).__name__}, {tokenizer.vocab_size} tokens"
+
+
 def pad_id(tokenizer: Tokenizer) -> int:
     """Return the id that fills batches up; any will do for a tokenizer without one, since padding is masked."""
     return getattr(tokenizer, "pad_id", None) or 0

@@ -122,7 +122,7 @@ class ExampleTask(Task):
             raise InputError(f"the data of {folder} has changed since the run began; name a file to evaluate on")
         self.valid_data = valid_data
 
-    def examples_of(self, data: Data[Any] | None) -> list[Any]:
+    def _examples_of(self, data: Data[Any] | None) -> list[Any]:
         """Return the examples of a file or list, or the held-out ones; raises InputError when there are none."""
         if isinstance(data, (str, Path)):
             return read_and_say(self.format, str(data), self.config)
@@ -131,7 +131,7 @@ class ExampleTask(Task):
             raise InputError("there are no held-out examples: name a file to evaluate on")
         return list(examples)
 
-    def needs_data(self) -> list[Any]:
+    def _needs_data(self) -> list[Any]:
         """Return the examples to train on; raises InputError when there are none."""
         if self.train_data is None:
             raise InputError(f"this model has no data to train on: make it with {type(self).__name__}.from_data")

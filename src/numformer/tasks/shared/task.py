@@ -17,7 +17,7 @@ from numformer.nn.module import Module
 from numformer.nn.stack import recomputing
 from numformer.pretrained import save_model
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
-from numformer.tasks.shared.encoding import AnyTokenizer
+from numformer.tasks.shared.encoding import AnyTokenizer, describe_tokenizer
 from numformer.tasks.shared.format import DataConfig
 from numformer.tasks.shared.objective import Loss, TargetObjective
 from numformer.tasks.shared.start import load_model_of
@@ -169,6 +169,14 @@ class Task:
         `second` is the target of a translation (the model's own when not given), or the context of a question.
         """
         return attention_maps(self.model, self.sequences(text, second))
+
+    def __repr__(self) -> str:
+        facts = {
+            "model": f"{type(self.model).__name__}, {self.model.num_parameters():,} parameters",
+            "tokenizer": describe_tokenizer(self.tokenizer),
+            "context": f"{self.model.config.max_seq_len} tokens",
+        } | self.details()
+        return f"{type(self).__name__}({'; '.join(f'{name} {fact}' for name, fact in facts.items())})"
 
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face folder (config.json, model.safetensors, tokenizer.json).

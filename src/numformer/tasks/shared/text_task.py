@@ -166,7 +166,7 @@ class TextTask(Task):
             raise InputError(f"looking at attention takes a text of 1 to {longest} tokens, got {len(ids)}")
         return Sequences((np.asarray(ids, np.int64)[None],), {"": token_labels(self.tokenizer, text)})
 
-    def tokens_of(self, text: str | Path | None) -> np.ndarray:
+    def _tokens_of(self, text: str | Path | None) -> np.ndarray:
         """Return the tokens of a text, or the held-out ones; raises InputError when there are none."""
         if text is not None:
             whole = text if "\n" in str(text) else find_corpus(text)
@@ -178,7 +178,7 @@ class TextTask(Task):
             raise InputError("there is no held-out text: name one to evaluate on")
         return self.valid_tokens
 
-    def needs_text(self) -> np.ndarray:
+    def _needs_text(self) -> np.ndarray:
         """Return the tokens to train on; raises InputError when there are none."""
         if self.train_tokens is None:
             raise InputError(f"this model has no text to train on: make it with {type(self).__name__}.from_text")

@@ -106,7 +106,7 @@ class Tagger(ExampleTask):
     def objective(self, train: TrainConfig) -> TagObjective:
         """Return what to train on; says which held-out tags the model does not know."""
         self._say_unknown(self.valid_data)
-        return TagObjective(self.model, self.tokenizer, self.needs_data(), self.valid_data, train)
+        return TagObjective(self.model, self.tokenizer, self._needs_data(), self.valid_data, train)
 
     def predict(self, sentences: Sequence[str | Sequence[str]], *, progress: bool = False) -> list[TagPrediction]:
         """Return for every sentence (a text, or its words) the words, their tags and the tags' probabilities.
@@ -140,12 +140,17 @@ class Tagger(ExampleTask):
         that the model does not know is said on stderr and counts as wrong; the loss is over the other words. Raises
         InputError when it knows none of the tags.
         """
-        examples = self.examples_of(data)
+        examples = self._examples_of(data)
         if not any(sentence.words for sentence in examples):
             raise InputError("there is no word to evaluate on")
         self._say_unknown(examples)
         found = self._probabilities([sentence.words for sentence in examples], progress=True)
         return tag_scores(found, examples, self.model.labels)
+
+    @property
+    def label_names(self) -> list[str]:
+        """The tags in the order of the model's scores."""
+        return list(self.model.labels)
 
     def details(self) -> dict[str, str]:
         """Return the tags."""

@@ -139,7 +139,7 @@ class Translator(ExampleTask):
 
     def objective(self, train: TrainConfig) -> Seq2SeqObjective:
         """Return what to train on."""
-        examples = self._encoded(self.needs_data(), "training")
+        examples = self._encoded(self._needs_data(), "training")
         valid = self._encoded(self.valid_data, "held-out") if self.valid_data else []
         return Seq2SeqObjective(self.model, self.tokenizer, examples, valid, train)
 
@@ -189,7 +189,7 @@ class Translator(ExampleTask):
         """Return loss and exact match on a file, a list, or the held-out pairs; with sacrebleu installed, BLEU and chrF."""
         if max_examples is not None and max_examples < 1:
             raise InputError(f"max_examples must be at least 1, got {max_examples}")
-        pairs = spread(self.examples_of(data), max_examples)
+        pairs = spread(self._examples_of(data), max_examples)
         if num_beams is None:
             num_beams = 1 if self.config.is_toy else BeamConfig.num_beams
         beam = BeamConfig(num_beams=num_beams, length_penalty=length_penalty)
