@@ -3,7 +3,8 @@
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,12 @@ def json_kind(value: object) -> str:
     return _JSON_KINDS[type(value)]
 
 
-def json_field(row: dict[str, Any], key: str, where: str) -> Any:
-    """Return a field of a JSON object; raises InputError that lists the keys when it is missing."""
+def json_field(row: dict[str, Any], key: str, where: str, option: str = "") -> Any:
+    """Return a field of a JSON object; raises InputError that lists the keys, and names the option that chooses another."""
     if key not in row:
         listed = textwrap.shorten(", ".join(map(repr, row)), 200) or "none"
-        raise InputError(f"{where}: there is no {key!r} (the keys are {listed})")
+        hint = f"; choose another with --{option}" if option else ""
+        raise InputError(f"{where}: there is no {key!r} (the keys are {listed}){hint}")
     return row[key]
 
 
@@ -93,6 +95,25 @@ def clean_text(value: object, name: str, where: str) -> str:
     if match := _LONE_SURROGATE.search(value):
         raise InputError(f"{where}: the {name} holds half a surrogate pair ({match[0]!a}), which is no character")
     return value.strip()
+
+
+def joined_text(values: Iterable[object], name: str, where: str) -> str:
+    """Return several fields as one text with spaces between; a field may be a list of texts, and blank ones are skipped.
+
+    Raises LeftOut when all are blank, and InputError as `clean_text` does and for a list that holds anything but texts.
+    """
+    texts = []
+    for value in values:
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(value, list) and not isinstance(part, str):
+                raise InputError(
+                    f"{where}: the {name} must be text or a list of texts, got a list with {json_kind(part)}"
+                )
+            with suppress(LeftOut):
+                texts.append(clean_text(part, name, where))
+    if not texts:
+        raise LeftOut(f"blank {name}")
+    return " ".join(texts)
 
 
 def wrong_columns(got: int, expected: str, where: str) -> InputError:

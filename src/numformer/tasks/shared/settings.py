@@ -58,11 +58,10 @@ def fill_in(data: DataT, model: ModelT, settings: Mapping[str, Any]) -> tuple[Da
 
     Raises InputError for a keyword that neither has.
     """
-    of_data = {field.name for field in dataclasses.fields(data)}  # type: ignore[arg-type]
-    of_model = {field.name for field in dataclasses.fields(model)} - of_data
-    given = rename_settings(settings, of_data | of_model)
-    if "freeze" in given:
-        given["freeze"] = names(given["freeze"])
+    of_data = {field.name: field.default for field in dataclasses.fields(data)}  # type: ignore[arg-type]
+    of_model = {field.name for field in dataclasses.fields(model)} - set(of_data)
+    given = rename_settings(settings, set(of_data) | of_model)
+    given |= {name: names(value) for name, value in given.items() if isinstance(of_data.get(name), tuple)}
     return (
         dataclasses.replace(data, **{k: v for k, v in given.items() if k in of_data}),  # type: ignore[type-var]
         dataclasses.replace(model, **{k: v for k, v in given.items() if k in of_model}),
