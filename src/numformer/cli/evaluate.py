@@ -31,7 +31,7 @@ def reading_options() -> dict[str, TaskOption]:
         add_options(found, task, task.data_config, list(task.reading))
     return {
         name: option._replace(
-            kind=str | None, default=None, help=f"{option.help.rstrip('.')}; the run's when not given."
+            kind=option.kind | None, default=None, help=f"{option.help.rstrip('.')}; the run's when not given."
         )
         for name, option in found.items()
     }
