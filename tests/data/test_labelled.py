@@ -203,7 +203,9 @@ def test_a_file_without_rows_is_named(name, text, tmp_path):
 
 
 def test_a_file_of_which_every_row_is_left_out_says_why(tmp_path):
-    with pytest.raises(InputError, match=r"holds no labelled texts \(2 rows; 2 left out \(2 blank label, first at line 2\)"):
+    with pytest.raises(
+        InputError, match=r"holds no labelled texts \(2 rows; 2 left out \(2 blank label, first at line 2\)"
+    ):
         labelled(tmp_path, "text,label\na,\nb,\n")
 
 

@@ -108,7 +108,9 @@ def test_a_compressed_file_is_read(tmp_path):
     assert list(read_lines(write(tmp_path, gzip.compress("é".encode("utf-16")), "A.GZ"))) == ["é"]
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:40] + b"x" + data[41:], lambda data: b"a"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: data[:40] + b"x" + data[41:], lambda data: b"a"]
+)
 def test_a_damaged_compressed_file_is_one_sentence(damage, tmp_path):
     file = write(tmp_path, damage(gzip.compress(bytes(range(32, 127)) * 20)), "file.gz")
     with pytest.raises(InputError, match=r"^could not read .*file\.gz: [^\n]*$"):

@@ -81,7 +81,7 @@ def test_what_is_no_text_to_learn_from_is_refused(value, message):
 
 @pytest.mark.parametrize("value", ["", " \t\u00a0", None])
 def test_a_blank_text_is_left_out(value):
-    with pytest.raises(LeftOut, match="^blank text$"):
+    with pytest.raises(LeftOut, match=r"^blank text$"):
         clean_text(value, "text", "here")
 
 
@@ -91,7 +91,7 @@ def test_text_is_returned_without_the_blanks_around_it():
 
 def test_texts_and_lists_of_texts_are_joined_with_spaces():
     assert joined_text(["a ", ["b", " ", "c"], None, ""], "text", "here") == "a b c"
-    with pytest.raises(LeftOut, match="^blank text$"):
+    with pytest.raises(LeftOut, match=r"^blank text$"):
         joined_text(["", [], [" "]], "text", "here")
 
 

@@ -75,7 +75,7 @@ def encoding_of(path: str | Path, encoding: str = "utf-8") -> str:
     Raises InputError for UTF-16 without a mark, which its zero bytes show, when another encoding was asked for, and
     LookupError for one that does not exist.
     """
-    b"".decode(encoding)  # complains of hex too, which is no encoding of text
+    " ".encode(encoding)  # complains of hex too, which is no encoding of text
     with open_bytes(path) as file:
         sample = file.read(SAMPLE)
     for mark, marked in BYTE_ORDER_MARKS.items():
