@@ -95,11 +95,11 @@ def test_the_options_change_what_is_measured(examples, runs_of_tasks, numformer)
 def test_a_file_in_another_encoding_is_measured_when_that_is_named(examples, runs_of_tasks, numformer, refused):
     (examples / "latin.csv").write_bytes("text,label\nZoé,pos\n".encode("latin-1"))
     words = ["evaluate", runs_of_tasks("classify"), "--data", "latin.csv"]
-    refused(lambda: numformer(*words), "latin.csv, line 2: byte 0xe9 is not utf-8 text; try --encoding latin-1")
+    refused(lambda: numformer(*words), "latin.csv, line 2: byte 0xe9 is not utf-8 text; try --encoding cp1252")
     assert scores(numformer(*words, "--encoding=latin-1"))["count"] == 1
     refused(
-        lambda: numformer("evaluate", runs_of_tasks("mlm"), "--data=text.txt", "--encoding=latin-1"),
-        "--encoding is not for ",
+        lambda: numformer("evaluate", runs_of_tasks("mlm"), "--data=text.txt", "--label=stars"),
+        "--label is not for ",
     )
     refused(
         lambda: numformer("evaluate", runs_of_tasks("classify"), "--encoding=latin-1"),
@@ -114,6 +114,9 @@ def test_a_file_with_other_columns_is_measured_when_they_are_named(examples, run
     (examples / "other.tsv").write_text("review\tstars\tday\nZoe\t4.5\t3\n")
     words = ["evaluate", runs_of_tasks("regress"), "--data=other.tsv", "--text=review", "--value=stars"]
     assert scores(numformer(*words))["count"] == 1
+    words = ["evaluate", runs_of_tasks("classify"), "--data=two.csv", "--label=stars", "--text", "title", "review"]
+    (examples / "two.csv").write_text("title,review,stars\nZoe,,pos\n,Ann,neg\n,,neg\n")
+    assert scores(numformer(*words))["count"] == 2
     (examples / "other.jsonl").write_text(json.dumps({"en": "Ann.", "de": "ANN."}) + "\n")
     words = ["evaluate", runs_of_tasks("seq2seq"), "--data=other.jsonl", "--source=en", "--target=de"]
     assert scores(numformer(*words))["count"] == 1
