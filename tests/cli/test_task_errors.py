@@ -11,7 +11,11 @@ PAIRS = [
     ("blank.tsv", "\n \tb\n", "blank.tsv holds no pairs (1 row; 1 left out (1 blank source, first at line 2))"),
     ("nul.tsv", "a\tb\na\0\tb\n", "nul.tsv, line 2: the source holds a NUL character, which is no text (--skip-bad"),
     ("latin.tsv", b"a\tb\ncaf\xe9\tb\n", "latin.tsv, line 2: byte 0xe9 is not utf-8 text; try --encoding cp1252"),
-    ("wide.tsv", "a b\tc\n".encode("utf-16-be"), "wide.tsv looks like UTF-16 without a byte order mark; try --encoding"),
+    (
+        "wide.tsv",
+        "a b\tc\n".encode("utf-16-be"),
+        "wide.tsv looks like UTF-16 without a byte order mark; try --encoding",
+    ),
     ("empty.tsv", "", "empty.tsv is empty"),
     ("lines.tsv", "\n\n", "lines.tsv holds no pairs"),
     ("single.tsv", "a\tb\n", "holding out a part needs at least 2 groups of examples, got 1"),
@@ -45,7 +49,11 @@ VALUED = [
     ("nan.csv", "text,value\na,nan\n", "nan.csv, line 2: the value must be a finite number, got 'nan'"),
     ("inf.tsv", "text\tvalue\na\t-inf\n", "inf.tsv, line 2: the value must be a finite number, got '-inf'"),
     ("huge.jsonl", '{"text": "a", "value": 1e999}\n', "line 1: the value must be a finite number, got 'inf'"),
-    ("blank.csv", "text,value\na,\n", "blank.csv holds no texts with numbers (1 row; 1 left out (1 blank value, first at"),
+    (
+        "blank.csv",
+        "text,value\na,\n",
+        "blank.csv holds no texts with numbers (1 row; 1 left out (1 blank value, first at",
+    ),
     ("bool.jsonl", '{"text": "a", "value": true}\n', "line 1: the value must be a number, got true or false"),
     ("none.csv", "text,price,day\na,1,2\n", "line 1: there is no column 'value' for the value (the columns are 'text'"),
     ("header.csv", "text,value\n", "header.csv holds no texts with numbers"),
@@ -108,7 +116,8 @@ def test_missing_data_is_refused(examples, train_task, refused, task, data, mess
 
 def test_a_folder_holds_no_texts_with_numbers(train_task, refused):
     refused(
-        lambda: train_task("regress", data="reviews"), "texts with numbers come in a .csv, .tsv, .jsonl or .json file, got"
+        lambda: train_task("regress", data="reviews"),
+        "texts with numbers come in a .csv, .tsv, .jsonl or .json file, got",
     )
 
 

@@ -83,7 +83,9 @@ def test_several_columns_of_text_are_joined_and_the_run_remembers_them(examples,
     (examples / "my.csv").write_text("\n".join([header, *rows, ";;1", "cut"]) + "\n")
     result = train_task(task, "--text", "subject", "body", "--skip-bad", data="my.csv")
     assert result.status == 0
-    assert "my.csv: 22 rows; columns between semicolons; 2 left out (1 blank text, first at line 22; 1 malf" in result.err
+    assert (
+        "my.csv: 22 rows; columns between semicolons; 2 left out (1 blank text, first at line 22; 1 malf" in result.err
+    )
     settings = tomllib.loads((examples / "run" / "run.toml").read_text())
     assert (settings["text"], settings["skip_bad"]) == (["subject", "body"], True)
     assert json.loads(numformer("evaluate", "run", "--data=my.csv").out)["count"] == 20

@@ -68,6 +68,6 @@ def fill_in(data: DataT, model: ModelT, settings: Mapping[str, Any]) -> tuple[Da
     )
 
 
-def names(given: str | Sequence[str]) -> tuple[str, ...]:
+def names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return names as a tuple; a single one may be given as text."""
-    return (given,) if isinstance(given, str) else tuple(given)
+    return (given,) if isinstance(given, str) else tuple(given or ())
