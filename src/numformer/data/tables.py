@@ -132,10 +132,10 @@ class DelimitedTable(Table):
             return usual
         best = [delimiter for delimiter, count in found.items() if count == max(found.values())]
         if len(best) > 1:
+            between = " or ".join(DELIMITERS[each] for each in best)
             raise InputError(
-                f"{self.path}: the header {textwrap.shorten(header, 120)!r} can be split at "
-                f"{' or '.join(DELIMITERS[each] for each in best)}; expected the columns "
-                f"{' and '.join(map(repr, self.wanted)) or 'of a table'} between one of them (--text and the like name others)"
+                f"{self.path}: the header {textwrap.shorten(header, 120)!r} can be split at {between}; expected the columns "
+                f"{' and '.join(map(repr, self.wanted)) or 'of a table'} in one way; --text and the like name others"
             )
         return best[0] if best else usual
 
