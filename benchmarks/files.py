@@ -26,6 +26,7 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ from numformer.data.valued import read_valued
 from numformer.errors import InputError
 
 WORDS = ["tea", "rice", "Zoë", '5" disc', "a, b", "so; so", "no|yes", "Où?", "日本", "x\u2028y", '"quoted"', "#1"]
-MARK = re.compile(r"r\d+r")  # in the text of every row, another in each
+MARK = re.compile(r"r\d{4}r")  # in the text of every row, another in each
 LABELS, NUMBERS = ["pos", "neg"], ["1", "2.5", "-3e2"]
 
 
@@ -49,8 +50,8 @@ class Made(NamedTuple):
 class Kind(NamedTuple):
     """A format: the suffix, how a file is made and read, and the texts of an example.
 
-    `delimiter` is for formats in which every line that is not blank is a row, after those of the header; `rows_keep` says
-    that no damage can make one row of two, as an empty line does that is taken out between two sentences.
+    `delimiter` is for formats in which every line that is not blank is a row, after those of the header. `rows_keep` says
+    that no damage of a sound file makes one row of two; an empty line does that is taken out between two sentences.
     """
 
     suffix: str
@@ -65,7 +66,7 @@ class Kind(NamedTuple):
 def sentence(rng: random.Random, row: int) -> str:
     """Return some words with the mark of a row among them."""
     words = rng.choices(WORDS, k=rng.randint(0, 5))
-    words.insert(rng.randint(0, len(words)), f"r{row}r")
+    words.insert(rng.randint(0, len(words)), f"r{row:04}r")
     return " ".join(words)
 
 
@@ -101,6 +102,18 @@ def make_csv(rng: random.Random, values: list[str]) -> Made:
     csv.writer(out, delimiter=delimiter, quoting=quoting, lineterminator="\n").writerows(table)
     told = f"sep={delimiter}\n" if rng.random() < 0.1 else ""
     return Made(told + out.getvalue(), len(table) - 1, expected)
+
+
+def make_csv_by_hand(rng: random.Random, values: list[str]) -> Made:
+    """Return a table whose writer did not know that a quotation mark at the beginning of a field means something."""
+    delimiter, words = rng.choice(",;\t|"), [*["tea", "rice", "Zoë", "#1"] * 3, '"Hello', 'bye"', '"so"', '5"']
+    rows = [("text", "label" if values is LABELS else "value")]
+    for row in range(rng.randint(20, 60)):
+        chosen = [*rng.choices(words, k=3), f"r{row:04}r"]
+        rng.shuffle(chosen)
+        rows.append((" ".join(chosen), rng.choice(values)))
+    order = rng.choice([1, -1])
+    return Made("".join(delimiter.join(fields[::order]) + "\n" for fields in rows), len(rows) - 1)
 
 
 def make_tsv(rng: random.Random) -> Made:
@@ -177,11 +190,17 @@ def make_squad(rng: random.Random) -> Made:
         context = sentence(rng, row)
         asked = []
         for _ in range(rng.randint(1, 3)):
-            answer = {"text": f"r{row}r", "answer_start": rng.choice([context.index(f"r{row}r")] * 3 + [999])}
+            start = rng.choice([context.index(f"r{row:04}r")] * 3 + [999]) if questions else context.index(f"r{row:04}r")
+            answer = {"text": f"r{row:04}r", "answer_start": start}
             asked.append({"id": str(questions), "question": "Who?", "answers": [answer]})
             questions += 1
         paragraphs.append({"context": context, "qas": asked})
     return Made(json.dumps({"data": [{"paragraphs": paragraphs}]}, indent=rng.choice([None, 1])), questions)
+
+
+def first(example: tuple[str, Any]) -> list[str]:
+    """Return the text of an example with a label or number."""
+    return [example[0]]
 
 
 def words_of(example: TaggedSentence) -> list[str]:
@@ -190,15 +209,17 @@ def words_of(example: TaggedSentence) -> list[str]:
 
 
 KINDS = {
-    "csv": Kind(".csv", lambda rng: make_csv(rng, LABELS), read_labelled, lambda example: example[:1]),
-    "csv of numbers": Kind(".csv", lambda rng: make_csv(rng, NUMBERS), read_valued, lambda example: example[:1]),
-    "tsv": Kind(".tsv", make_tsv, read_labelled, lambda example: example[:1], "\t", header=1),
-    "json": Kind(".jsonl", make_json, read_labelled, lambda example: example[:1], "{"),
-    "pairs": Kind(".tsv", lambda rng: make_pairs(rng, "tsv"), read_pairs, tuple, "\t"),
-    "pairs json": Kind(".json", lambda rng: make_pairs(rng, "json"), read_pairs, tuple, "{"),
-    "conll": Kind(".conll", lambda rng: make_columns(rng, "conll"), read_conll, words_of, rows_keep=False),
-    "conllu": Kind(".conllu", lambda rng: make_columns(rng, "conllu"), read_conll, words_of, rows_keep=False),
-    "squad": Kind(".json", make_squad, read_squad, lambda example: [example.context], rows_keep=False),
+    "csv": Kind(".csv", partial(make_csv, values=LABELS), read_labelled, first),
+    "csv of numbers": Kind(".csv", partial(make_csv, values=NUMBERS), read_valued, first),
+    "csv by hand": Kind(".csv", partial(make_csv_by_hand, values=LABELS), read_labelled, first, rows_keep=False),
+    "numbers by hand": Kind(".csv", partial(make_csv_by_hand, values=NUMBERS), read_valued, first, rows_keep=False),
+    "tsv": Kind(".tsv", make_tsv, read_labelled, first, "\t", header=1),
+    "json": Kind(".jsonl", make_json, read_labelled, first, "{"),
+    "pairs": Kind(".tsv", partial(make_pairs, kind="tsv"), read_pairs, tuple, "\t"),
+    "pairs json": Kind(".json", partial(make_pairs, kind="json"), read_pairs, tuple, "{"),
+    "conll": Kind(".conll", partial(make_columns, kind="conll"), read_conll, words_of, rows_keep=False),
+    "conllu": Kind(".conllu", partial(make_columns, kind="conllu"), read_conll, words_of, rows_keep=False),
+    "squad": Kind(".json", make_squad, read_squad, lambda question: [question.context], rows_keep=False),
 }
 
 
@@ -206,14 +227,15 @@ KINDS = {
 
 
 def damage(rng: random.Random, text: str) -> str:
-    """Return a text with a few things put in, taken out, repeated or cut off."""
+    """Return a text with a few things put in or repeated, single characters taken out or replaced, or its end cut off.
+
+    Taking out more at once could take out what stands between two rows, whose texts are then one in truth.
+    """
     for _ in range(rng.randint(1, 3)):
         at = rng.randint(0, len(text))
-        to = min(len(text), at + rng.randint(1, 20))
-        put = rng.choice(
-            ['"', '"', '""', "\0", "\r", "\t", ",", ";", " ", "\n", "\ufeff", "{", "[", "\\", "a" * 50_000, text[at:to]]
-        )
-        text = rng.choice([text[:at] + put + text[at:], text[:at] + put + text[to:], text[:at] + text[to:], text[:at]])
+        before, here, after = text[:at], text[at : at + 1], text[at + 1 :]
+        put = rng.choice([*'""""\0\r\n\t,; {[\\', '""', "\ufeff", "a" * 50_000, text[at : at + rng.randint(1, 20)]])
+        text = rng.choice([before + put + here + after, before + put + after, before + after, before])
     return text
 
 
@@ -295,6 +317,8 @@ def broken_rule(kind: Kind, made: Made, found: Examples[Any], rows: int | None, 
         there = sum(1 for line in lines if line.strip() or kind.delimiter in line) - kind.header
         if found.rows != there:
             return f"{there} lines are rows, {found.report()}"
+    if kind.rows_keep and found.rows < len({marked[0] for line in lines if (marked := MARK.search(line))}):
+        return f"rows are lost, {found.report()}"
     for example in found:
         marks = set(MARK.findall(" ".join(kind.texts(example))))
         on_one_line = any(all(mark in line for mark in marks) for line in lines)
