@@ -36,6 +36,7 @@ from numformer.errors import InputError
 
 WORDS = ["tea", "rice", "Zoë", '5" disc', "a, b", "so; so", "no|yes", "Où?", "日本", "x\u2028y", '"quoted"', "#1"]
 MARK = re.compile(r"r\d{4}r")  # in the text of every row, another in each
+SECONDS, MEGABYTES = 5.0, 20.0  # a file has some kilobytes, or a line of some more
 LABELS, NUMBERS = ["pos", "neg"], ["1", "2.5", "-3e2"]
 
 
@@ -190,7 +191,9 @@ def make_squad(rng: random.Random) -> Made:
         context = sentence(rng, row)
         asked = []
         for _ in range(rng.randint(1, 3)):
-            start = rng.choice([context.index(f"r{row:04}r")] * 3 + [999]) if questions else context.index(f"r{row:04}r")
+            start = (
+                rng.choice([context.index(f"r{row:04}r")] * 3 + [999]) if questions else context.index(f"r{row:04}r")
+            )
             answer = {"text": f"r{row:04}r", "answer_start": start}
             asked.append({"id": str(questions), "question": "Who?", "answers": [answer]})
             questions += 1
@@ -294,6 +297,8 @@ def check(kind: Kind, seed: int, folder: Path, measure: bool = True) -> Outcome:
         result, fault = "failed", f"{type(error).__name__}: {error}"
     seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1] if measure else 0
     tracemalloc.stop()
+    if seconds > SECONDS or peak > MEGABYTES * 1e6:
+        fault = f"{seconds:.1f} s and {peak / 1e6:.1f} MB for {len(data):,} bytes"
     if not fault:
         file.unlink()
     return Outcome(result, seconds, peak, fault)
