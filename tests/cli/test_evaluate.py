@@ -107,6 +107,14 @@ def test_a_file_in_another_encoding_is_measured_when_that_is_named(examples, run
     )
 
 
+def test_malformed_rows_are_refused_or_left_out_of_what_is_measured(examples, runs_of_tasks, numformer, refused):
+    (examples / "bad.csv").write_text("text,label\nZoe,pos\nAnn\nTom,neg\n")
+    words = ["evaluate", runs_of_tasks("classify"), "--data=bad.csv"]
+    refused(lambda: numformer(*words), "bad.csv, line 3: got 1 column, expected 2 as in the header (--skip-bad leaves")
+    assert scores(numformer(*words, "--skip-bad"))["count"] == 2
+    refused(lambda: numformer(*words[:2], "--skip-bad"), "--skip-bad says how to read a file: name it with --data")
+
+
 def test_a_file_with_other_columns_is_measured_when_they_are_named(examples, runs_of_tasks, numformer):
     (examples / "other.csv").write_text("review,stars,day\nZoe,pos,3\n")
     words = ["evaluate", runs_of_tasks("classify"), "--data=other.csv", "--text=review", "--label=stars"]

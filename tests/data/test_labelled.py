@@ -1,4 +1,5 @@
 import csv
+import gzip
 
 import pytest
 
@@ -233,6 +234,14 @@ def test_a_folder_with_a_file_per_label_has_a_text_on_each_line(tmp_path):
 def test_files_that_differ_in_their_suffix_only_are_labelled_by_it(tmp_path):
     write(tmp_path / "rt-polarity.pos", "b")
     write(tmp_path / "rt-polarity.neg", "a")
+    assert read_labelled(tmp_path) == [("a", "neg"), ("b", "pos")]
+
+
+@pytest.mark.parametrize("names", [("pos.txt.gz", "neg.txt.gz"), ("rt.pos.gz", "rt.neg.gz"), ("pos/1.gz", "neg/1.gz")])
+def test_compressed_texts_of_a_folder_are_labelled_as_others(names, tmp_path):
+    for name, text in zip(names, "ba", strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
     assert read_labelled(tmp_path) == [("a", "neg"), ("b", "pos")]
 
 

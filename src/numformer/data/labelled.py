@@ -5,7 +5,7 @@ from pathlib import Path
 
 from numformer.data.columns import read_columns
 from numformer.data.examples import Examples, collect
-from numformer.data.lines import read_lines, suffix_of
+from numformer.data.lines import read_lines, suffix_of, without_gz
 from numformer.data.rows import clean_text, json_kind
 from numformer.data.tables import TABLES
 from numformer.errors import InputError
@@ -89,9 +89,10 @@ def _whole_text(file: Path, encoding: str) -> str | InputError:
 
 
 def _rows_of_files(files: list[Path], encoding: str) -> Rows:
-    by_suffix = len(files) > 1 and len({file.stem for file in files}) == 1
-    for file in files:
-        label = file.suffix.removeprefix(".") if by_suffix else file.stem
+    names = [without_gz(file) for file in files]
+    by_suffix = len(files) > 1 and len({name.stem for name in names}) == 1
+    for file, name in zip(files, names, strict=True):
+        label = name.suffix.removeprefix(".") if by_suffix else name.stem
         for number, line in enumerate(read_lines(file, encoding), 1):
             if line.strip():
                 yield f"{file}, line {number}", (line, label)

@@ -103,8 +103,13 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
 
 def suffix_of(path: str | Path) -> str:
     """Return the suffix that says what a file holds, in lower case: ".csv" of "a.CSV" and of "a.csv.gz"."""
+    return without_gz(path).suffix.lower()
+
+
+def without_gz(path: str | Path) -> Path:
+    """Return a path without the .gz of a compressed file."""
     path = Path(path)
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
 
 
 def _text(raw: IO[bytes], path: str | Path, encoding: str, errors: str, newline: str) -> io.TextIOWrapper:
