@@ -82,7 +82,12 @@ DATA = [
     *(("regress", *case) for case in VALUED),
     *(("tag", *case) for case in TAGGED),
     *(("qa", *case) for case in QUESTIONS),
-    ("summarise", "keys.jsonl", '{"source": "a", "target": "b"}\n', "line 1: there is no 'document'"),
+    (
+        "summarise",
+        "keys.jsonl",
+        '{"source": "a", "target": "b"}\n',
+        "line 1: there is no 'document' (the keys are 'source', 'target'); choose another with --source",
+    ),
     ("mlm", "latin.txt", b"caf\xe9 au lait\n" * 9, "latin.txt is not UTF-8 text: byte 0xe9 at offset 3"),
     ("mlm", "short.txt", "abc\n", "the training text has 3 tokens, fewer than the 33 that"),
 ]

@@ -99,7 +99,7 @@ def test_a_header_of_long_texts_is_shortened_in_the_message(tmp_path):
 BAD_ROWS = [
     ("b", "got 1 column, expected 2 as in the header"),
     ("b,y,z", "got 3 columns, expected 2 as in the header"),
-    ('"b"c,y', r"text follows the end of the field quoted here \('c,y'\)"),
+    ('"b"c,y', r"after the end of the field quoted here comes 'c,y' \(a quotation mark .* is written twice\)"),
     ('"b,y\nc,z', "the quotation mark opened here is never closed"),
     ("b\0,y", "the text holds a NUL character, which is no text"),
 ]

@@ -1,4 +1,6 @@
 import gzip
+import os
+import threading
 
 import pytest
 
@@ -129,6 +131,16 @@ def test_the_bytes_read_add_up(tmp_path):
     assert len(list(read_lines(file, errors="surrogateescape", advance=heard.append))) == 10_001
     assert sum(heard) == file.stat().st_size
     assert len(heard) > 1
+
+
+@pytest.mark.parametrize("data", ["é\n".encode() * 20_000, "é\r".encode() * 5, "é\n".encode("utf-16")])
+def test_a_pipe_is_read_from_its_beginning(data, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,))
+    writer.start()
+    assert set(read := list(read_lines(tmp_path / "pipe"))) == {"é"}
+    assert len(read) == (20_000 if len(data) > 1000 else 5 if b"\r" in data else 1)
+    writer.join()
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("a.csv", ".csv"), ("a.b.CSV.gz", ".csv"), ("a", ""), ("a.gz", "")])

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 MAX_ROW = 1 << 24  # characters; a quoted field that is longer has lost its end
 
+_DOUBLED = "(a quotation mark inside a quoted field is written twice)"
+
 Line = tuple[int, str]  # its number in the file, from 1, and its text
 
 _QUOTED = re.compile(r'[^"]*+(?:""[^"]*+)*+')  # the inside of a quoted field, whose quotation marks are doubled
@@ -114,7 +116,9 @@ def _quoted_row(lines: Lines, first: Line, delimiter: str, width: int | None) ->
             after = syntax.after.match(line, position)
             if after is None:
                 found = line[position : position + 20].strip()
-                raise _given_back(lines, row, begun, f"text follows the end of the field quoted here ({found!r})")
+                raise _given_back(
+                    lines, row, begun, f"after the end of the field quoted here comes {found!r} {_DOUBLED}"
+                )
             row.fields.append(field)
             ended, position = not after[1], after.end()
         if ended:

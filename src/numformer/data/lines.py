@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from numformer.errors import InputError
 
@@ -36,48 +36,53 @@ def read_lines(
     when the file is missing, empty, a folder, or not in the encoding (naming the bad byte's line), and for an encoding that
     does not exist.
     """
-    with one_sentence(path, encoding):
-        encoding = encoding_of(path, encoding)
-    with one_sentence(path, encoding):
-        newline = "\n" if _has_line_feed(path, encoding, errors) else "\r"
-        with Path(path).open("rb") as raw, _text(raw, path, encoding, errors, newline) as file:
+    with open_bytes(path) as data:
+        encoding = encoding_of(data, path, encoding)
+        with decoding(data, path, encoding):
+            newline = "\n" if _has_line_feed(data, encoding, errors) else "\r"
+            file, position, done = io.TextIOWrapper(data, encoding, errors, newline), _position_in_file(data), 0
             first = file.readline().removeprefix("\ufeff")
             if not first:
                 raise InputError(f"{path} is empty")
-            done = 0
             for line in chain([first], file):
-                if advance is not None and raw.tell() > done:
-                    advance(raw.tell() - done)
-                    done = raw.tell()
+                if advance is not None and position() > done:
+                    advance(position() - done)
+                    done = position()
                 yield _without_end(line, newline)
 
 
 @contextmanager
-def one_sentence(path: str | Path, encoding: str) -> Iterator[None]:
-    """Turn what may happen while a file is read into an InputError."""
+def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file that can be read more than once, decompressed where its name ends in .gz; a pipe is read whole.
+
+    Raises InputError for what cannot be read, then and in the block.
+    """
     if "\0" in str(path):
         raise InputError(f"no file can be called {str(path)!r}")
     try:
-        yield
+        with Path(path).open("rb") as file:
+            source = file if file.seekable() else io.BytesIO(file.read())
+            if Path(path).suffix.lower() != ".gz":
+                yield source
+            else:
+                with gzip.GzipFile(fileobj=source) as data:
+                    yield data  # type: ignore[misc]
     except OSError as error:
         raise InputError(f"could not read {path}: {error.strerror or error}") from error
     except (EOFError, zlib.error) as error:
         raise InputError(f"could not read {path}: the compressed file is damaged ({error})") from None
-    except LookupError:
-        raise InputError(f"there is no text encoding {encoding!r}; usual ones are {USUAL_ENCODINGS}") from None
-    except UnicodeError:
-        raise InputError(_bad_byte(path, encoding)) from None
 
 
-def encoding_of(path: str | Path, encoding: str = "utf-8") -> str:
-    """Return the encoding that a file's byte order mark says, or else the one that was asked for.
+def encoding_of(data: BinaryIO, path: str | Path, encoding: str = "utf-8") -> str:
+    """Return the encoding that the byte order mark of an open file says, or else the one that was asked for.
 
-    Raises InputError for UTF-16 without a mark, which its zero bytes show, when another encoding was asked for, and
-    LookupError for one that does not exist.
+    Raises InputError for UTF-16 without a mark, which its zero bytes show, when another encoding was asked for, and for an
+    encoding that does not exist.
     """
-    " ".encode(encoding)  # complains of hex too, which is no encoding of text
-    with open_bytes(path) as file:
-        sample = file.read(SAMPLE)
+    with decoding(data, path, encoding):
+        " ".encode(encoding)  # complains of hex too, which is no encoding of text
+    sample = data.read(SAMPLE)
+    data.seek(0)
     for mark, marked in BYTE_ORDER_MARKS.items():
         if sample.startswith(mark):
             return marked
@@ -87,18 +92,23 @@ def encoding_of(path: str | Path, encoding: str = "utf-8") -> str:
     return encoding
 
 
+@contextmanager
+def decoding(data: BinaryIO, path: str | Path, encoding: str) -> Iterator[None]:
+    """Turn what may happen while an open file is decoded into an InputError."""
+    try:
+        yield
+    except LookupError:
+        raise InputError(f"there is no text encoding {encoding!r}; usual ones are {USUAL_ENCODINGS}") from None
+    except UnicodeError:
+        data.seek(0)
+        raise InputError(_bad_byte(data, path, encoding)) from None
+
+
 def split_lines(text: str) -> list[str]:
     r"""Return the lines of a text that is all there, such as standard input, by the rule of `read_lines`."""
     newline = "\n" if "\n" in text else "\r"
     lines = text.removeprefix("\ufeff").split(newline)
     return [_without_end(line, newline) for line in (lines if lines[-1] else lines[:-1])]
-
-
-@contextmanager
-def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading, decompressed where its name ends in .gz."""
-    with Path(path).open("rb") as raw, _decompressed(raw, path) as file:
-        yield file
 
 
 def suffix_of(path: str | Path) -> str:
@@ -112,12 +122,9 @@ def without_gz(path: str | Path) -> Path:
     return path.with_suffix("") if path.suffix.lower() == ".gz" else path
 
 
-def _text(raw: IO[bytes], path: str | Path, encoding: str, errors: str, newline: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(_decompressed(raw, path), encoding, errors, newline)
-
-
-def _decompressed(raw: IO[bytes], path: str | Path) -> IO[bytes]:
-    return gzip.GzipFile(fileobj=raw) if Path(path).suffix.lower() == ".gz" else raw  # type: ignore[return-value]
+def _position_in_file(data: BinaryIO) -> Callable[[], int]:
+    """Return what tells how many bytes of the file itself are read, of a compressed one too."""
+    return getattr(data, "fileobj", data).tell
 
 
 def _unmarked_utf16(sample: bytes) -> str | None:
@@ -128,10 +135,14 @@ def _unmarked_utf16(sample: bytes) -> str | None:
     return "utf-16-le" if second else "utf-16-be"
 
 
-def _has_line_feed(path: str | Path, encoding: str, errors: str) -> bool:
-    """Tell whether a file has a line feed; most have one in the first chunk, and no more is read then."""
-    with Path(path).open("rb") as raw, _text(raw, path, encoding, errors, "") as file:
+def _has_line_feed(data: BinaryIO, encoding: str, errors: str) -> bool:
+    """Tell whether an open file has a line feed; most have one in the first chunk, and no more is read then."""
+    file = io.TextIOWrapper(data, encoding, errors, newline="")
+    try:
         return any("\n" in chunk for chunk in iter(lambda: file.read(CHUNK), ""))
+    finally:
+        file.detach()
+        data.seek(0)
 
 
 def _without_end(line: str, newline: str) -> str:
@@ -139,25 +150,25 @@ def _without_end(line: str, newline: str) -> str:
     return line.removesuffix(newline).removesuffix("\r") if newline == "\n" else line.removesuffix(newline)
 
 
-def _bad_byte(path: str | Path, encoding: str) -> str:
-    """Say which byte does not fit, in which line, and which encoding may; the file is read once more for it."""
+def _bad_byte(data: BinaryIO, path: str | Path, encoding: str) -> str:
+    """Say which byte of an open file does not fit, in which line, and which encoding may."""
     feeds = returns = 0
     # suppressed: what encodings such as idna or undefined say of any text, and a compressed file that is damaged later on
-    with suppress(UnicodeError, OSError, EOFError, zlib.error), open_bytes(path) as file:
+    with suppress(UnicodeError, OSError, EOFError, zlib.error):
         decoder = codecs.getincrementaldecoder(encoding)()
         while True:
-            data = file.read(1 << 16)
+            chunk = data.read(1 << 16)
             try:
-                text, bad = decoder.decode(data, final=not data), None
+                text, bad = decoder.decode(chunk, final=not chunk), None
             except UnicodeDecodeError as error:
-                text = decoder.decode(data[: max(0, error.start - len(decoder.getstate()[0]))])
+                text = decoder.decode(chunk[: max(0, error.start - len(decoder.getstate()[0]))])
                 bad = error.object[error.start]
             feeds, returns = feeds + text.count("\n"), returns + text.count("\r")
             if bad is not None:
-                hint = likely_encoding(data) if codecs.lookup(encoding).name == "utf-8" else "utf-8"
+                hint = likely_encoding(chunk) if codecs.lookup(encoding).name == "utf-8" else "utf-8"
                 line = 1 + (feeds or returns)
                 return f"{path}, line {line}: byte 0x{bad:02x} is not {encoding} text; try --encoding {hint}"
-            if not data:
+            if not chunk:
                 break
     return f"{path} is not {encoding} text"
 

@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from numformer.data.lines import encoding_of, likely_encoding, one_sentence, open_bytes
+from numformer.data.lines import decoding, encoding_of, likely_encoding, open_bytes
 from numformer.errors import InputError
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer, encode_text, token_dtype
 
@@ -24,27 +24,31 @@ def read_text_chunks(path: str | Path, encoding: str = "utf-8") -> Iterator[str]
     The mark decides for UTF-16; a file that ends in .gz is decompressed. Raises InputError when the file is missing, empty, a
     folder, not in the encoding (naming the offset of the bad byte), or holds a NUL character.
     """
-    with one_sentence(path, encoding):
-        encoding = encoding_of(path, encoding)
-    with one_sentence(path, encoding):
-        decoder = codecs.getincrementaldecoder(encoding)()
-        offset = position = 0
-        for data in chain(_read_chunks(path), [b""]):
-            start = offset - len(decoder.getstate()[0])  # the last chunk may have ended inside a character
-            try:
-                text = decoder.decode(data, final=not data)
-            except UnicodeDecodeError as error:
-                raise InputError(_bad_byte(path, encoding, error, start)) from error
-            if offset == 0:
-                text = text.removeprefix("\ufeff")
-            if (found := text.find("\0")) >= 0:
-                raise InputError(
-                    f"{path} holds a NUL character after its first {position + found} characters, which is no text; "
-                    "take its bytes as they are with --tokenizer bytes"
-                )
-            if text:
-                yield text
-            offset, position = offset + len(data), position + len(text)
+    with open_bytes(path) as file:
+        encoding = encoding_of(file, path, encoding)
+        with decoding(file, path, encoding):
+            yield from _decoded(file, path, encoding)
+
+
+def _decoded(file: BinaryIO, path: str | Path, encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    offset = position = 0
+    for data in chain(_chunks_of(file, path), [b""]):
+        start = offset - len(decoder.getstate()[0])  # the last chunk may have ended inside a character
+        try:
+            text = decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            raise InputError(_bad_byte(path, encoding, error, start)) from error
+        if offset == 0:
+            text = text.removeprefix("\ufeff")
+        if (found := text.find("\0")) >= 0:
+            raise InputError(
+                f"{path} holds a NUL character after its first {position + found} characters, which is no text; "
+                "take its bytes as they are with --tokenizer bytes"
+            )
+        if text:
+            yield text
+        offset, position = offset + len(data), position + len(text)
 
 
 def _bad_byte(path: str | Path, encoding: str, error: UnicodeDecodeError, start: int) -> str:
@@ -77,13 +81,17 @@ def encode_file(path: str | Path, tokenizer: Tokenizer, encoding: str = "utf-8")
 
 
 def _read_chunks(path: str | Path) -> Iterator[bytes]:
-    with one_sentence(path, "utf-8"), open_bytes(path) as file:
+    with open_bytes(path) as file:
+        yield from _chunks_of(file, path)
+
+
+def _chunks_of(file: BinaryIO, path: str | Path) -> Iterator[bytes]:
+    data = file.read(CHUNK_BYTES)
+    if not data:
+        raise InputError(f"{path} is empty")
+    while data:
+        yield data
         data = file.read(CHUNK_BYTES)
-        if not data:
-            raise InputError(f"{path} is empty")
-        while data:
-            yield data
-            data = file.read(CHUNK_BYTES)
 
 
 def _encode_pieces(path: str | Path, tokenizer: Tokenizer, encoding: str) -> Iterator[NDArray[Any]]:
