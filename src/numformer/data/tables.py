@@ -45,7 +45,7 @@ class Table:
             return name
         if name in self.names:
             raise InputError(f"{self.header}: the header names the column {name!r} more than once")
-        listed = textwrap.shorten(", ".join(map(repr, self.names)), 200) or "none"
+        listed = textwrap.shorten(", ".join(map(repr, filter(None, self.names))), 200) or "none"
         raise InputError(
             f"{self.header}: there is no column {name!r} for the {use} (the columns are {listed}); "
             f"choose another with --{use}"
