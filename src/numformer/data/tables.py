@@ -17,7 +17,7 @@ TABLES = (*DELIMITED, ".jsonl", ".json")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "TABs", "|": "bars"}
 _SWALLOWED = (
     "the quotation mark opened here takes the next lines into its field, which are rows by themselves; double it where it "
-    "is text"
+    "is text, and give texts that do hold such lines as JSON Lines"
 )
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[ ,;]*')  # how Excel is told the delimiter
 
