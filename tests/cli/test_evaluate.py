@@ -98,13 +98,21 @@ def test_a_file_in_another_encoding_is_measured_when_that_is_named(examples, run
     refused(lambda: numformer(*words), "latin.csv, line 2: byte 0xe9 is not utf-8 text; try --encoding cp1252")
     assert scores(numformer(*words, "--encoding=latin-1"))["count"] == 1
     refused(
-        lambda: numformer("evaluate", runs_of_tasks("mlm"), "--data=text.txt", "--encoding=latin-1"),
-        "--encoding is not for ",
+        lambda: numformer("evaluate", runs_of_tasks("mlm"), "--data=text.txt", "--label=stars"),
+        "--label is not for ",
     )
     refused(
         lambda: numformer("evaluate", runs_of_tasks("classify"), "--encoding=latin-1"),
         "--encoding says how to read a file: name it with --data",
     )
+
+
+def test_malformed_rows_are_refused_or_left_out_of_what_is_measured(examples, runs_of_tasks, numformer, refused):
+    (examples / "bad.csv").write_text("text,label\nZoe,pos\nAnn\nTom,neg\n")
+    words = ["evaluate", runs_of_tasks("classify"), "--data=bad.csv"]
+    refused(lambda: numformer(*words), "bad.csv, line 3: got 1 column, expected 2 as in the header (--skip-bad leaves")
+    assert scores(numformer(*words, "--skip-bad"))["count"] == 2
+    refused(lambda: numformer(*words[:2], "--skip-bad"), "--skip-bad says how to read a file: name it with --data")
 
 
 def test_a_file_with_other_columns_is_measured_when_they_are_named(examples, runs_of_tasks, numformer):
@@ -114,6 +122,9 @@ def test_a_file_with_other_columns_is_measured_when_they_are_named(examples, run
     (examples / "other.tsv").write_text("review\tstars\tday\nZoe\t4.5\t3\n")
     words = ["evaluate", runs_of_tasks("regress"), "--data=other.tsv", "--text=review", "--value=stars"]
     assert scores(numformer(*words))["count"] == 1
+    words = ["evaluate", runs_of_tasks("classify"), "--data=two.csv", "--label=stars", "--text", "title", "review"]
+    (examples / "two.csv").write_text("title,review,stars\nZoe,,pos\n,Ann,neg\n,,neg\n")
+    assert scores(numformer(*words))["count"] == 2
     (examples / "other.jsonl").write_text(json.dumps({"en": "Ann.", "de": "ANN."}) + "\n")
     words = ["evaluate", runs_of_tasks("seq2seq"), "--data=other.jsonl", "--source=en", "--target=de"]
     assert scores(numformer(*words))["count"] == 1

@@ -131,7 +131,7 @@ def test_a_run_is_not_replaced_without_being_asked_which_is_said_before_any_work
     ("old", "new", "message"),
     [
         ('task = "classify"', "task = [", "copy/run.toml cannot be read as TOML"),
-        ("freeze = []", "freeze = 3", "copy/run.toml: freeze must be a list, got 3"),
+        ("freeze = []", "freeze = 3", "copy/run.toml: freeze must be str, got 3"),
         ('encoding = "utf-8"', "encoding = 8", "copy/run.toml: encoding must be str, got 8"),
         ("[train]", "[training]", "copy/run.toml: unknown setting training; known are class_weights, config, data"),
     ],
@@ -168,7 +168,11 @@ def test_settings_that_someone_has_broken_are_named_when_they_are_used(copy_of, 
         ("seq2seq", "text.txt", "text.txt, line 1: got 1 column, expected 2"),
         ("seq2seq", "news.jsonl", "news.jsonl, line 1: there is no 'source'"),
         ("summarise", "pairs.jsonl", "pairs.jsonl, line 1: there is no 'document'"),
-        ("classify", "ner.conll", "labelled texts come in a .csv, .tsv or .jsonl file or a folder, got ner.conll"),
+        (
+            "classify",
+            "ner.conll",
+            "labelled texts come in a .csv, .tsv, .jsonl or .json file or a folder, got ner.conll",
+        ),
         ("classify", "news.jsonl", "news.jsonl, line 1: there is no column 'text' for the text"),
         (
             "classify",

@@ -167,7 +167,7 @@ def test_ids_may_begin_at_0_or_go_on_in_the_next_sentence(tmp_path):
 )
 def test_a_row_that_does_not_go_on_counting_is_named_and_can_be_left_out(line, message, tmp_path):
     text = f"1 a O\n2 b O\n{line}\n\n1 e B-X\n2 f O\n"
-    with pytest.raises(InputError, match=rf"file\.conll, line 3: {message} \(skip_bad leaves such sentences out\)"):
+    with pytest.raises(InputError, match=rf"file\.conll, line 3: {message} \(--skip-bad leaves such sentences out\)"):
         conll(tmp_path, text)
     found = conll(tmp_path, text, skip_bad=True)
     assert found == [TaggedSentence(["e", "f"], ["B-X", "O"])]

@@ -178,7 +178,7 @@ def test_malformed_questions_paragraphs_and_articles_are_left_out_where_that_is_
     found = read_squad(tmp_path / "squad.json", skip_bad=True)
     assert [read.id for read in found] == ["1"]
     assert found.left_out == {"malformed": 8}
-    with pytest.raises(InputError, match=r"the id '1' was used before \(skip_bad leaves such questions out\)"):
+    with pytest.raises(InputError, match=r"the id '1' was used before \(--skip-bad leaves such questions out\)"):
         read_squad(tmp_path / "squad.json")
 
 

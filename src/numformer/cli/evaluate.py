@@ -28,13 +28,17 @@ def reading_options() -> dict[str, TaskOption]:
     """Return the fields of the tasks' data configs that say how a file is read; not given, they are those of the run."""
     found: dict[str, TaskOption] = {}
     for task in task_classes():
-        add_options(found, task, task.data_config, list(task.reading))
-    return {
-        name: option._replace(
-            kind=str | None, default=None, help=f"{option.help.rstrip('.')}; the run's when not given."
-        )
-        for name, option in found.items()
-    }
+        malformed = ["skip_bad"] if hasattr(task.data_config, "skip_bad") else []
+        add_options(found, task, task.data_config, [*task.reading, *malformed])
+    return {name: _as_in_the_run(option) for name, option in found.items()}
+
+
+def _as_in_the_run(option: TaskOption) -> TaskOption:
+    """Return an option that changes a setting of the run where it is given."""
+    said = f"{option.help.rstrip('.')}; the run's when not given."
+    if option.kind is bool:
+        return option._replace(default=False, help=said)
+    return option._replace(kind=option.kind | None, default=None, help=said)
 
 
 def options_class() -> type[Any]:
@@ -49,7 +53,7 @@ def run(command: str, arguments: list[str]) -> int:
     settings = given_options(options, options_of_tasks("evaluate_options"), task)
     reading = given_options(options, reading_options(), task)
     if reading and options.data is None:
-        raise InputError(f"--{next(iter(reading))} says how to read a file: name it with --data")
+        raise InputError(f"--{next(iter(reading)).replace('_', '-')} says how to read a file: name it with --data")
     if reading:
         task.config = replace(task.config, **reading)
     if options.data is None:

@@ -75,7 +75,7 @@ def collect(
             found.leave_out(str(reason), where)
         except InputError as error:
             if not skip_bad:
-                raise InputError(f"{error} (skip_bad leaves such {unit} out)") from None
+                raise InputError(f"{error} (--skip-bad leaves such {unit} out)") from None
             found.leave_out(MALFORMED, where)
     return found
 

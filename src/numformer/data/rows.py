@@ -3,7 +3,8 @@
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ def json_rows(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[str, 
     Blank lines are left out. What is no JSON object comes as the error that says so. Raises InputError as read_lines does,
     and for an array that cannot be read.
     """
-    lines = enumerate(read_lines(path, encoding), 1)
+    lines, at_start = enumerate(read_lines(path, encoding), 1), True
     for number, line in lines:
-        if line.lstrip().startswith("["):
+        if at_start and line.lstrip().startswith("["):
             yield from _array_rows("\n".join([line, *(rest for _, rest in lines)]), path, number)
         elif line.strip():
+            at_start = False
             yield f"{path}, line {number}", _object(line, path, number)
 
 
@@ -71,11 +73,12 @@ def json_kind(value: object) -> str:
     return _JSON_KINDS[type(value)]
 
 
-def json_field(row: dict[str, Any], key: str, where: str) -> Any:
-    """Return a field of a JSON object; raises InputError that lists the keys when it is missing."""
+def json_field(row: dict[str, Any], key: str, where: str, option: str = "") -> Any:
+    """Return a field of a JSON object; raises InputError that lists the keys, and names the option that chooses another."""
     if key not in row:
         listed = textwrap.shorten(", ".join(map(repr, row)), 200) or "none"
-        raise InputError(f"{where}: there is no {key!r} (the keys are {listed})")
+        hint = f"; choose another with --{option}" if option else ""
+        raise InputError(f"{where}: there is no {key!r} (the keys are {listed}){hint}")
     return row[key]
 
 
@@ -89,10 +92,29 @@ def clean_text(value: object, name: str, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where}: the {name} must be text, got {json_kind(value)}")
     if "\0" in value:
-        raise InputError(f"{where}: the {name} holds a NUL character; is the file UTF-16? Try --encoding utf-16-le")
+        raise InputError(f"{where}: the {name} holds a NUL character, which is no text")
     if match := _LONE_SURROGATE.search(value):
         raise InputError(f"{where}: the {name} holds half a surrogate pair ({match[0]!a}), which is no character")
     return value.strip()
+
+
+def joined_text(values: Iterable[object], name: str, where: str) -> str:
+    """Return several fields as one text with spaces between; a field may be a list of texts, and blank ones are skipped.
+
+    Raises LeftOut when all are blank, and InputError as `clean_text` does and for a list that holds anything but texts.
+    """
+    texts = []
+    for value in values:
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(value, list) and not isinstance(part, str):
+                raise InputError(
+                    f"{where}: the {name} must be text or a list of texts, got a list with {json_kind(part)}"
+                )
+            with suppress(LeftOut):
+                texts.append(clean_text(part, name, where))
+    if not texts:
+        raise LeftOut(f"blank {name}")
+    return " ".join(texts)
 
 
 def wrong_columns(got: int, expected: str, where: str) -> InputError:

@@ -6,61 +6,87 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from numformer.data.lines import decoding, encoding_of, likely_encoding, open_bytes
 from numformer.errors import InputError
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer, encode_text, token_dtype
 
 CHUNK_BYTES = 1 << 20
 
 
-def read_text_chunks(path: str | Path) -> Iterator[str]:
-    """Yield a UTF-8 file's text in chunks of about a megabyte, newlines unchanged, a leading byte order mark dropped.
+def read_text_chunks(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
+    """Yield a file's text in chunks of about a megabyte, newlines unchanged, a leading byte order mark dropped.
 
-    Raises InputError when the file is missing, empty, a folder, or not UTF-8 (naming the offset of the bad byte).
+    The mark decides for UTF-16; a file that ends in .gz is decompressed. Raises InputError when the file is missing, empty, a
+    folder, not in the encoding (naming the offset of the bad byte), or holds a NUL character.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    offset = 0
-    for data in chain(_read_chunks(path), [b""]):
+    with open_bytes(path) as file:
+        encoding = encoding_of(file, path, encoding)
+        with decoding(file, path, encoding):
+            yield from _decoded(file, path, encoding)
+
+
+def _decoded(file: BinaryIO, path: str | Path, encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    offset = position = 0
+    for data in chain(_chunks_of(file, path), [b""]):
         start = offset - len(decoder.getstate()[0])  # the last chunk may have ended inside a character
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{path} is not UTF-8 text: byte 0x{error.object[error.start]:02x} at offset {start + error.start} "
-                "fits nowhere; convert the file, or take its bytes as they are with --tokenizer bytes"
-            ) from error
+            raise InputError(_bad_byte(path, encoding, error, start)) from error
         if offset == 0:
             text = text.removeprefix("\ufeff")
+        if (found := text.find("\0")) >= 0:
+            raise InputError(
+                f"{path} holds a NUL character after its first {position + found} characters, which is no text; "
+                "take its bytes as they are with --tokenizer bytes"
+            )
         if text:
             yield text
-        offset += len(data)
+        offset, position = offset + len(data), position + len(text)
 
 
-def count_text(path: str | Path) -> tuple[int, int]:
-    """Return the number of characters and of lines of a UTF-8 file of any size; raises InputError when it cannot be read."""
-    characters = lines = 0
-    last = b"\n"
-    for data in _read_chunks(path):
-        # Every byte of UTF-8 begins a character but those from 0x80 to 0xBF.
-        characters += int(np.count_nonzero(np.frombuffer(data, np.uint8) & 0xC0 != 0x80))
-        lines, last = lines + data.count(b"\n"), data[-1:]
-    return characters, lines + (last != b"\n")
+def _bad_byte(path: str | Path, encoding: str, error: UnicodeDecodeError, start: int) -> str:
+    """Say which byte does not fit, and what to do; `start` is the offset of the bytes that the error speaks of."""
+    named = "UTF-8" if encoding == "utf-8" else encoding
+    hint = likely_encoding(error.object) if encoding == "utf-8" else "utf-8"
+    return (
+        f"{path} is not {named} text: byte 0x{error.object[error.start]:02x} at offset {start + error.start} "
+        f"fits nowhere; try --encoding {hint}, or take its bytes as they are with --tokenizer bytes"
+    )
 
 
-def encode_file(path: str | Path, tokenizer: Tokenizer) -> NDArray[Any]:
+def count_text(path: str | Path, tokenizer: Tokenizer, encoding: str = "utf-8") -> tuple[int, int]:
+    """Return the number of characters and of lines of a file of any size, which a ByteTokenizer takes for UTF-8.
+
+    Raises InputError as read_text_chunks does.
+    """
+    pieces: Iterator[str] = (
+        codecs.iterdecode(_read_chunks(path), "utf-8", "replace")
+        if isinstance(tokenizer, ByteTokenizer)
+        else read_text_chunks(path, encoding)
+    )
+    characters, lines, last = 0, 0, "\n"
+    for piece in pieces:
+        characters, lines, last = characters + len(piece), lines + piece.count("\n"), piece[-1:]
+    return characters, lines + (last != "\n")
+
+
+def encode_file(path: str | Path, tokenizer: Tokenizer, encoding: str = "utf-8") -> NDArray[Any]:
     """Encode a text file of any size into an array [N] that lies on disk, in a nameless temporary file.
 
     The array is read-only, of the smallest unsigned type that fits the vocabulary. The text is encoded in pieces cut
     between lines, so `tokenizer.encode` must not add special tokens. A ByteTokenizer gets the file's bytes as they
-    are, UTF-8 or not. Raises InputError as read_text_chunks does, and for text the tokenizer cannot encode.
+    are, whatever they are. Raises InputError as read_text_chunks does, and for text the tokenizer cannot encode.
     """
     try:
         with tempfile.TemporaryFile() as file:
-            for ids in _encode_pieces(path, tokenizer):
+            for ids in _encode_pieces(path, tokenizer, encoding):
                 file.write(ids.tobytes())
             if file.tell() == 0:
                 raise InputError(f"{path} holds no text")
@@ -71,23 +97,24 @@ def encode_file(path: str | Path, tokenizer: Tokenizer) -> NDArray[Any]:
 
 
 def _read_chunks(path: str | Path) -> Iterator[bytes]:
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(CHUNK_BYTES)
-            if not data:
-                raise InputError(f"{path} is empty")
-            while data:
-                yield data
-                data = file.read(CHUNK_BYTES)
-    except OSError as error:
-        raise InputError(f"could not read {path}: {error.strerror}") from error
+    with open_bytes(path) as file:
+        yield from _chunks_of(file, path)
 
 
-def _encode_pieces(path: str | Path, tokenizer: Tokenizer) -> Iterator[NDArray[Any]]:
+def _chunks_of(file: BinaryIO, path: str | Path) -> Iterator[bytes]:
+    data = file.read(CHUNK_BYTES)
+    if not data:
+        raise InputError(f"{path} is empty")
+    while data:
+        yield data
+        data = file.read(CHUNK_BYTES)
+
+
+def _encode_pieces(path: str | Path, tokenizer: Tokenizer, encoding: str) -> Iterator[NDArray[Any]]:
     if isinstance(tokenizer, ByteTokenizer):
         yield from map(tokenizer.encode, _read_chunks(path))
         return
-    pieces = read_text_chunks(path)
+    pieces = read_text_chunks(path, encoding)
     if not isinstance(tokenizer, CharacterTokenizer):
         pieces = _cut_between_lines(pieces)
     position = 0

@@ -34,8 +34,8 @@ from numformer.training import OptimConfig, TrainConfig
 class ClassifyConfig(DataConfig):
     """Texts with labels: CSV or TSV with a header, JSONL, a folder with a folder or a file for each label."""
 
-    text: str | None = None
-    """Name of the column or key of the text; "text" when not given."""
+    text: tuple[str, ...] = ()
+    """Name of the column or key of the text, or several, which are joined with a space; "text" when not given."""
     label: str | None = None
     """Name of the column or key of the label; "label", or the other of two columns, when not given."""
     pooling: Literal["mean", "first"] = "mean"
@@ -47,7 +47,7 @@ class ClassifyConfig(DataConfig):
 class ClassifySettings(DataSettings, EncoderSettings, total=False):
     """What `Classifier.from_data` takes as keywords: the fields of ClassifyConfig and BertConfig."""
 
-    text: str | None
+    text: str | Sequence[str]
     label: str | None
     pooling: Literal["mean", "first"]
     class_weights: bool

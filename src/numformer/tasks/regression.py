@@ -32,8 +32,8 @@ from numformer.training import OptimConfig, TrainConfig
 class RegressConfig(DataConfig):
     """Texts with numbers: CSV or TSV with a header, or JSONL."""
 
-    text: str | None = None
-    """Name of the column or key of the text; "text" when not given."""
+    text: tuple[str, ...] = ()
+    """Name of the column or key of the text, or several, which are joined with a space; "text" when not given."""
     value: str | None = None
     """Name of the column or key of the number; "value", or the other of two columns, when not given."""
     pooling: Literal["mean", "first"] = "mean"
@@ -43,7 +43,7 @@ class RegressConfig(DataConfig):
 class RegressSettings(DataSettings, EncoderSettings, total=False):
     """What `Regressor.from_data` takes as keywords: the fields of RegressConfig and BertConfig."""
 
-    text: str | None
+    text: str | Sequence[str]
     value: str | None
     pooling: Literal["mean", "first"]
 

@@ -81,6 +81,8 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
         any_number = kinds[-1] is ...
+        if any_number and not isinstance(value, list):
+            value = [value]  # a single name, as it was written when only one could be given
         if not isinstance(value, list) or not (any_number or len(value) == len(kinds)):
             raise InputError(f"{where}: {key} must be a list{'' if any_number else f' of {len(kinds)}'}, got {value!r}")
         kinds = kinds[:1] * len(value) if any_number else kinds

@@ -45,6 +45,8 @@ class TextConfig:
     """Folder of a trained model whose weights and tokenizer to start from."""
     freeze: tuple[str, ...] = ()
     """Names of parts of the model that are not trained."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class TextTask(Task):
 
     data_config = TextConfig
     evaluate_options = MeasureOptions
+    reading = ("encoding",)
     config: TextConfig
     tokenizer: Tokenizer
     special_tokens: ClassVar[bool] = False  # whether a tokenizer of characters gets them
@@ -84,7 +87,7 @@ class TextTask(Task):
 
         # 2. The tokenizer, and the model with its size; a pretrained model has both already.
         if config.pretrained is None:
-            tokenizer = tokenizer or cls._new_tokenizer(config.tokenizer, whole, model.vocab_size)
+            tokenizer = tokenizer or cls._new_tokenizer(config, whole, model.vocab_size)
             model = dataclasses.replace(model, vocab_size=vocabulary_size(model.vocab_size, tokenizer))
             built = cls.build(model, tokenizer, seed)
         else:
@@ -96,7 +99,7 @@ class TextTask(Task):
         # 3. Encode, and hold the end out.
         train_tokens, valid_tokens = encoded_parts(config, whole, tokenizer)
         num_tokens = len(train_tokens) + (len(valid_tokens) if config.valid is None else 0)
-        about = f"{described(whole, tokenizer, num_tokens)}; {held_out(config, len(valid_tokens))}"
+        about = f"{described(whole, tokenizer, num_tokens, config.encoding)}; {held_out(config, len(valid_tokens))}"
         if isinstance(whole, Path):
             say(about)
         TokenWindows(train_tokens, built.config.max_seq_len, "training text")  # complains when too short
@@ -119,6 +122,7 @@ class TextTask(Task):
         valid_fraction: float = 0.1,
         pretrained: str | Path | None = None,
         freeze: str | Sequence[str] = (),
+        encoding: str = "utf-8",
         seed: int = 0,
         config: Any = None,
         **settings: Unpack[DecoderSettings],
@@ -128,7 +132,7 @@ class TextTask(Task):
         `tokenizer` is a kind (characters, bytes, bpe, …), a saved tokenizer's folder or any object with encode, decode
         and vocab_size. `valid` is a file of held-out text; without it the last `valid_fraction` of the text is held out.
         `settings` are the fields of the model's config. `pretrained` is the folder of a model to go on from, with its
-        tokenizer; `freeze` names the parts of it that stay as they are.
+        tokenizer; `freeze` names the parts of it that stay as they are. `encoding` is that of the files.
         Raises InputError when the text is missing, empty, unreadable or too short.
         """
         if config is not None and settings:
@@ -143,6 +147,7 @@ class TextTask(Task):
             valid_fraction=valid_fraction,
             pretrained=None if pretrained is None else str(pretrained),
             freeze=names(freeze),
+            encoding=encoding,
         )
         return cls.from_config(
             data, config, seed=seed, text=str(text) if is_text else None, tokenizer=tokenizer if is_object else None
@@ -170,9 +175,9 @@ class TextTask(Task):
         """Return the tokens of a text, or the held-out ones; raises InputError when there are none."""
         if text is not None:
             whole = text if "\n" in str(text) else find_corpus(text)
-            tokens = encode_text_or_file(whole, self.tokenizer)
+            tokens = encode_text_or_file(whole, self.tokenizer, self.config.encoding)
             if isinstance(whole, Path):
-                say(described(whole, self.tokenizer, len(tokens)))
+                say(described(whole, self.tokenizer, len(tokens), self.config.encoding))
             return tokens
         if self.valid_tokens is None:
             raise InputError("there is no held-out text: name one to evaluate on")
@@ -185,10 +190,11 @@ class TextTask(Task):
         return self.train_tokens
 
     @classmethod
-    def _new_tokenizer(cls, kind: str, text: str | Path, vocab_size: int) -> Tokenizer:
+    def _new_tokenizer(cls, config: TextConfig, text: str | Path, vocab_size: int) -> Tokenizer:
+        kind = config.tokenizer
         if kind == "words":
             raise InputError(f"the tokenizer words loses the spaces of a text; {cls.name} takes another kind")
-        chunks = read_text_chunks(text) if isinstance(text, Path) else [text]
+        chunks = read_text_chunks(text, config.encoding) if isinstance(text, Path) else [text]
         if kind == "characters":
             return CharacterTokenizer.from_text(chunks, special_tokens=cls.special_tokens)
         return make_tokenizer(kind, chunks, vocab_size or SUBWORDS)
@@ -209,15 +215,18 @@ class TextTask(Task):
 
 def encoded_parts(config: TextConfig, text: str | Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     """Return the tokens to train on and those held out: those of another file, or the end of the text."""
-    tokens = encode_text_or_file(text, tokenizer)
+    tokens = encode_text_or_file(text, tokenizer, config.encoding)
     if config.valid is not None:
-        return tokens, encode_text_or_file(find_corpus(config.valid), tokenizer)
+        return tokens, encode_text_or_file(find_corpus(config.valid), tokenizer, config.encoding)
     return split_tokens(tokens, config.valid_fraction)
 
 
-def described(text: str | Path, tokenizer: Tokenizer, num_tokens: int) -> str:
+def described(text: str | Path, tokenizer: Tokenizer, num_tokens: int, encoding: str) -> str:
     """Return one line about a text: its characters, lines and tokens."""
-    characters, lines = count_text(text) if isinstance(text, Path) else (len(text), len(split_lines(text)))
+    if isinstance(text, Path):
+        characters, lines = count_text(text, tokenizer, encoding)
+    else:
+        characters, lines = len(text), len(split_lines(text))
     return (
         f"{text if isinstance(text, Path) else 'data'}: {amount(characters, 'characters')} in {amount(lines, 'lines')}; "
         f"{amount(num_tokens, 'tokens')} ({type(tokenizer).__name__} with a vocabulary of {tokenizer.vocab_size:,})"
@@ -233,9 +242,9 @@ def held_out(config: TextConfig, num_tokens: int) -> str:
     return f"held out: none, for valid_fraction={config.valid_fraction:g} of them is less than two"
 
 
-def encode_text_or_file(text: str | Path, tokenizer: Tokenizer) -> np.ndarray:
+def encode_text_or_file(text: str | Path, tokenizer: Tokenizer, encoding: str) -> np.ndarray:
     """Return the tokens [N] of a text, or of a text file of any size."""
-    return encode_file(text, tokenizer) if isinstance(text, Path) else encode_text(tokenizer, text)
+    return encode_file(text, tokenizer, encoding) if isinstance(text, Path) else encode_text(tokenizer, text)
 
 
 def _source(config: TextConfig, text: str | Path) -> dict[str, Any]:
@@ -248,6 +257,7 @@ def _source(config: TextConfig, text: str | Path) -> dict[str, Any]:
         "valid_fraction": config.valid_fraction,
         **({} if config.pretrained is None else {"pretrained": str(Path(config.pretrained).resolve())}),
         **({"freeze": list(config.freeze)} if config.freeze else {}),
+        **({"encoding": config.encoding} if config.encoding != "utf-8" else {}),
     }
 
 
