@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from numformer.cli.options import TaskOption, add_options, given_options, options_of_tasks, parse, with_options
+from numformer.cli.options import TaskOption, add_options, given_options, options_of_tasks, parse, warn, with_options
+from numformer.cli.outputs import check_free
+from numformer.cli.score_tables import print_scores
+from numformer.data.table_writer import check_table
 from numformer.errors import InputError
 from numformer.tasks import load, task_classes
 
 
 @dataclass(kw_only=True, frozen=True)
 class Evaluate:
-    """Print what a model's task is measured by as one JSON object."""
+    """Print what a model's task is measured by: tables on a terminal, else one JSON object."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a run, of its best/, or of a saved model."""
     data: str | None = None
     """File to evaluate on (or known text); what the run held out when not given."""
+    overwrite: bool = False
+    """Replace the file of --errors."""
 
 
 def reading_options() -> dict[str, TaskOption]:
@@ -31,7 +37,7 @@ def reading_options() -> dict[str, TaskOption]:
         add_options(found, task, task.data_config, list(task.reading))
     return {
         name: option._replace(
-            kind=str | None, default=None, help=f"{option.help.rstrip('.')}; the run's when not given."
+            kind=option.kind | None, default=None, help=f"{option.help.rstrip('.')}; the run's when not given."
         )
         for name, option in found.items()
     }
@@ -44,7 +50,9 @@ def options_class() -> type[Any]:
 
 def run(command: str, arguments: list[str]) -> int:
     """Evaluate and print."""
-    options = parse(options_class(), command, arguments)
+    options: Any = parse(options_class(), command, arguments)
+    check_table(options.errors)
+    check_free(options.errors, options.overwrite)
     task = load(options.run)
     settings = given_options(options, options_of_tasks("evaluate_options"), task)
     reading = given_options(options, reading_options(), task)
@@ -55,5 +63,14 @@ def run(command: str, arguments: list[str]) -> int:
     if options.data is None:
         task.load_held_out(options.run)
     data = None if options.data is None else Path(options.data)
-    print(json.dumps(task.evaluate(data, **settings), ensure_ascii=False))
+    _print(task.evaluate(data, **settings))
+    if options.errors:
+        warn(f"{options.errors}: what was predicted wrongly, the worst mistakes first")
     return 0
+
+
+def _print(scores: dict[str, Any]) -> None:
+    if sys.stdout and sys.stdout.isatty():
+        print_scores(scores, sys.stdout)
+    else:
+        print(json.dumps(scores, ensure_ascii=False))

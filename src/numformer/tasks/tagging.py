@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NotRequired, Self, TypedDict, Unpack
@@ -12,6 +12,7 @@ import numpy as np
 from numformer import ops
 from numformer.data.conll import TaggedSentence, read_conll
 from numformer.data.examples import Examples
+from numformer.data.table_writer import check_table
 from numformer.errors import InputError
 from numformer.metrics import entities, entity_scores
 from numformer.models import BertConfig, TokenClassifier
@@ -19,12 +20,15 @@ from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import encode_spans, pad_id, padded
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.format import DataConfig, Format, counted
+from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tasks.shared.prediction import as_list, few, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tasks.shared.start import backbone_of
 from numformer.tokenizers import Tokenizer, WordTokenizer, make_tokenizer
 from numformer.training import OptimConfig, TrainConfig
+
+WRONG_WORD = ("text", "word", "number", "gold", "predicted", "score")  # the columns of a table of wrong tags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +125,10 @@ class Tagger(ExampleTask):
     model_config = BertConfig()
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=3000, eval_every=250)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
+    evaluate_options = MistakeOptions
     reading = ("encoding", "column")
+    columns = ("words", "tags", "entities")
+    takes_words = True
 
     model: TokenClassifier
     tokenizer: Tokenizer
@@ -188,12 +195,28 @@ class Tagger(ExampleTask):
             results.append(result)
         return results
 
-    def evaluate(self, data: Data[TaggedSentence] | None = None) -> dict[str, Any]:
+    def table_columns(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the columns of words and tags, and of entities where the tags name such."""
+        return self.columns if _are_entities(self.model.labels) else self.columns[:2]
+
+    def blank_prediction(self) -> dict[str, Any]:
+        """Return the prediction of a sentence without words."""
+        return dict(self.predict([[]])[0])
+
+    def in_words(self, prediction: Mapping[str, Any]) -> str:
+        """Return the entities with their types, or where there are none such the words with their tags."""
+        if "entities" in prediction:
+            return ", ".join(f"{each['text']} {each['type']}" for each in prediction["entities"]) or "no entities"
+        return " ".join(f"{word}/{tag}" for word, tag in zip(prediction["words"], prediction["tags"], strict=True))
+
+    def evaluate(self, data: Data[TaggedSentence] | None = None, *, errors: str | Path | None = None) -> dict[str, Any]:
         """Return loss and accuracy per word, on a file, a list, or the held-out sentences.
 
-        For tags of entities (BIO) also precision, recall and F1 of whole entities.
+        For tags of entities (BIO) also precision, recall and F1 of whole entities. With `errors` writes the words that get a
+        wrong tag into that .csv, .tsv or .jsonl file, with their sentences and their numbers there.
         Raises InputError for a tag that the model does not know.
         """
+        check_table(errors)
         examples = self.examples_of(data)
         if not any(sentence.words for sentence in examples):
             raise InputError("there is no word to evaluate on")
@@ -205,6 +228,9 @@ class Tagger(ExampleTask):
         correct = sum(
             a == b for tags, s in zip(predicted, examples, strict=True) for a, b in zip(tags, s.tags, strict=True)
         )
+        if errors is not None:
+            surest = [rows.max(axis=-1, initial=0.0).tolist() for rows in found]
+            write_mistakes(errors, WRONG_WORD, _wrong_words(examples, predicted, surest))
         scores = {
             "loss": float(-np.log(np.maximum(chances, 1e-45)).mean()),
             "accuracy": correct / len(chances),
@@ -269,6 +295,17 @@ class Tagger(ExampleTask):
             unseen = np.full((1, len(self.model.labels)), 1.0 / len(self.model.labels))  # of a word without a token: -1
             results.append(np.concatenate([*rows, unseen])[first])
         return results
+
+
+def _wrong_words(
+    examples: Sequence[TaggedSentence], predicted: Sequence[list[str]], scores: Sequence[list[float]]
+) -> Iterator[dict[str, Any]]:
+    for sentence, tags, chances in zip(examples, predicted, scores, strict=True):
+        columns = enumerate(zip(sentence.words, sentence.tags, tags, chances, strict=True))
+        for number, (word, gold, tag, chance) in columns:
+            if tag != gold:
+                row = (" ".join(sentence.words), word, number, gold, tag, chance)
+                yield dict(zip(WRONG_WORD, row, strict=True))
 
 
 def _tokens_of(tokenizer: Tokenizer, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,25 @@
+"""The examples that a model gets wrong, in a table for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numformer.data.table_writer import writing_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class MistakeOptions:
+    """What else to make of a measurement."""
+
+    errors: Path | None = None
+    """Write the examples that are predicted wrongly into this .csv, .tsv or .jsonl file, the surest first."""
+
+
+def write_mistakes(path: str | Path, names: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write what is wrong, with the highest number in the last column first."""
+    with writing_table(path, names) as write:
+        for row in sorted(rows, key=lambda row: row[names[-1]], reverse=True):
+            write(row)
