@@ -27,7 +27,7 @@ def print_scores(scores: Mapping[str, Any], file: IO[str], width: int | None = N
     console.print(figures)
     for name, value in scores.items():
         if isinstance(value, Mapping) and value:
-            console.print(_table_of_classes(name, value))
+            console.print("", _table_of_classes(name, value), sep="\n")
     if "confusion" in scores:
         _print_confusion(scores["confusion"], list(scores["classes"]), console)
 
@@ -56,20 +56,20 @@ def _print_confusion(counts: Sequence[Sequence[int]], labels: list[str], console
     from rich.text import Text
 
     widest = min(LONGEST_NAME, max(map(cell_len, labels)))
-    room = (console.width - max(widest, len("gold")) - 2) // len(labels) - 2
+    room = (console.width - widest - 2) // len(labels) - 2
     if room < max(NARROWEST, len(f"{max(map(max, counts)):,}")):
-        console.print(_table_of_mistakes(counts, labels))
+        console.print("\nmost frequent mistakes", _table_of_mistakes(counts, labels), sep="\n")
         return
-    table = _table("gold", *(_cut(label, room) for label in labels), title="predicted")
+    table = _table("", *(_cut(label, room) for label in labels))
     for number, (label, row) in enumerate(zip(labels, counts, strict=True)):
         cells = [Text(f"{count:,}", style="bold" if i == number else "") for i, count in enumerate(row)]
         table.add_row(_cut(label, widest), *cells)
-    console.print(table)
+    console.print("\nconfusion: gold labels down, predicted ones across", table, sep="\n")
 
 
 def _table_of_mistakes(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Table:
     pairs = [(count, i, j) for i, row in enumerate(counts) for j, count in enumerate(row) if i != j and count]
-    table = _table("gold", "predicted", "times", title="most frequent mistakes")
+    table = _table("gold", "predicted", "times")
     for count, i, j in sorted(pairs, key=lambda pair: -pair[0])[:MOST_MISTAKES]:
         table.add_row(labels[i], labels[j], f"{count:,}")
     return table
@@ -81,14 +81,12 @@ def _cut(text: str, width: int) -> str:
     return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
 
 
-def _table(first: str, *others: str, title: str | None = None) -> Table:
+def _table(*names: str) -> Table:
     """Return a table without lines, whose first column has names and whose others have numbers."""
     from rich.table import Table
 
-    table = Table(
-        box=None, pad_edge=False, show_header=bool(first), title=title, title_justify="left", padding=(0, 2, 0, 0)
-    )
-    table.add_column(first, overflow="fold")
-    for name in others:
+    table = Table(box=None, pad_edge=False, show_header=any(names), padding=(0, 2, 0, 0))
+    table.add_column(names[0], overflow="fold")
+    for name in names[1:]:
         table.add_column(name, justify="right", no_wrap=True, overflow="ellipsis")
     return table
