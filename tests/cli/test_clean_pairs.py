@@ -49,6 +49,8 @@ def test_the_report_holds_figures_and_settings(pairs, here, numformer):
     assert (report["rows"], report["kept"]) == (105, 100)
     assert report["dropped"]["identical"] == 1
     assert report["parts"] == {"train": 85, "valid": 10, "test": 5}
+    assert report["rows"] == report["kept"] + sum(report["dropped"].values())
+    assert report["kept"] == sum(report["parts"].values())
     expected = {"input": "pairs.tsv", "valid_size": 10, "test_size": 5, "seed": 3, "max_ratio": 2.5, "source_column": 1}
     assert report["settings"] == report["settings"] | expected
 
@@ -66,6 +68,14 @@ def test_columns_and_languages_are_options(here, numformer):
     words = ["--source-column=6", "--target-column=3", "--source-language=fra", "--source-language-column=5"]
     assert numformer("data", "clean-pairs", "links.tsv", "out", "--valid-size=0", "--test-size=0", *words).status == 0
     assert (here / "out" / "train.tsv").read_text() == "Cours !\tRun!\n"
+
+
+def test_empty_lines_are_no_rows_and_another_encoding_is_read(here, numformer):
+    (here / "pairs.tsv").write_bytes("thé\ttea\n\n\nété\tsummer\n".encode("cp1252"))
+    words = ["data", "clean-pairs", "pairs.tsv", "out", "--valid-size=0", "--test-size=0"]
+    result = numformer(*words, "--encoding=cp1252")
+    assert result.out.split()[:4] == ["rows", "2", "kept", "2"]
+    assert (here / "out" / "train.tsv").read_text(encoding="utf-8") == "thé\ttea\nété\tsummer\n"
 
 
 def test_overwrite_replaces_the_four_files_and_no_other(pairs, here, numformer, snapshot):
@@ -91,7 +101,7 @@ def test_an_empty_folder_is_used(pairs, here, numformer):
         (["empty.tsv", "out"], "empty.tsv is empty"),
         (
             ["pairs.tsv", "out", "--target-column=6"],
-            r"""too few columns, target_column is 6; columns in line 1: 3 ("I have 0 apples.\tJ'ai 0""",
+            r"""too few columns, target_column is 6; columns of the first row: 3 ("I have 0 apples.\tJ'ai 0""",
         ),
         (
             ["pairs.tsv", "out", "--max-chars=9"],

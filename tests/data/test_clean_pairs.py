@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numformer.data import clean_pairs
+from numformer.data import clean_pairs, read_pairs
 from numformer.data.clean_pairs import REASONS, PairFilters, clean_file, normalise, read_rows
 from numformer.data.split_pairs import split_pairs, write_parts
 from numformer.errors import InputError
@@ -147,10 +148,34 @@ def test_settings_out_of_range_are_refused(settings, message):
 
 def test_rows_end_at_line_ends_only(tmp_path):
     file = tmp_path / "pairs.tsv"
-    file.write_bytes("a\tb\x85c\r\n\nd\u2028e\tf\r\ng\txé".encode() + b"\xe9")
+    file.write_bytes("a\tb\x85c\r\n\nd\u2028\re\tf\r\ng\txé".encode() + b"\xe9")
     read = []
-    assert list(read_rows(file, read.append)) == [["a", "b\x85c"], [""], ["d\u2028e", "f"], ["g", "xé\udce9"]]
+    assert list(read_rows(file, read.append)) == [["a", "b\x85c"], ["d\u2028\re", "f"], ["g", "xé\udce9"]]
     assert sum(read) == file.stat().st_size
+
+
+def test_returns_end_rows_where_the_file_has_no_line_feed(tmp_path):
+    (tmp_path / "pairs.tsv").write_bytes(b"a\tb\rc\td\r")
+    assert list(read_rows(tmp_path / "pairs.tsv")) == [["a", "b"], ["c", "d"]]
+
+
+def test_quoted_fields_are_read_by_the_rule_of_tsv(tmp_path):
+    (tmp_path / "pairs.tsv").write_text('"a ""b"""\t"c"\n"Hello\tBonjour"\n')
+    assert list(read_rows(tmp_path / "pairs.tsv")) == [['a "b"', "c"], ['"Hello', 'Bonjour"']]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_other_encodings_and_compressed_files_are_read(encoding, suffix, tmp_path):
+    file, data = tmp_path / f"pairs.tsv{suffix}", "thé\tété\n".encode(encoding)
+    file.write_bytes(gzip.compress(data) if suffix else data)
+    assert clean_file(file, PairFilters(), encoding=encoding).pairs == [("thé", "été")]
+
+
+def test_a_file_of_empty_lines_is_refused(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("\n \n\n")
+    with pytest.raises(InputError, match="holds no rows"):
+        clean_file(tmp_path / "pairs.tsv", PairFilters())
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path):
@@ -223,6 +248,12 @@ def test_parts_are_written_as_tsv(tmp_path):
     files = {path.name: path.read_bytes().decode() for path in (tmp_path / "new" / "folder").iterdir()}
     assert json.loads(files.pop("report.json")) == {"kept": 3}
     assert files == {"train.tsv": "Go.\tVa !\nTea\tThé\n", "valid.tsv": "", "test.tsv": "Run!\tCours !\n"}
+
+
+def test_parts_are_read_as_they_were_written(tmp_path):
+    pairs = [('"Hi." "Hello."', "x"), ('"Hi."', '"a ""b"""'), ('"', '""'), ('a "b"', '"a" b')]
+    write_parts(tmp_path, {"train": pairs, "valid": [], "test": []}, {})
+    assert read_pairs(tmp_path / "train.tsv") == pairs
 
 
 def test_the_tatoeba_pairs_are_held_out_without_leaks():

@@ -7,10 +7,14 @@ import pytest
 from numformer import data
 from numformer.data.batches import LengthBatches, pad
 from numformer.data.clean_pairs import clean_pairs, normalise
-from numformer.data.lines import parse_json, read_json_lines, read_lines
+from numformer.data.lines import read_lines
+from numformer.data.rows import json_rows, parse_json
 from numformer.data.split_pairs import split_pairs
+from numformer.data.tables import read_table
+from numformer.data.valued import read_valued
 
 UTF8 = {"encoding": "utf-8"}
+READER = UTF8 | {"skip_bad": False}
 
 
 @pytest.mark.parametrize(
@@ -24,12 +28,14 @@ UTF8 = {"encoding": "utf-8"}
         (data.make_toy_pairs, {"exclude": frozenset()}),
         (data.TokenWindows, {"name": "text"}),
         (data.TokenWindows.sequential, {"max_windows": None}),
-        (data.read_pairs, UTF8 | {"source": "source", "target": "target"}),
-        (data.read_conll, UTF8 | {"column": "auto", "tags": None}),
-        (data.read_labelled, UTF8 | {"text": None, "label": None, "labels": None}),
-        (data.read_squad, UTF8),
-        (read_lines, UTF8),
-        (read_json_lines, UTF8),
+        (data.read_pairs, READER | {"source": "source", "target": "target"}),
+        (data.read_conll, READER | {"column": "auto"}),
+        (data.read_labelled, READER | {"text": (), "label": None}),
+        (read_valued, READER | {"text": (), "value": None}),
+        (data.read_squad, READER),
+        (read_table, UTF8 | {"wanted": ()}),
+        (read_lines, UTF8 | {"errors": "strict", "advance": None}),
+        (json_rows, UTF8),
         (parse_json, {"first_line": 1}),
         (clean_pairs, {"filters": None}),
         (normalise, {"unicode_form": "NFC"}),

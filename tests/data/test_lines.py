@@ -1,11 +1,13 @@
+import gzip
+
 import pytest
 
-from numformer.data.lines import check_text, json_field, parse_json, read_json_lines, read_lines
+from numformer.data.lines import read_lines, split_lines, suffix_of
 from numformer.errors import InputError
 
 
-def write(folder, data):
-    file = folder / "file.txt"
+def write(folder, data, name="file.txt"):
+    file = folder / name
     file.write_bytes(data)
     return file
 
@@ -58,7 +60,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("before", [0, 3, 20_000])
 def test_a_bad_byte_is_named_with_its_line(before, end, tmp_path):
-    with pytest.raises(InputError, match=rf"line {before + 1}: byte 0xe9 is not utf-8 text; try --encoding latin-1$"):
+    with pytest.raises(InputError, match=rf"line {before + 1}: byte 0xe9 is not utf-8 text; try --encoding cp1252$"):
         lines(tmp_path, "日本".encode() * (before > 0) + end * before + b"caf\xe9 x")
 
 
@@ -67,9 +69,71 @@ def test_a_file_cut_inside_a_character_is_named_with_its_line(tmp_path):
         lines(tmp_path, b"a\n" + "日".encode()[:2])
 
 
-def test_a_utf16_file_is_recognised(tmp_path):
-    with pytest.raises(InputError, match="line 1: byte 0xff is not utf-8 text; try --encoding utf-16"):
-        lines(tmp_path, b"\xff\xfea\x00")
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("asked", ["utf-8", "cp1252"])
+def test_a_byte_order_mark_decides(encoding, asked, tmp_path):
+    if encoding != "utf-8-sig" or asked == "utf-8":
+        assert lines(tmp_path, "é\r\nö\n".encode(encoding), encoding=asked) == ["é", "ö"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("asked", ["utf-8", "cp1252", "utf-16"])
+def test_utf16_without_a_mark_is_named_and_can_be_read(encoding, asked, tmp_path):
+    data = "text,label\nçé,x\n".encode(encoding)
+    with pytest.raises(InputError, match=f"UTF-16 without a byte order mark; try --encoding {encoding}$"):
+        lines(tmp_path, data, encoding=asked)
+    assert lines(tmp_path, data, encoding=encoding) == ["text,label", "çé,x"]
+
+
+def test_a_single_zero_byte_is_no_sign_of_utf16(tmp_path):
+    assert lines(tmp_path, b"a\0bcdefgh\nijk") == ["a\0bcdefgh", "ijk"]
+
+
+def test_a_return_inside_a_line_is_text_where_lines_end_with_feeds(tmp_path):
+    assert lines(tmp_path, b"a\rb\nc\r\r\n\rd") == ["a\rb", "c\r", "\rd"]
+
+
+@pytest.mark.parametrize("text", ["a\rb\nc\r\n", "a\rb\r", "a\nb", "\ufeffa\n\nb\n\n", "a", "\n", "a\r\r\nb"])
+def test_a_text_is_split_as_a_file_is(text, tmp_path):
+    assert split_lines(text) == lines(tmp_path, text.encode())
+
+
+def test_no_text_has_no_lines():
+    assert split_lines("") == split_lines("\ufeff") == []
+
+
+def test_a_compressed_file_is_read(tmp_path):
+    file = write(tmp_path, gzip.compress("é\nö\n".encode()), "file.txt.gz")
+    assert list(read_lines(file)) == ["é", "ö"]
+    assert list(read_lines(write(tmp_path, gzip.compress("é".encode("utf-16")), "A.GZ"))) == ["é"]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: data[:40] + b"x" + data[41:], lambda data: b"a"]
+)
+def test_a_damaged_compressed_file_is_one_sentence(damage, tmp_path):
+    file = write(tmp_path, damage(gzip.compress(bytes(range(32, 127)) * 20)), "file.gz")
+    with pytest.raises(InputError, match=r"^could not read .*file\.gz: [^\n]*$"):
+        list(read_lines(file))
+
+
+def test_a_bad_byte_before_damage_of_a_compressed_file_is_one_sentence(tmp_path):
+    file = write(tmp_path, gzip.compress(b"\xff" + bytes(range(32, 127)) * 2000)[:-9], "file.gz")
+    with pytest.raises(InputError, match="line 1: byte 0xff is not utf-8"):
+        list(read_lines(file))
+
+
+def test_the_bytes_read_add_up(tmp_path):
+    heard = []
+    file = write(tmp_path, b"a line\r\n" * 10_000 + b"\xff")
+    assert len(list(read_lines(file, errors="surrogateescape", advance=heard.append))) == 10_001
+    assert sum(heard) == file.stat().st_size
+    assert len(heard) > 1
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("a.csv", ".csv"), ("a.b.CSV.gz", ".csv"), ("a", ""), ("a.gz", "")])
+def test_the_suffix_says_what_a_file_holds(name, suffix):
+    assert suffix_of(name) == suffix
 
 
 def test_text_that_is_not_in_the_encoding_asked_for_is_named(tmp_path):
@@ -83,61 +147,6 @@ def test_an_encoding_that_is_none_is_refused(encoding, tmp_path):
         lines(tmp_path, b"a", encoding=encoding)
 
 
-def test_json_lines_come_with_their_place_and_without_blank_lines(tmp_path):
-    file = write(tmp_path, b'{"a": 1}\n \n{"a": 2}\n')
-    assert list(read_json_lines(file)) == [(f"{file}, line 1", {"a": 1}), (f"{file}, line 3", {"a": 2})]
-
-
-def test_a_separator_inside_a_json_string_does_not_cut_the_line(tmp_path):
-    assert [row for _, row in read_json_lines(write(tmp_path, '{"a": "x\u2028y"}'.encode()))] == [{"a": "x\u2028y"}]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (b'{"a": 1', r"not valid JSON \(.* at column 8\)"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "not readable as JSON"),
-        (b"[" * 100_000, "not readable as JSON"),
-        (b"[1]", "expected a JSON object, got a list"),
-        (b"null", "expected a JSON object, got null"),
-    ],
-    ids=["cut", "digits", "nested", "list", "null"],
-)
-def test_a_line_that_is_no_json_object_is_named(line, message, tmp_path):
-    with pytest.raises(InputError, match=rf"file\.txt, line 2: {message}"):
-        list(read_json_lines(write(tmp_path, b"{}\n" + line)))
-
-
-def test_a_mistake_in_a_json_file_is_named_with_its_line():
-    with pytest.raises(InputError, match=r"^f\.json, line 3: not valid JSON"):
-        parse_json(b'{\n"a": 1,\n}', "f.json")
-
-
-def test_json_bytes_that_are_no_text_are_refused():
-    with pytest.raises(InputError, match=r"^f\.json, line 1: not readable as JSON"):
-        parse_json(b'{"a": "\xff"}', "f.json")
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("", "is blank"),
-        (" \t\u00a0", "is blank"),
-        (3, "must be text, got an integer"),
-        (True, "must be text, got true or false"),
-        (None, "must be text, got null"),
-        ("a\ud83d", r"holds half a surrogate pair \('\\ud83d'\)"),
-    ],
-)
-def test_what_is_no_text_to_learn_from_is_refused(value, message):
-    with pytest.raises(InputError, match=f"^here: the text {message}"):
-        check_text(value, "the text", "here")
-
-
-def test_text_is_returned_as_it_is():
-    assert check_text(" a 😀 ", "the text", "here") == " a 😀 "
-
-
 @pytest.mark.parametrize("encoding", ["idna", "undefined"])
 def test_an_encoding_that_fits_no_text_is_named(encoding, tmp_path):
     with pytest.raises(InputError, match=f"is not {encoding} text"):
@@ -147,9 +156,3 @@ def test_an_encoding_that_fits_no_text_is_named(encoding, tmp_path):
 def test_a_name_that_no_file_can_have_is_refused():
     with pytest.raises(InputError, match="no file can be called"):
         list(read_lines("a\0b"))
-
-
-def test_many_keys_are_shortened_in_the_message():
-    with pytest.raises(InputError) as error:
-        json_field({f"key {i}": i for i in range(999)}, "text", "here")
-    assert len(str(error.value)) < 300

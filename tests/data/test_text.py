@@ -1,4 +1,5 @@
 import errno
+import gzip
 import os
 import re
 import tracemalloc
@@ -43,6 +44,48 @@ def test_a_byte_that_is_not_utf8_is_named_with_its_offset(offset, tmp_path):
     with pytest.raises(
         InputError, match=rf"text\.txt is not UTF-8 text: byte 0xff at offset {offset} .*--tokenizer bytes"
     ):
+        list(read_text_chunks(file))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_byte_order_mark_decides(encoding, tmp_path):
+    text = "naïve 日本 𝄞\n" * 100_000
+    assert "".join(read_text_chunks(write(tmp_path, text.encode(encoding)))) == text
+
+
+def test_another_encoding_is_read_and_named_where_a_byte_does_not_fit(tmp_path):
+    file = write(tmp_path, "naïve\n".encode("cp1252"))
+    with pytest.raises(InputError, match=r"byte 0xef at offset 2 .*; try --encoding cp1252, or take"):
+        list(read_text_chunks(file))
+    assert list(read_text_chunks(file, "cp1252")) == ["naïve\n"]
+    assert len(encode_file(file, CharacterTokenizer("naïve\n"), "cp1252")) == 6
+    with pytest.raises(InputError, match="there is no text encoding 'hex'"):
+        list(read_text_chunks(file, "hex"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_named_and_can_be_read(encoding, tmp_path):
+    file = write(tmp_path, "All work\n".encode(encoding))
+    with pytest.raises(InputError, match=f"looks like UTF-16 without a byte order mark; try --encoding {encoding}"):
+        list(read_text_chunks(file))
+    assert list(read_text_chunks(file, encoding)) == ["All work\n"]
+
+
+@pytest.mark.parametrize("before", [3, MIB + 3])
+def test_a_nul_character_is_named_with_its_place(before, tmp_path):
+    file = write(tmp_path, b"a" * before + b"\0")
+    with pytest.raises(InputError, match=f"holds a NUL character after its first {before} characters"):
+        encode_file(file, CharacterTokenizer("a"))
+    assert len(encode_file(file, ByteTokenizer())) == before + 1
+
+
+def test_a_compressed_file_is_read_and_a_damaged_one_named(tmp_path):
+    file = tmp_path / "text.txt.gz"
+    file.write_bytes(gzip.compress(b"abc\n" * 1000))
+    assert "".join(read_text_chunks(file)) == "abc\n" * 1000
+    assert ByteTokenizer().decode_bytes(encode_file(file, ByteTokenizer())) == b"abc\n" * 1000
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"could not read .*: the compressed file is damaged"):
         list(read_text_chunks(file))
 
 

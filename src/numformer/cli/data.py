@@ -56,6 +56,8 @@ class CleanPairs:
     """Seed of the draw of held-out pairs."""
     overwrite: bool = False
     """Replace these four files where OUT has them; other files stay."""
+    encoding: str = "utf-8"
+    """Encoding of the file; rows that are not in it are dropped."""
     filters: Annotated[PairFilters, tyro.conf.arg(name="")] = field(default_factory=PairFilters)
 
 
@@ -79,7 +81,9 @@ def _clean(options: CleanPairs) -> None:
     sizes = {"valid_size": options.valid_size, "test_size": options.test_size, "seed": options.seed}
     with _bar_when_slow() as bar:
         task = bar.add_task("cleaning", total=options.file.stat().st_size if options.file.exists() else None)
-        cleaned = clean_file(options.file, options.filters, lambda num_bytes: bar.advance(task, num_bytes))
+        cleaned = clean_file(
+            options.file, options.filters, lambda num_bytes: bar.advance(task, num_bytes), options.encoding
+        )
         bar.add_task("splitting", total=None)
         parts = split_pairs(cleaned.pairs, **sizes)
         report = make_report(cleaned, parts, options.filters, input=str(options.file), **sizes)

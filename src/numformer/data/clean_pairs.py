@@ -10,6 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from numformer.data.delimited import Lines, read_tab_row
+from numformer.data.lines import read_lines
 from numformer.data.pairs import Pair
 from numformer.errors import InputError
 
@@ -24,7 +26,6 @@ REASONS = {
     "length_ratio": "lengths too different",
     "duplicate": "same as an earlier pair",
 }
-CHUNK_BYTES = 1 << 20
 RATIO_SLACK = 10  # characters added to both lengths before they are compared, for "Go." and "Va-t'en !"
 
 
@@ -118,16 +119,16 @@ def clean_pairs(rows: Iterable[Sequence[str]], filters: PairFilters | None = Non
 
 
 def clean_file(
-    path: str | Path, filters: PairFilters, advance: Callable[[int], None] = lambda num_bytes: None
+    path: str | Path, filters: PairFilters, advance: Callable[[int], None] | None = None, encoding: str = "utf-8"
 ) -> Cleaned:
     """Clean the pairs of a TSV file; `advance` hears of the bytes read.
 
     Raises InputError when the file cannot be read or is empty, and when nothing is left of it, saying why.
     """
-    rows = read_rows(path, advance)
+    rows = read_rows(path, advance, encoding)
     first = next(rows, None)
     if first is None:
-        raise InputError(f"{path} is empty")
+        raise InputError(f"{path} holds no rows")
     cleaned = clean_pairs(chain([first], rows), filters)
     if cleaned.pairs:
         return cleaned
@@ -136,26 +137,23 @@ def clean_file(
     if worst == "ragged":
         name, column = max(filters.columns.items(), key=lambda item: item[1])
         line = "\t".join(first)[:100]
-        detail = f", {name} is {column}; columns in line 1: {len(first)} ({line!r})"
+        detail = f", {name} is {column}; columns of the first row: {len(first)} ({line!r})"
     raise InputError(
         f"{path}: no pair is left, {cleaned.dropped[worst]} of {cleaned.rows} rows were dropped for this: "
         f"{REASONS[worst]}{detail}"
     )
 
 
-def read_rows(path: str | Path, advance: Callable[[int], None] = lambda num_bytes: None) -> Iterator[list[str]]:
-    """Yield the columns of each line of a TSV file, bytes that are not UTF-8 as lone surrogates.
+def read_rows(
+    path: str | Path, advance: Callable[[int], None] | None = None, encoding: str = "utf-8"
+) -> Iterator[list[str]]:
+    """Yield the columns of each line of a TSV file that is not empty, bytes that are not UTF-8 as lone surrogates.
 
-    Raises InputError when the file cannot be read.
+    Fields may be quoted as `unquoted` says. Raises InputError when the file cannot be read.
     """
-    try:
-        with Path(path).open("rb") as file:
-            while lines := file.readlines(CHUNK_BYTES):
-                for line in lines:
-                    yield line.decode(errors="surrogateescape").rstrip("\r\n").split("\t")
-                advance(sum(map(len, lines)))
-    except OSError as error:
-        raise InputError(f"could not read {path}: {error.strerror}") from error
+    lines = Lines(read_lines(path, encoding, "surrogateescape", advance))
+    while (row := read_tab_row(lines)).lines:
+        yield row.fields
 
 
 def normalise(text: str, unicode_form: Literal["NFC", "NFKC"] = "NFC") -> str:

@@ -67,9 +67,15 @@ def _syntax(delimiter: str) -> _Syntax:
     return _Syntax(re.compile(f'{blank}"'), re.compile(f"(?:(?!{end}).)*+", re.DOTALL), re.compile(f"{blank}({end}|$)"))
 
 
-def next_filled(lines: Iterable[Line], delimiter: str) -> Line | None:
+def _next_filled(lines: Iterable[Line], delimiter: str) -> Line | None:
     """Return the next line that is a row; one with nothing but spaces, and no delimiter, is none."""
     return next((line for line in lines if line[1].strip() or delimiter in line[1]), None)
+
+
+def read_tab_row(lines: Lines) -> Row:
+    """Return the next row of TSV, of which a line is a whole one; at the end one without fields and lines."""
+    line = _next_filled(lines, "\t")
+    return Row([unquoted(field) for field in line[1].split("\t")], [line]) if line else Row([], [])
 
 
 def read_row(lines: Lines, delimiter: str, width: int | None = None) -> Row:
@@ -80,7 +86,7 @@ def read_row(lines: Lines, delimiter: str, width: int | None = None) -> Row:
     closed, is followed by text, or stands beyond `width` columns and reaches over the line's end; the lines after the one
     where it opened are then read again as rows.
     """
-    first = next_filled(lines, delimiter)
+    first = _next_filled(lines, delimiter)
     if first is None:
         return Row([], [])
     if '"' not in first[1]:
@@ -149,3 +155,8 @@ def unquoted(field: str) -> str:
     if len(field) < 2 or not (field[0] == field[-1] == '"') or '"' in field[1:-1].replace('""', ""):
         return field
     return field[1:-1].replace('""', '"')
+
+
+def quoted(field: str) -> str:
+    """Return a field as TSV has it: in quotation marks where `unquoted` would take its own away."""
+    return field if unquoted(field) == field.strip() else '"' + field.replace('"', '""') + '"'

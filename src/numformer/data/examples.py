@@ -43,7 +43,7 @@ class Examples(list[Example]):
 
     def report(self) -> str:
         """Return what was read in a few words: "120 rows; 3 left out (2 blank label, first at line 7; 1 malformed, …)"."""
-        parts = [f"{self.rows:,} {self.unit}", *self.notes]
+        parts = [f"{self.rows:,} {self.unit.removesuffix('s') if self.rows == 1 else self.unit}", *self.notes]
         if self.left_out:
             reasons = "; ".join(
                 f"{count:,} {reason}, first at {_place(self.first[reason])}" for reason, count in self.left_out.items()
@@ -74,7 +74,7 @@ def collect(
             found.leave_out(str(reason), where)
         except InputError as error:
             if not skip_bad:
-                raise InputError(f"{error} (skip_bad leaves such {unit} out)") from None
+                raise InputError(f"{error} (--skip-bad leaves such {unit} out)") from None
             found.leave_out(MALFORMED, where)
     return found
 

@@ -77,7 +77,15 @@ def _rows_of_subfolders(subfolders: list[Path], encoding: str) -> Rows:
         if not files:
             raise InputError(f"{subfolder} holds no text, expected one in each of its files")
         for file in files:
-            yield str(file), ("\n".join(read_lines(file, encoding)), subfolder.name)
+            text = _whole_text(file, encoding)
+            yield str(file), text if isinstance(text, InputError) else (text, subfolder.name)
+
+
+def _whole_text(file: Path, encoding: str) -> str | InputError:
+    try:
+        return "" if file.is_file() and not file.stat().st_size else "\n".join(read_lines(file, encoding))
+    except InputError as error:
+        return error
 
 
 def _rows_of_files(files: list[Path], encoding: str) -> Rows:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from numformer.data.delimited import Lines, read_tab_row
 from numformer.data.examples import Examples, collect
 from numformer.data.lines import read_lines, suffix_of
-from numformer.data.rows import clean_text, json_field, json_rows, wrong_columns
+from numformer.data.rows import clean_text, joined_text, json_field, json_rows, wrong_columns
 from numformer.errors import InputError
 
 Pair = tuple[str, str]  # a source and its target
@@ -22,14 +23,22 @@ def read_pairs(
 ) -> Examples[Pair]:
     """Return the pairs of a file: JSON objects in .jsonl and .json, else two columns with a TAB between and no header.
 
-    `source` and `target` are the keys in JSON. Empty lines are no rows; a row with a blank side is left out and counted.
-    Raises InputError for a file that cannot be read or holds no pair, and, naming the line, for other columns or keys
-    and for what is no text, unless `skip_bad` leaves such rows out.
+    `source` and `target` are the keys in JSON; a source that is a list of texts is joined with spaces, and of a list of
+    targets the first is taken. A line with TABs is a row, whose fields `unquoted` reads; empty lines are none.
+    A row with a blank side is left out and counted. Raises InputError for a file that cannot be read or holds no pair, and,
+    naming the line, for other columns or keys and for what is no text, unless `skip_bad` leaves such rows out.
     """
+    further = 0
 
     def of_json(where: str, row: dict[str, Any]) -> Pair:
-        a, b = json_field(row, source, where), json_field(row, target, where)
-        return clean_text(a, "source", where), clean_text(b, "target", where)
+        nonlocal further
+        text = joined_text([json_field(row, source, where, "source")], "source", where)
+        targets = json_field(row, target, where, "target")
+        if not isinstance(targets, list):
+            return text, clean_text(targets, "target", where)
+        first = clean_text(targets[0] if targets else None, "target", where)
+        further += len(targets) - 1
+        return text, first
 
     if suffix_of(path) in (".jsonl", ".json"):
         pairs = collect(json_rows(path, encoding), of_json, skip_bad=skip_bad)
@@ -37,13 +46,15 @@ def read_pairs(
         pairs = collect(_tab_rows(path, encoding), _of_columns, skip_bad=skip_bad)
     if not pairs:
         raise InputError(f"{path} holds no pairs ({pairs.report()})")
+    if further:
+        pairs.notes.append(f"{further:,} further targets not used")
     return pairs
 
 
 def _tab_rows(path: str | Path, encoding: str) -> Iterator[tuple[str, list[str]]]:
-    for number, line in enumerate(read_lines(path, encoding), 1):
-        if line:
-            yield f"{path}, line {number}", line.split("\t")
+    lines = Lines(read_lines(path, encoding))
+    while (row := read_tab_row(lines)).lines:
+        yield f"{path}, line {row.lines[0][0]}", row.fields
 
 
 def _of_columns(where: str, columns: list[str]) -> Pair:

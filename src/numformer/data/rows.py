@@ -30,11 +30,12 @@ def json_rows(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[str, 
     Blank lines are left out. What is no JSON object comes as the error that says so. Raises InputError as read_lines does,
     and for an array that cannot be read.
     """
-    lines = enumerate(read_lines(path, encoding), 1)
+    lines, at_start = enumerate(read_lines(path, encoding), 1), True
     for number, line in lines:
-        if line.lstrip().startswith("["):
+        if at_start and line.lstrip().startswith("["):
             yield from _array_rows("\n".join([line, *(rest for _, rest in lines)]), path, number)
         elif line.strip():
+            at_start = False
             yield f"{path}, line {number}", _object(line, path, number)
 
 
@@ -91,7 +92,7 @@ def clean_text(value: object, name: str, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where}: the {name} must be text, got {json_kind(value)}")
     if "\0" in value:
-        raise InputError(f"{where}: the {name} holds a NUL character; is the file UTF-16? Try --encoding utf-16-le")
+        raise InputError(f"{where}: the {name} holds a NUL character, which is no text")
     if match := _LONE_SURROGATE.search(value):
         raise InputError(f"{where}: the {name} holds half a surrogate pair ({match[0]!a}), which is no character")
     return value.strip()

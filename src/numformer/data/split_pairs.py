@@ -8,6 +8,7 @@ from typing import Any
 
 from numformer._files import remove_temporaries, write_atomically
 from numformer.data.clean_pairs import Cleaned, PairFilters
+from numformer.data.delimited import quoted
 from numformer.data.pairs import Pair
 from numformer.data.split import near_duplicate_groups, split_by_group
 from numformer.errors import InputError
@@ -72,6 +73,7 @@ def write_parts(folder: Path, parts: dict[str, list[Pair]], report: dict[str, An
     if folder.is_dir():
         (folder / "report.json").unlink(missing_ok=True)  # its absence says that the parts may not belong together
     for part, pairs in parts.items():
-        write_atomically(folder / f"{part}.tsv", "".join(f"{source}\t{target}\n" for source, target in pairs))
+        rows = (f"{quoted(source)}\t{quoted(target)}\n" for source, target in pairs)
+        write_atomically(folder / f"{part}.tsv", "".join(rows))
     write_atomically(folder / "report.json", json.dumps(report, indent=2) + "\n")
     remove_temporaries(folder, FILES)

@@ -7,7 +7,7 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from numformer.data.delimited import Line, Lines, QuoteError, Row, next_filled, read_row, unquoted
+from numformer.data.delimited import Line, Lines, QuoteError, Row, read_row, read_tab_row
 from numformer.data.lines import read_lines, suffix_of
 from numformer.data.rows import json_rows, wrong_columns
 from numformer.errors import InputError
@@ -169,10 +169,7 @@ class DelimitedTable(Table):
 
     def _read(self, width: int | None = None) -> Row:
         """Return the next row, which has no lines at the end of the file."""
-        if not self.line_is_row:
-            return read_row(self.lines, self.delimiter, width)
-        line = next_filled(self.lines, self.delimiter)
-        return Row([unquoted(field) for field in line[1].split(self.delimiter)], [line]) if line else Row([], [])
+        return read_tab_row(self.lines) if self.line_is_row else read_row(self.lines, self.delimiter, width)
 
     def _where(self, lines: list[Line]) -> str:
         return f"{self.path}, line {lines[0][0]}" if lines else str(self.path)

@@ -11,45 +11,62 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numformer.data.lines import encoding_of, likely_encoding, one_sentence, open_bytes
 from numformer.errors import InputError
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer, encode_text, token_dtype
 
 CHUNK_BYTES = 1 << 20
 
 
-def read_text_chunks(path: str | Path) -> Iterator[str]:
-    """Yield a UTF-8 file's text in chunks of about a megabyte, newlines unchanged, a leading byte order mark dropped.
+def read_text_chunks(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
+    """Yield a file's text in chunks of about a megabyte, newlines unchanged, a leading byte order mark dropped.
 
-    Raises InputError when the file is missing, empty, a folder, or not UTF-8 (naming the offset of the bad byte).
+    The mark decides for UTF-16; a file that ends in .gz is decompressed. Raises InputError when the file is missing, empty, a
+    folder, not in the encoding (naming the offset of the bad byte), or holds a NUL character.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    offset = 0
-    for data in chain(_read_chunks(path), [b""]):
-        start = offset - len(decoder.getstate()[0])  # the last chunk may have ended inside a character
-        try:
-            text = decoder.decode(data, final=not data)
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{path} is not UTF-8 text: byte 0x{error.object[error.start]:02x} at offset {start + error.start} "
-                "fits nowhere; convert the file, or take its bytes as they are with --tokenizer bytes"
-            ) from error
-        if offset == 0:
-            text = text.removeprefix("\ufeff")
-        if text:
-            yield text
-        offset += len(data)
+    with one_sentence(path, encoding):
+        encoding = encoding_of(path, encoding)
+    with one_sentence(path, encoding):
+        decoder = codecs.getincrementaldecoder(encoding)()
+        offset = position = 0
+        for data in chain(_read_chunks(path), [b""]):
+            start = offset - len(decoder.getstate()[0])  # the last chunk may have ended inside a character
+            try:
+                text = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                raise InputError(_bad_byte(path, encoding, error, start)) from error
+            if offset == 0:
+                text = text.removeprefix("\ufeff")
+            if (found := text.find("\0")) >= 0:
+                raise InputError(
+                    f"{path} holds a NUL character after its first {position + found} characters, which is no text; "
+                    "take its bytes as they are with --tokenizer bytes"
+                )
+            if text:
+                yield text
+            offset, position = offset + len(data), position + len(text)
 
 
-def encode_file(path: str | Path, tokenizer: Tokenizer) -> NDArray[Any]:
+def _bad_byte(path: str | Path, encoding: str, error: UnicodeDecodeError, start: int) -> str:
+    """Say which byte does not fit, and what to do; `start` is the offset of the bytes that the error speaks of."""
+    named = "UTF-8" if encoding == "utf-8" else encoding
+    hint = likely_encoding(error.object) if encoding == "utf-8" else "utf-8"
+    return (
+        f"{path} is not {named} text: byte 0x{error.object[error.start]:02x} at offset {start + error.start} "
+        f"fits nowhere; try --encoding {hint}, or take its bytes as they are with --tokenizer bytes"
+    )
+
+
+def encode_file(path: str | Path, tokenizer: Tokenizer, encoding: str = "utf-8") -> NDArray[Any]:
     """Encode a text file of any size into an array [N] that lies on disk, in a nameless temporary file.
 
     The array is read-only, of the smallest unsigned type that fits the vocabulary. The text is encoded in pieces cut
     between lines, so `tokenizer.encode` must not add special tokens. A ByteTokenizer gets the file's bytes as they
-    are, UTF-8 or not. Raises InputError as read_text_chunks does, and for text the tokenizer cannot encode.
+    are, whatever they are. Raises InputError as read_text_chunks does, and for text the tokenizer cannot encode.
     """
     try:
         with tempfile.TemporaryFile() as file:
-            for ids in _encode_pieces(path, tokenizer):
+            for ids in _encode_pieces(path, tokenizer, encoding):
                 file.write(ids.tobytes())
             if file.tell() == 0:
                 raise InputError(f"{path} holds no text")
@@ -60,23 +77,20 @@ def encode_file(path: str | Path, tokenizer: Tokenizer) -> NDArray[Any]:
 
 
 def _read_chunks(path: str | Path) -> Iterator[bytes]:
-    try:
-        with Path(path).open("rb") as file:
+    with one_sentence(path, "utf-8"), open_bytes(path) as file:
+        data = file.read(CHUNK_BYTES)
+        if not data:
+            raise InputError(f"{path} is empty")
+        while data:
+            yield data
             data = file.read(CHUNK_BYTES)
-            if not data:
-                raise InputError(f"{path} is empty")
-            while data:
-                yield data
-                data = file.read(CHUNK_BYTES)
-    except OSError as error:
-        raise InputError(f"could not read {path}: {error.strerror}") from error
 
 
-def _encode_pieces(path: str | Path, tokenizer: Tokenizer) -> Iterator[NDArray[Any]]:
+def _encode_pieces(path: str | Path, tokenizer: Tokenizer, encoding: str) -> Iterator[NDArray[Any]]:
     if isinstance(tokenizer, ByteTokenizer):
         yield from map(tokenizer.encode, _read_chunks(path))
         return
-    pieces = read_text_chunks(path)
+    pieces = read_text_chunks(path, encoding)
     if not isinstance(tokenizer, CharacterTokenizer):
         pieces = _cut_between_lines(pieces)
     position = 0

@@ -42,6 +42,8 @@ class TextConfig:
     """Folder of a trained model whose weights and tokenizer to start from."""
     freeze: tuple[str, ...] = ()
     """Names of parts of the model that are not trained."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ class TextTask(Task):
 
     data_config = TextConfig
     evaluate_options = MeasureOptions
+    reading = ("encoding",)
     config: TextConfig
     tokenizer: Tokenizer
     special_tokens: ClassVar[bool] = False  # whether a tokenizer of characters gets them
@@ -81,7 +84,7 @@ class TextTask(Task):
 
         # 2. The tokenizer, and the model with its size; a pretrained model has both already.
         if config.pretrained is None:
-            tokenizer = tokenizer or cls._new_tokenizer(config.tokenizer, whole, model.vocab_size)
+            tokenizer = tokenizer or cls._new_tokenizer(config, whole, model.vocab_size)
             model = dataclasses.replace(model, vocab_size=vocabulary_size(model.vocab_size, tokenizer))
             built = cls.build(model, tokenizer, seed)
         else:
@@ -111,6 +114,7 @@ class TextTask(Task):
         valid_fraction: float = 0.1,
         pretrained: str | Path | None = None,
         freeze: str | Sequence[str] = (),
+        encoding: str = "utf-8",
         seed: int = 0,
         config: Any = None,
         **settings: Unpack[DecoderSettings],
@@ -120,7 +124,7 @@ class TextTask(Task):
         `tokenizer` is a kind (characters, bytes, bpe, …), a saved tokenizer's folder or any object with encode, decode
         and vocab_size. `valid` is a file of held-out text; without it the last `valid_fraction` of the text is held out.
         `settings` are the fields of the model's config. `pretrained` is the folder of a model to go on from, with its
-        tokenizer; `freeze` names the parts of it that stay as they are.
+        tokenizer; `freeze` names the parts of it that stay as they are. `encoding` is that of the files.
         Raises InputError when the text is missing, empty, unreadable or too short.
         """
         if config is not None and settings:
@@ -135,6 +139,7 @@ class TextTask(Task):
             valid_fraction=valid_fraction,
             pretrained=None if pretrained is None else str(pretrained),
             freeze=names(freeze),
+            encoding=encoding,
         )
         return cls.from_config(
             data, config, seed=seed, text=str(text) if is_text else None, tokenizer=tokenizer if is_object else None
@@ -161,7 +166,8 @@ class TextTask(Task):
     def tokens_of(self, text: str | Path | None) -> np.ndarray:
         """Return the tokens of a text, or the held-out ones; raises InputError when there are none."""
         if text is not None:
-            return encode_text_or_file(text if "\n" in str(text) else find_corpus(text), self.tokenizer)
+            whole = text if "\n" in str(text) else find_corpus(text)
+            return encode_text_or_file(whole, self.tokenizer, self.config.encoding)
         if self.valid_tokens is None:
             raise InputError("there is no held-out text: name one to evaluate on")
         return self.valid_tokens
@@ -173,10 +179,11 @@ class TextTask(Task):
         return self.train_tokens
 
     @classmethod
-    def _new_tokenizer(cls, kind: str, text: str | Path, vocab_size: int) -> Tokenizer:
+    def _new_tokenizer(cls, config: TextConfig, text: str | Path, vocab_size: int) -> Tokenizer:
+        kind = config.tokenizer
         if kind == "words":
             raise InputError(f"the tokenizer words loses the spaces of a text; {cls.name} takes another kind")
-        chunks = read_text_chunks(text) if isinstance(text, Path) else [text]
+        chunks = read_text_chunks(text, config.encoding) if isinstance(text, Path) else [text]
         if kind == "characters":
             return CharacterTokenizer.from_text(chunks, special_tokens=cls.special_tokens)
         return make_tokenizer(kind, chunks, vocab_size or SUBWORDS)
@@ -197,15 +204,15 @@ class TextTask(Task):
 
 def encoded_parts(config: TextConfig, text: str | Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     """Return the tokens to train on and those held out: those of another file, or the end of the text."""
-    tokens = encode_text_or_file(text, tokenizer)
+    tokens = encode_text_or_file(text, tokenizer, config.encoding)
     if config.valid is not None:
-        return tokens, encode_text_or_file(find_corpus(config.valid), tokenizer)
+        return tokens, encode_text_or_file(find_corpus(config.valid), tokenizer, config.encoding)
     return split_tokens(tokens, config.valid_fraction)
 
 
-def encode_text_or_file(text: str | Path, tokenizer: Tokenizer) -> np.ndarray:
+def encode_text_or_file(text: str | Path, tokenizer: Tokenizer, encoding: str) -> np.ndarray:
     """Return the tokens [N] of a text, or of a text file of any size."""
-    return encode_file(text, tokenizer) if isinstance(text, Path) else encode_text(tokenizer, text)
+    return encode_file(text, tokenizer, encoding) if isinstance(text, Path) else encode_text(tokenizer, text)
 
 
 def _source(config: TextConfig, text: str | Path) -> dict[str, Any]:
@@ -218,6 +225,7 @@ def _source(config: TextConfig, text: str | Path) -> dict[str, Any]:
         "valid_fraction": config.valid_fraction,
         **({} if config.pretrained is None else {"pretrained": str(Path(config.pretrained).resolve())}),
         **({"freeze": list(config.freeze)} if config.freeze else {}),
+        **({"encoding": config.encoding} if config.encoding != "utf-8" else {}),
     }
 
 
