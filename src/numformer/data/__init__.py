@@ -3,6 +3,7 @@
 from numformer.data.clean_pairs import clean_pairs as clean_pairs
 from numformer.data.conll import TaggedSentence as TaggedSentence
 from numformer.data.conll import read_conll as read_conll
+from numformer.data.conll import read_words as read_words
 from numformer.data.corpora import CORPORA as CORPORA
 from numformer.data.corpora import Corpus as Corpus
 from numformer.data.corpora import fetch as fetch

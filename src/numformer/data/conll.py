@@ -1,18 +1,17 @@
 """Sentences with a tag for every word, as in part-of-speech tagging and named-entity recognition."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+from numformer.data.column_choice import AUTO, FILLERS, called, tag_column, word_column_of
+from numformer.data.column_files import ColumnFile, Row
 from numformer.data.examples import Examples, LeftOut, collect
-from numformer.data.lines import read_lines
-from numformer.data.rows import clean_text, wrong_columns
+from numformer.data.rows import clean_text
 from numformer.errors import InputError
 
-CONLLU_COLUMNS = {"upos": 3, "xpos": 4, "ner": 9}
-
-Token = tuple[str, str]  # word, tag ("" where a CoNLL-U file gives none)
+Example = TypeVar("Example")
 
 
 @dataclass(frozen=True)
@@ -24,96 +23,80 @@ class TaggedSentence:
 
 
 def read_conll(
-    path: str | Path, *, column: str = "auto", encoding: str = "utf-8", skip_bad: bool = False
+    path: str | Path,
+    *,
+    column: str | int = AUTO,
+    word_column: str | int = AUTO,
+    encoding: str = "utf-8",
+    skip_bad: bool = False,
 ) -> Examples[TaggedSentence]:
     """Return the sentences of a file with one word on a line and blank lines between sentences.
 
-    A file whose first row has 10 TAB columns is CoNLL-U. Its tags are the column "upos" (which "auto" stands for) or
-    "xpos", or "ner": what NER= says in the last column, O where it is absent. Comments, multi-word tokens and empty
-    nodes are left out. In any other file the word is the first column and the tag the last, between TABs or single
-    spaces, and lines that begin with -DOCSTART- are left out. Raises InputError, naming the line, for rows of
-    different lengths and for blank words and tags; also for a file without a sentence or without tags in the column.
+    Columns stand between TABs, or between spaces. Both columns can be given by number, from 1, or by name where the file
+    has names: in CoNLL-U (also "ner", what NER= says in the last column, O where it is absent), after
+    "# global.columns =", or in a header. Else the word is the first column, or the second where the first counts words;
+    the tag is the UPOS of CoNLL-U, the only column of entities where the first one counts words, or the last column.
+    Comments, -DOCSTART- lines, multi-word tokens and empty nodes are no words. Raises InputError, naming the line, for rows
+    of different lengths and for blank words and tags; also where the columns are not certain, and for a file without a
+    sentence or without tags in the column.
     """
-    if column not in ("auto", *CONLLU_COLUMNS):
-        raise InputError(f"column must be auto, {', '.join(CONLLU_COLUMNS)}, got {column!r}")
-    lines = list(read_lines(path, encoding))
-    is_conllu = _first(lines, but="#").count("\t") == 9
-    if column != "auto" and not is_conllu:
-        raise InputError(f"{path} has no column {column!r}: it is not CoNLL-U, which has 10 TAB columns")
-    column = "upos" if column == "auto" else column
-    parse = (
-        partial(_conllu_token, column=column)
-        if is_conllu
-        else partial(_last_column_token, width=len(_columns(_first(lines, but="-DOCSTART-"))))
-    )
-    untagged = "O" if column == "ner" else "_"
+    file = _open(path, word_column, encoding, skip_bad)
+    word = word_column_of(file, word_column, other=column)
+    tag, tag_of = tag_column(file, column, word)
 
-    def sentence_of(where: str, rows: list[tuple[int, str]]) -> TaggedSentence:
-        tokens = [token for number, line in rows if (token := parse(line, f"{path}, line {number}"))]
-        if not tokens:
-            raise LeftOut("without a word")
-        return TaggedSentence([word for word, _ in tokens], [tag or untagged for _, tag in tokens])
+    def sentence_of(where: str, rows: list[Row]) -> TaggedSentence:
+        return TaggedSentence(_filled(file, rows, word, "word"), list(map(tag_of, _filled(file, rows, tag, "tag"))))
 
-    sentences = collect(_sentences(lines, path), sentence_of, unit="sentences", skip_bad=skip_bad)
-    if not sentences:
-        raise InputError(f"{path} holds no sentences ({sentences.report()})")
-    if all(tag == untagged for sentence in sentences for tag in sentence.tags):
-        place = "NER= in its last column" if column == "ner" else f"a tag in its column {column.upper()}"
-        raise InputError(f"no word of {path} has {place}")
+    sentences = _collect(file, sentence_of, skip_bad)
+    if all(each in FILLERS for sentence in sentences for each in sentence.tags):
+        raise InputError(f"no word of {path} has a tag in {called(file, tag)}; choose another with --column")
+    if (file.width, word, tag) != (2, 0, 1):
+        sentences.notes.append(f"words from {called(file, word)}, tags from {called(file, tag)}")
     return sentences
 
 
-def _first(lines: list[str], but: str) -> str:
-    """Return the first line that is not blank and does not begin with `but`."""
-    return next((line for line in lines if line.strip() and not line.startswith(but)), "")
+def read_words(
+    path: str | Path, *, word_column: str | int = AUTO, encoding: str = "utf-8", skip_bad: bool = False
+) -> Examples[list[str]]:
+    """Return the words of the sentences of a column file, with tags or without.
+
+    The file and the column are as in `read_conll`; there may be one column alone. Raises InputError as that does.
+    """
+    file = _open(path, word_column, encoding, skip_bad)
+    word = word_column_of(file, word_column)
+    sentences = _collect(file, lambda where, rows: _filled(file, rows, word, "word"), skip_bad)
+    if word > 0:
+        sentences.notes.append(f"words from {called(file, word)}")
+    return sentences
 
 
-def _sentences(lines: Iterable[str], path: str | Path) -> Iterator[tuple[str, list[tuple[int, str]]]]:
-    """Yield where each sentence begins, and its lines with their numbers."""
-    sentence: list[tuple[int, str]] = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            sentence.append((number, line))
-        elif sentence:
-            yield f"{path}, line {sentence[0][0]}", sentence
-            sentence = []
-    if sentence:
-        yield f"{path}, line {sentence[0][0]}", sentence
+def _open(path: str | Path, word_column: str | int, encoding: str, skip_bad: bool) -> ColumnFile:
+    """Return a file that has sentences; what is malformed in it is said before anybody asks for its columns."""
+    file = ColumnFile(path, encoding, ids=str(word_column) != "1")
+    _collect(file, lambda where, rows: rows, skip_bad)
+    return file
 
 
-def _conllu_token(line: str, where: str, column: str) -> Token | None:
-    if line.startswith("#"):
-        return None
-    columns = line.split("\t")
-    if len(columns) != 10:
-        raise wrong_columns(len(columns), "the 10 of CoNLL-U", where)
-    if "-" in columns[0] or "." in columns[0]:  # a multi-word token such as 1-2, an empty node such as 1.1
-        return None
-    tag = columns[CONLLU_COLUMNS[column]]
-    if column == "ner":
-        tag = next((pair.removeprefix("NER=") for pair in tag.split("|") if pair.startswith("NER=")), "_")
-    _filled(tag, "tag", where)
-    return _filled(columns[1], "word", where), tag if tag != "_" else ""
+def _collect(file: ColumnFile, parse: Callable[[str, list[Row]], Example], skip_bad: bool) -> Examples[Example]:
+    def parse_words(where: str, rows: list[Row]) -> Example:
+        if not rows:
+            raise LeftOut("without a word")
+        return parse(where, rows)
+
+    sentences = collect(file.sentences, parse_words, unit="sentences", skip_bad=skip_bad)
+    if not sentences:
+        raise InputError(f"{file.path} holds no sentences ({sentences.report()})")
+    if file.num_comments:
+        sentences.notes.append(f"{file.num_comments:,} comment line{'s' * (file.num_comments != 1)}")
+    return sentences
 
 
-def _last_column_token(line: str, where: str, width: int) -> Token | None:
-    if line.startswith("-DOCSTART-"):
-        return None
-    columns = _columns(line)
-    if len(columns) < 2:
-        raise wrong_columns(1, "a word and its tag with a TAB or a space between", where)
-    if len(columns) != width:
-        raise wrong_columns(len(columns), f"{width} as in the first row", where)
-    return _filled(columns[0], "word", where), _filled(columns[-1], "tag", where)
-
-
-def _columns(line: str) -> list[str]:
-    return line.split("\t" if "\t" in line else " ")
-
-
-def _filled(value: str, name: str, where: str) -> str:
-    """Return a field of a word; raises InputError for a blank one, without which its sentence means something else."""
-    try:
-        return clean_text(value, name, where)
-    except LeftOut:
-        raise InputError(f"{where}: the {name} is blank") from None
+def _filled(file: ColumnFile, rows: Sequence[Row], column: int, name: str) -> list[str]:
+    """Return a column of a sentence; raises InputError for a blank, without which the sentence means something else."""
+    values = []
+    for number, fields in rows:
+        try:
+            values.append(clean_text(fields[column], name, file.where(number)))
+        except LeftOut:
+            raise InputError(f"{file.where(number)}: the {name} is blank") from None
+    return values

@@ -33,16 +33,19 @@ WRONG_WORD = ("text", "word", "number", "gold", "predicted", "score")  # the col
 
 @dataclass(frozen=True, kw_only=True)
 class TagConfig(DataConfig):
-    """Sentences with a tag for every word: two columns (CoNLL-2003), or CoNLL-U."""
+    """Sentences with a tag for every word: a file with columns (CoNLL-2003, CoNLL-U), blank lines between sentences."""
 
-    column: str = "auto"
-    """Column of the tags in a CoNLL-U file: upos, xpos or ner."""
+    column: str | int = "auto"
+    """Column of the tags: its number from 1, or its name (CoNLL-U: upos, xpos, ner …); the certain one when not given."""
+    word_column: str | int = "auto"
+    """Column of the words, likewise."""
 
 
 class TagSettings(DataSettings, EncoderSettings, total=False):
     """What `Tagger.from_data` takes as keywords: the fields of TagConfig and BertConfig."""
 
-    column: str
+    column: str | int
+    word_column: str | int
 
 
 class TaggedFormat(Format[TaggedSentence, TagConfig]):
@@ -56,7 +59,13 @@ class TaggedFormat(Format[TaggedSentence, TagConfig]):
 
     def read(self, path: str, config: TagConfig) -> Examples[TaggedSentence]:
         """Return the sentences of a file."""
-        return read_conll(path, column=config.column, encoding=config.encoding, skip_bad=config.skip_bad)
+        return read_conll(
+            path,
+            column=config.column,
+            word_column=config.word_column,
+            encoding=config.encoding,
+            skip_bad=config.skip_bad,
+        )
 
     def describe(self, examples: Sequence[TaggedSentence]) -> str:
         """Return the number of words, and the tags with their counts."""
@@ -126,7 +135,7 @@ class Tagger(ExampleTask):
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=3000, eval_every=250)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
     evaluate_options = MistakeOptions
-    reading = ("encoding", "column")
+    reading = ("encoding", "column", "word_column")
     columns = ("words", "tags", "entities")
     takes_words = True
 

@@ -1,0 +1,44 @@
+"""Lines that begin with # in a column file: comments, or words such as # and #hashtag with their columns."""
+
+import re
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from numformer.errors import InputError
+
+# What CoNLL-U and MultiCoNER write before a sentence; nothing else has such a line inside one.
+_BEGINS = re.compile(r"# *(newdoc|newpar|sent_id|text|id|global\.columns)( id)? *=|# +(newdoc|newpar|sent_id|id)\b")
+_KEY_VALUE = re.compile(r"# +[A-Za-z_][\w.:-]*( \w+)? *=( |$)")
+
+
+def begins_sentence(line: str) -> bool:
+    """Tell whether a comment is one of those that stand before a sentence, such as "# sent_id = 7" or "# newdoc"."""
+    return bool(_BEGINS.match(line))
+
+
+def is_comment(
+    line: str, fields: Sequence[str], width: int, last_values: AbstractSet[str], tabs: bool, begins: bool
+) -> bool:
+    """Tell whether a line that begins with # is a comment; raises InputError where it may as well be a row.
+
+    `fields` are its columns if it is a row, `width` and `last_values` the number of columns and the values of the last one
+    in the other rows; `begins` tells that it stands before a sentence, where comments belong.
+    """
+    if begins and _KEY_VALUE.match(line):
+        return True
+    says = begins_sentence(line)
+    fits = len(fields) == width and (
+        width == 1
+        or fields[-1] in last_values
+        or fields[-1] == "#"  # the tag of the word # in the Penn Treebank
+        or (tabs and "\t" in line and not re.search(" |://", line))
+        or (not tabs and not begins and not says)
+    )
+    if fits != says:
+        return says
+    if fits or len(fields) == width:
+        raise InputError(
+            f"{line[:40]!r} may be a comment or a word with its columns; take the line out, or begin it with "
+            "'# text = ' if it is a comment"
+        )
+    return begins and (line[1:2].isspace() or len(line) == 1)
