@@ -9,7 +9,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, NamedTuple
 
-from numformer.cli.inputs import Row, Source
+from numformer.cli.rows import Row, Source
 from numformer.data.table_writer import WRITTEN, json_line, writing_table, writing_text
 from numformer.errors import InputError
 from numformer.tasks.shared.task import Task

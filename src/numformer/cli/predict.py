@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from numformer.cli.counter import Counter
-from numformer.cli.inputs import Inputs, Row, Source, open_source
+from numformer.cli.inputs import Inputs, open_source
 from numformer.cli.options import TaskOption, given_options, options_of_tasks, parse, warn, with_options
 from numformer.cli.outputs import check_out, open_output
+from numformer.cli.rows import Row, Source
 from numformer.data.lines import read_lines
 from numformer.errors import InputError
 from numformer.tasks import load
@@ -25,6 +26,8 @@ class Predict(Inputs):
 
     words: bool = False
     """tag: take the words of a text as they are, with blanks between, or as a JSON list."""
+    word_column: str | int | None = None
+    """tag: column of the words in a column file, its number from 1 or its name; that of the training when not given."""
 
 
 @dataclass(frozen=True, kw_only=True)
