@@ -119,17 +119,18 @@ def _sentence(complaint: str) -> str:
     paragraphs = " ".join(line or "\n" for line in lines[1:]).split("\n")
     text = next((" ".join(p.split()) for p in paragraphs if p.strip()), "the options cannot be understood")
     words = " ".join(lines).partition("Perhaps you meant:")[2].split()
-    hint = f" (did you mean {words[0]}?)" if words else ""
+    hint = f" (did you mean {words[0].rstrip(',')}?)" if words else ""
     return _plain(text[:1].lower() + text[1:].rstrip(".")) + hint
 
 
 def _plain(text: str) -> str:
     """Return what tyro says of a value in plain words, and of what it does not know the options alone."""
-    if match := re.fullmatch(
-        r"error parsing (\S+): (invalid literal for int|could not convert string to float).*?: ('.*')", text
+    for complaint, kind in (
+        ("invalid literal for int", "a whole number"),
+        ("could not convert string to float", "a number"),
     ):
-        kind = "a whole number" if "int" in match[2] else "a number"
-        return f"{match[1]} takes {kind}, got {match[3]}"
+        if match := re.fullmatch(rf"error parsing (\S+): {complaint}.*?: ('.*')", text):
+            return f"{match[1]} takes {kind}, got {match[2]}"
     if match := re.match(r"missing value for argument '(\S+)'", text):
         return f"{match[1]} needs a value"
     if text.startswith("unrecognized options: "):
