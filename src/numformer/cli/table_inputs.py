@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from numformer.cli.options import warn
-from numformer.cli.rows import Fields, Source, make_rows
+from numformer.cli.rows import Fields, Row, Source, make_rows
 from numformer.cli.word_inputs import words_in, words_of
 from numformer.data.lines import suffix_of
 from numformer.data.rows import clean_text, joined_text, json_field
@@ -27,7 +27,8 @@ def source_of_table(options: Any, task: Task, settings: dict[str, Any]) -> Sourc
         warn(f"{options.input}: {note}")
     if task.takes_words and not options.text and "words" in table.names:
         rows = make_rows(table, lambda cells, where: words_in(cells.get("words"), where), options)
-        return Source(_names(table, options), (*task.inputs, "words"), rows)
+        lists = (Row({**row.cells, "words": row.given or []}, row.given) for row in rows)  # in CSV they are JSON
+        return Source(_names(table, options), (*task.inputs, "words"), lists)
     if not options.text and len(table.names) == 1:
         columns = (table.names[0],)
     for column in columns:
