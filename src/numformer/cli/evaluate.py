@@ -70,7 +70,11 @@ def run(command: str, arguments: list[str]) -> int:
 
 
 def _print(scores: dict[str, Any]) -> None:
-    if sys.stdout and sys.stdout.isatty():
+    if _is_terminal():
         print_scores(scores, sys.stdout)
     else:
         print(json.dumps(scores, ensure_ascii=False))
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
