@@ -2,6 +2,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import sys
 from types import SimpleNamespace
 
@@ -84,16 +85,17 @@ def finished_run(tmp_path_factory):
 
 @pytest.fixture
 def refused(snapshot, here):
-    """Check that a command fails with one line on stderr, leaving every file as it was."""
+    """Check that a command fails with one sentence, after what it read of files, leaving every file as it was."""
 
     def check(call, message):
         before = snapshot(here)
         result = call()
         assert result.status == 2, result
         assert result.out == ""
-        assert result.err.startswith("numformer: ")
-        assert result.err.count("\n") == 1
-        assert message in result.err
+        *said, error = result.err.splitlines()
+        assert error.startswith("numformer: ")
+        assert message in error
+        assert all(re.match(r"\S+: [\d,]+ \w+", line) for line in said), said
         assert snapshot(here) == before
 
     return check
