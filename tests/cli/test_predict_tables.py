@@ -1,7 +1,9 @@
 """Tables in and tables out: columns are chosen, rows keep their places, and nothing of them is lost."""
 
 import csv
+import gzip
 import json
+import random
 
 import pytest
 
@@ -45,6 +47,26 @@ def test_rows_are_predicted_from_their_text_and_keep_their_other_columns(here, p
     alone = objects(predict("classify", "Ann, 3", "Bob"))
     assert [each["label"] for each in found] == [each["label"] for each in alone]
     assert [each["score"] for each in found] == pytest.approx([each["score"] for each in alone])
+
+
+def test_compressed_tables_are_read(here, predict):
+    (here / "x.csv.gz").write_bytes(gzip.compress(SAME_ROWS["x.csv"].encode()))
+    (here / "x.txt.gz").write_bytes(gzip.compress(b"Ann\n"))
+    assert [each["id"] for each in objects(predict("classify", "--input=x.csv.gz"))] == ["1", "2"]
+    assert [each["text"] for each in objects(predict("classify", "--input=x.txt.gz"))] == ["Ann"]
+
+
+def test_spreadsheets_of_other_countries_are_read(here, predict):
+    (here / "x.csv").write_bytes("id;text\n1;Zoé – naïve\n".encode("cp1252"))
+    result = predict("classify", "--input=x.csv", "--encoding=cp1252")
+    assert "x.csv: columns between semicolons" in result.err
+    assert [(each["id"], each["text"]) for each in objects(result)] == [("1", "Zoé – naïve")]
+
+
+def test_a_table_without_rows_gives_one(here, predict):
+    table(here / "x.csv", ("id", "text"))
+    assert predict("classify", "--input=x.csv", "--out=o.csv").err == "o.csv: 0 rows\n"
+    assert (here / "o.csv").read_text() == "id,text,label,score\n"
 
 
 @pytest.mark.parametrize("out", ["o.csv", "o.tsv", "o.jsonl"])
@@ -215,6 +237,34 @@ def test_repeated_columns_are_said_when_only_one_is_kept(here, predict):
     result = predict("classify", "--input=x.csv")
     assert "x.csv: of the columns called 'a' the last one is kept" in result.err
     assert objects(result)[0]["a"] == "2"
+
+
+CELLS = ["", "  ", "Ann", "a,b", "x;y", 'he "said" so', '"quoted"', "two\nlines", "tab\there", "Zoë", "=1", "'"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("out", ["o.csv", "o.jsonl"])
+def test_every_row_of_a_table_comes_out_in_its_place(here, predict, monkeypatch, seed, out):
+    draw = random.Random(seed)
+    monkeypatch.setattr(
+        "numformer.tasks.Classifier.predict",
+        lambda self, texts: [{"text": text, "label": "pos", "score": 0.5, "scores": {}} for text in texts],
+    )
+    rows = [[str(number), *draw.choices(CELLS, k=3)] for number in range(draw.randrange(1, 40))]
+    table(here / "x.csv", ("id", "text", "b", "label"), *rows)
+    result = predict("classify", "--input=x.csv", "--text", "text", "b", "--out", out)
+    blank = sum(not (text + b).strip() for _, text, b, _ in rows)
+    note = f"{blank} of {len(rows)} inputs without a prediction: blank\n" if blank else ""
+    assert result.err.endswith(f"{note}{out}: {len(rows):,} rows\n")
+    written = rows_of(here / out) if out == "o.csv" else objects_in(here / out)
+    assert [[row[name] for name in ("id", "text", "b", "label")] for row in written] == [
+        [cell.strip() for cell in row] for row in rows
+    ]
+    assert [bool(row["predicted_label"]) for row in written] == [bool((text + b).strip()) for _, text, b, _ in rows]
+
+
+def objects_in(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 # Refusals.

@@ -229,7 +229,11 @@ def test_a_model_without_a_run_asks_for_data(here, runs_of_tasks, numformer, ref
         ("qa", ["Who?"], "questions need the text to find the answers in: --context TEXT, or --input TABLE with the"),
         ("qa", ["Who?", "--context=void.txt"], "void.txt is empty"),
         ("qa", ["Who?", "--context=latin.txt"], "latin.txt, line 2: byte 0xe9 is not utf-8 text"),
-        ("qa", ["--input=text.txt"], "questions need the text to find the answers in: --context TEXT, or --input TABLE"),
+        (
+            "qa",
+            ["--input=text.txt"],
+            "questions need the text to find the answers in: --context TEXT, or --input TABLE",
+        ),
         ("qa", ["--input=keys.jsonl"], "keys.jsonl, line 1: there is no column 'context' (the columns are 'question')"),
         ("qa", ["--input=list.json"], "list.json, item 1: expected a JSON object, got an integer"),
     ],
