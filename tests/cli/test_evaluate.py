@@ -121,6 +121,9 @@ def test_a_file_with_other_columns_is_measured_when_they_are_named(examples, run
     assert scores(numformer(*words))["count"] == 1
     words = ["evaluate", runs_of_tasks("regress"), "--data=other.tsv", "--text=review", "--value=stars"]
     assert scores(numformer(*words))["count"] == 1
+    words = ["evaluate", runs_of_tasks("classify"), "--data=two.csv", "--label=stars", "--text", "title", "review"]
+    (examples / "two.csv").write_text("title,review,stars\nZoe,,pos\n,Ann,neg\n,,neg\n")
+    assert scores(numformer(*words))["count"] == 2
     (examples / "other.jsonl").write_text(json.dumps({"en": "Ann.", "de": "ANN."}) + "\n")
     words = ["evaluate", runs_of_tasks("seq2seq"), "--data=other.jsonl", "--source=en", "--target=de"]
     assert scores(numformer(*words))["count"] == 1

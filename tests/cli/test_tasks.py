@@ -10,6 +10,7 @@ import pytest
 
 from numformer.cli.train import _read
 from numformer.pretrained import load_model
+from numformer.tokenizers import load_tokenizer
 from numformer.training import trainer
 
 TASKS = ["mlm", "seq2seq", "summarise", "classify", "regress", "tag", "qa"]
@@ -73,6 +74,41 @@ def test_the_columns_of_text_and_label_are_chosen(examples, train_task):
     (examples / "my.csv").write_text("id,stars,body\n" + "".join(f"{i},{'ab'[i % 2]},text {i}\n" for i in range(20)))
     assert train_task("classify", data="my.csv", text="body", label="stars").status == 0
     assert load_model(examples / "run").labels == ["a", "b"]
+
+
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_several_columns_of_text_are_joined_and_the_run_remembers_them(examples, train_task, numformer, task):
+    header = f"subject;body;{'label' if task == 'classify' else 'value'}"
+    rows = [f"Ann {i};{'' if i % 3 else 'sees'};{i % 2}" for i in range(20)]
+    (examples / "my.csv").write_text("\n".join([header, *rows, ";;1", "cut"]) + "\n")
+    result = train_task(task, "--text", "subject", "body", "--skip-bad", data="my.csv")
+    assert result.status == 0
+    assert (
+        "my.csv: 22 rows; columns between semicolons; 2 left out (1 blank text, first at line 22; 1 malf" in result.err
+    )
+    settings = tomllib.loads((examples / "run" / "run.toml").read_text())
+    assert (settings["text"], settings["skip_bad"]) == (["subject", "body"], True)
+    assert json.loads(numformer("evaluate", "run", "--data=my.csv").out)["count"] == 20
+
+
+def test_a_single_column_of_text_in_a_file_of_options_may_stand_without_brackets(examples, train_task):
+    (examples / "my.csv").write_text("label,body,id\n" + "".join(f"{'ab'[i % 2]},text {i},{i}\n" for i in range(20)))
+    (examples / "my.toml").write_text('text = "body"\n')
+    assert train_task("classify", data="my.csv", config="my.toml").status == 0
+    assert tomllib.loads((examples / "run" / "run.toml").read_text())["text"] == ["body"]
+
+
+@pytest.mark.parametrize("task", ["lm", "mlm"])
+def test_a_text_in_another_encoding_is_read_and_the_run_remembers_it(examples, numformer, task):
+    (examples / "wide.txt").write_text("Zoë sees the cat.\n" * 50, encoding="utf-16-le")
+    shape = ["--model.d-model=16", "--model.num-heads=2", "--model.num-layers=1", "--model.max-seq-len=8"]
+    words = ["train", task, "--data=wide.txt", "--out=run", "--train.steps=2", "--train.shards=1", *shape]
+    refused = numformer(*words)
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert "looks like UTF-16 without a byte order mark; try --encoding utf-16-le" in refused.err
+    assert numformer(*words, "--encoding=utf-16-le", *(["--sample=0"] if task == "lm" else [])).status == 0
+    assert load_tokenizer(examples / "run").decode(load_tokenizer(examples / "run").encode("ë")) == "ë"
+    assert numformer("evaluate", "run").status == 0
 
 
 def test_the_keys_of_source_and_target_are_chosen(train_task):

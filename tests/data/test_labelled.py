@@ -62,10 +62,11 @@ def test_several_columns_of_text_are_joined_and_blank_ones_skipped(name, tmp_pat
         ("label,question", {}, ("2", "1")),
         ("a,b", {"text": "b"}, ("2", "1")),
         ("a,b", {"label": "b"}, ("1", "2")),
+        ("text,category,,", {}, ("1", "2")),
     ],
 )
 def test_of_two_columns_the_other_one_is_taken_for_a_missing_default(header, options, expected, tmp_path):
-    rows = dict(zip(header.split(","), "12", strict=True))
+    rows = dict(zip(header.strip(",").split(","), "12", strict=True))
     as_json = str(rows).replace("'", '"')
     assert labelled(tmp_path, f"{header}\n1,2\n", **options) == [expected]
     assert labelled(tmp_path, as_json, "rows.jsonl", **options) == [expected]

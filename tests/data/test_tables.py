@@ -69,7 +69,7 @@ def test_excel_says_the_delimiter_in_a_first_line(text, delimiter, tmp_path):
 
 def test_a_header_that_two_delimiters_split_is_refused_with_the_header(tmp_path):
     with pytest.raises(
-        InputError, match=r"rows\.csv: the header 'a,b;c' can be split at commas or semicolons; expected"
+        InputError, match=r"rows\.csv: the header 'a,b;c' can be split at commas or semicolons; expected the"
     ):
         table(tmp_path, "a,b;c\n1,2;3\n")
     assert rows(tmp_path, "a,b;c\n1,2;3\n", wanted=["c"]) == [{"a,b": "1,2", "c": "3"}]

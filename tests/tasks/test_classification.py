@@ -227,6 +227,14 @@ def test_columns_of_other_names_are_found_by_them(tmp_path):
     assert task.evaluate(tmp_path / "data.tsv")["count"] == 2, "the file to evaluate on has the same columns"
 
 
+@pytest.mark.parametrize("columns", [("subject", "body"), ["subject", "body"]])
+def test_several_columns_of_text_are_joined(tmp_path, columns):
+    (tmp_path / "data.csv").write_text("label,subject,body\nx,red,\ny,two,trees\n")
+    task = Classifier.from_data(tmp_path / "data.csv", text=columns, valid_fraction=0.0, **SMALL)
+    assert task.train_data == [("red", "x"), ("two trees", "y")]
+    assert task.config.text == ("subject", "body")
+
+
 def test_whole_configs_may_be_given_instead_of_their_fields():
     config = dataclasses.replace(Classifier.data_config(), pooling="first", vocab_size=300)
     model = dataclasses.replace(Classifier.model_config, d_model=16, num_heads=2, num_layers=1)

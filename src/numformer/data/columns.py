@@ -26,7 +26,7 @@ def read_columns(
     """Return the texts of a table, each with what `value_of` makes of another column, which is called `name` or its use.
 
     `text` is a column or several, whose texts are joined. When a column whose name is not given is missing among exactly
-    two, the other one is taken. `known` finds rows that a quotation mark has swallowed (see Table.watch).
+    two with a name, the other one is taken. `known` finds rows that a quotation mark has swallowed (see Table.watch).
     """
     texts = (text,) if isinstance(text, str) else tuple(text)
     table = read_table(path, encoding, [*(texts or ("text",)), name or use])
@@ -47,8 +47,9 @@ def read_columns(
 def _choose(table: Table, texts: tuple[str, ...], use: str, name: str | None) -> tuple[tuple[str, ...], str]:
     """Return the names of the columns of text and of the other one."""
     chosen, other = texts or ("text",), name or use
-    if len(table.names) == 2 and len(chosen) == 1:
-        one, two = table.names
+    named = [name for name in table.names if name]
+    if len(named) == 2 and len(chosen) == 1:
+        one, two = named
         rest = {one: two, two: one}
         if not texts and chosen[0] not in rest and other in rest:
             chosen = (rest[other],)

@@ -19,7 +19,7 @@ _SWALLOWED = (
     "the quotation mark opened here takes the next lines into its field, which are rows by themselves; double it where it "
     "is text"
 )
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;]*')  # how Excel is told the delimiter
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[ ,;]*')  # how Excel is told the delimiter
 
 Fields = dict[str, object]
 RowsOfTable = Iterator[tuple[str, Fields | InputError]]
@@ -132,10 +132,10 @@ class DelimitedTable(Table):
             return usual
         best = [delimiter for delimiter, count in found.items() if count == max(found.values())]
         if len(best) > 1:
+            between = " or ".join(DELIMITERS[each] for each in best)
             raise InputError(
-                f"{self.path}: the header {textwrap.shorten(header, 120)!r} can be split at "
-                f"{' or '.join(DELIMITERS[each] for each in best)}; expected only one that gives the columns "
-                f"{' and '.join(map(repr, self.wanted)) or 'that are wanted'}"
+                f"{self.path}: the header {textwrap.shorten(header, 120)!r} can be split at {between}; expected the columns "
+                f"{' and '.join(map(repr, self.wanted)) or 'of a table'} in one way; --text and the like name others"
             )
         return best[0] if best else usual
 

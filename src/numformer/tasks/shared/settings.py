@@ -19,7 +19,7 @@ class DataSettings(TypedDict, total=False):
     valid_fraction: float
     vocab_size: int
     pretrained: str | None
-    freeze: tuple[str, ...]
+    freeze: str | Sequence[str]
     encoding: str
     skip_bad: bool
 
@@ -56,7 +56,7 @@ class EncoderDecoderSettings(ArchitectureSettings, total=False):
 def fill_in(data: DataT, model: ModelT, settings: Mapping[str, Any]) -> tuple[DataT, ModelT]:
     """Put keywords into the two configs that they are fields of; what both have (vocab_size) belongs to the data's.
 
-    Raises InputError for a keyword that neither has.
+    A field of several names takes a single one too. Raises InputError for a keyword that neither has.
     """
     of_data = {field.name: field.default for field in dataclasses.fields(data)}  # type: ignore[arg-type]
     of_model = {field.name for field in dataclasses.fields(model)} - set(of_data)
@@ -68,6 +68,6 @@ def fill_in(data: DataT, model: ModelT, settings: Mapping[str, Any]) -> tuple[Da
     )
 
 
-def names(given: str | Sequence[str]) -> tuple[str, ...]:
+def names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return names as a tuple; a single one may be given as text."""
-    return (given,) if isinstance(given, str) else tuple(given)
+    return (given,) if isinstance(given, str) else tuple(given or ())
