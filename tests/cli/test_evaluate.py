@@ -38,9 +38,10 @@ HELD_OUT = 2  # of 24 examples
 
 
 def scores(result):
-    """Return the one object that was printed; on stderr stands what was read."""
+    """Return the one object that was printed; on stderr stands what was understood of the data."""
     assert result.status == 0, result
     assert result.out.count("\n") == 1
+    assert "numformer: " not in result.err
     return json.loads(result.out)
 
 
@@ -56,9 +57,9 @@ def test_a_run_and_its_best_are_measured_on_what_was_held_out(runs_of_tasks, num
     line = (
         measured[-1]
         if part == ""
-        else min(measured, key=lambda line: (-line.get("val_accuracy", 0.0), line["val_loss"]))
+        else min(measured, key=lambda line: (-line.get("val_f1", line.get("val_accuracy", 0.0)), line["val_loss"]))
     )
-    for name in {"loss", "accuracy"} & found.keys():
+    for name in {"loss", "accuracy", "f1"} & found.keys() & {name.removeprefix("val_") for name in line}:
         assert found[name] == pytest.approx(line[f"val_{name}"], rel=1e-4)
 
 
@@ -127,6 +128,33 @@ def test_a_file_with_other_columns_is_measured_when_they_are_named(examples, run
     (examples / "other.jsonl").write_text(json.dumps({"en": "Ann.", "de": "ANN."}) + "\n")
     words = ["evaluate", runs_of_tasks("seq2seq"), "--data=other.jsonl", "--source=en", "--target=de"]
     assert scores(numformer(*words))["count"] == 1
+
+
+def test_a_column_file_is_measured_by_the_columns_that_are_named(examples, runs_of_tasks, numformer):
+    (examples / "other.conll").write_text("x O Ann B-PER\ny O sees O\n")
+    words = ["evaluate", runs_of_tasks("tag"), "--data=other.conll", "--column=4", "--word-column=3"]
+    assert scores(numformer(*words))["types"]["PER"]["support"] == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "said"),
+    [
+        (
+            "classify",
+            "text,label\nhello,pos\nbye,strange\n",
+            "1 of 2 labels are unknown to the model and count as wrong: ",
+        ),
+        ("tag", "Ann B-PER\nin O\nOslo strange\n", "1 of 3 tags are unknown to the model and count as wrong: "),
+    ],
+)
+def test_a_label_that_the_model_does_not_know_is_said_and_measuring_goes_on(
+    here, runs_of_tasks, numformer, task, text, said
+):
+    (here / "new.csv").write_text(text)
+    result = numformer("evaluate", runs_of_tasks(task), "--data", "new.csv")
+    assert result.status == 0
+    assert result.err.splitlines()[-1] == f"{said}'strange' (1)"
+    assert json.loads(result.out)["accuracy"] < 1
 
 
 def test_the_confusion_matrix_is_drawn_as_png(here, runs_of_tasks, numformer):

@@ -149,6 +149,8 @@ def test_a_tagger_gives_a_tag_and_a_score_for_every_word_and_the_entities(runs_o
     assert set(found[0]["tags"]) <= {"B-PER", "O"}
     beginnings = [number for number, tag in enumerate(found[0]["tags"]) if tag == "B-PER"]
     assert [entity["start"] for entity in found[0]["entities"]] == beginnings
+    for entity in found[0]["entities"]:
+        assert "Zoë sees Tom."[entity["start_char"] : entity["end_char"]] == entity["text"]
 
 
 @pytest.mark.parametrize("top_k", [1, 3])

@@ -174,16 +174,20 @@ def test_settings_that_someone_has_broken_are_named_when_they_are_used(copy_of, 
             "labelled texts come in a .csv, .tsv, .jsonl or .json file or a folder, got ner.conll",
         ),
         ("classify", "news.jsonl", "news.jsonl, line 1: there is no column 'text' for the text"),
-        ("classify", "strange.csv", "strange.csv, line 3: the label 'strange' is not among the 2 labels of the model"),
-        ("tag", "reviews.csv", "reviews.csv, line 1: got 1 column, expected a word and its tag"),
-        ("tag", "ud.conllu", "ud.conllu, line 3: the tag 'PROPN' is not among the 2 tags of the model (B-PER, O)"),
+        (
+            "classify",
+            "strange.csv",
+            "none of the labels is known to the model: it has 2: neg, pos, and the data 'odd' (1), 'strange' (1)",
+        ),
+        ("tag", "reviews.csv", "reviews.csv, line 1: got 1 column, expected 4 with spaces between"),
+        ("tag", "ud.conllu", "none of the tags is known to the model: it has 2: B-PER, O, and the data 'PROPN'"),
         ("qa", "reviews.csv", "reviews.csv, line 1: not valid JSON"),
         ("qa", "news.jsonl", "news.jsonl, line 2: not valid JSON (Extra data"),
         *[(task, "void.tsv", "void.tsv is empty") for task in TASKS],
     ],
 )
 def test_data_of_another_format_is_refused(examples, runs_of_tasks, numformer, refused, task, data, message):
-    (examples / "strange.csv").write_text("text,label\nhello,pos\nbye,strange\n")
+    (examples / "strange.csv").write_text("text,label\nhello,odd\nbye,strange\n")
     (examples / "void.tsv").touch()
     refused(lambda: numformer("evaluate", runs_of_tasks(task), "--data", data), message)
 

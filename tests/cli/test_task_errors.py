@@ -60,11 +60,13 @@ VALUED = [
     ("prices.txt", "a 1\n", "texts with numbers come in a .csv, .tsv, .jsonl or .json file, got prices.txt"),
 ]
 TAGGED = [
-    ("ragged.conll", "a X\nb\n", "ragged.conll, line 2: got 1 column, expected a word and its tag"),
-    ("ragged2.conll", "a X\nb Y Z\n", "ragged2.conll, line 2: got 3 columns, expected 2 as in the first row"),
-    ("blank.conll", "a X\n\tY\n", "blank.conll, line 2: the word is blank"),
-    ("cut.conllu", "1\ta" + 8 * "\t_" + "\n2\tb\n", "cut.conllu, line 2: got 2 columns, expected the 10 of CoNLL-U"),
-    ("bare.conllu", "1\ta" + 8 * "\t_" + "\n", "no word of bare.conllu has a tag in its column UPOS"),
+    ("ragged.conll", "a X\nb\n", "ragged.conll, line 2: got 1 column, expected 2 with spaces between"),
+    ("ragged2.conll", "a X\nb Y Z\n", "ragged2.conll, line 2: got 3 columns, expected 2 with spaces between"),
+    ("blank.conll", "a\tX\n\tY\n", "blank.conll, line 2: the word is blank"),
+    ("cut.conllu", "1\ta" + 8 * "\t_" + "\n2\tb\n", "cut.conllu, line 2: got 2 columns, expected 10 with TABs"),
+    ("bare.conllu", "1\ta" + 8 * "\t_" + "\n", "no word of bare.conllu has a tag in column 4 (upos)"),
+    ("nested.conll", "1 a O O\n2 b O B-X\n", "nested.conll has tags of entities in column 3 and column 4; choose one"),
+    ("remark.conll", "a X\nb Y\n\n# remark\nc X\n", "remark.conll, line 4: '# remark' may be a comment or a word"),
     ("empty.conll", "\n\n", "empty.conll holds no sentences"),
     ("latin.conll", b"a X\ncaf\xe9 X\n", "latin.conll, line 2: byte 0xe9 is not utf-8 text"),
 ]
@@ -155,14 +157,20 @@ SETTINGS = [
     ("classify", {"pooling": "max"}, "invalid choice 'max' for argument '--pooling'"),
     ("classify", {"text": "body"}, "line 1: there is no column 'body' for the text (the columns are 'text', 'label')"),
     ("classify", {"text": "label"}, "the text and the label cannot both be the column 'label'"),
-    ("classify", {"valid": "strange.csv"}, "the label 'strange' is not among the 2 labels of the model (neg, pos)"),
+    (
+        "classify",
+        {"valid": "strange.csv"},
+        "none of the labels is known to the model: it has 2: neg, pos, and the data 'odd' (1), 'strange' (1)",
+    ),
     ("classify", {"freeze": "backbone.pooler"}, "no parameter of SequenceClassifier is named 'backbone.pooler'"),
     ("regress", {"train__label_smoothing": 0.1}, "label_smoothing=0.1 is for labels; regression has numbers"),
     ("regress", {"value": "text"}, "the text and the value cannot both be the column 'text'"),
     ("regress", {"model__num_heads": 3}, "num_heads=3 does not divide d_model=16"),
-    ("tag", {"column": "upos"}, "ner.conll has no column 'upos': it is not CoNLL-U"),
-    ("tag", {"column": "deps", "data": "ud.conllu"}, "column must be auto, upos, xpos, ner, got 'deps'"),
-    ("tag", {"valid": "ud.conllu"}, "ud.conllu, line 3: the tag 'PROPN' is not among the 2 tags of the model"),
+    ("tag", {"column": "upos"}, "ner.conll has no column 'upos': give the number of one of its 2 columns"),
+    ("tag", {"column": "tag", "data": "ud.conllu"}, "ud.conllu has no column 'tag': give the number of one of its 10"),
+    ("tag", {"word_column": 3}, "ner.conll has no column '3': give the number of one of its 2 columns"),
+    ("tag", {"word_column": 1, "column": 1}, "the words and the tags of ner.conll cannot both be column 1"),
+    ("tag", {"valid": "ud.conllu"}, "none of the tags is known to the model: it has 2: B-PER, O, and the data 'PROPN'"),
     ("qa", {"stride": 0}, "stride must be at least 1, got 0"),
     ("qa", {"max_answer_len": 0}, "max_answer_len must be at least 1, got 0"),
     ("qa", {"model__max_seq_len": 2}, "max_seq_len=2 leaves no room for a context"),
@@ -185,7 +193,7 @@ def test_wrong_settings_are_refused(settings_files, train_task, refused, task, o
 
 @pytest.fixture
 def settings_files(examples):
-    (examples / "strange.csv").write_text("text,label\nhello,pos\nbye,strange\n")
+    (examples / "strange.csv").write_text("text,label\nhello,odd\nbye,strange\n")
     (examples / "qa.toml").write_text('task = "qa"\n')
     (examples / "freeze.toml").write_text('freeze = "bert"\n')
     (examples / "names.toml").write_text("freeze = [3]\n")

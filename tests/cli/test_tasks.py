@@ -63,11 +63,34 @@ def test_every_format_is_trained_on_and_leaves_a_run(examples, train_task, task,
 
 @pytest.mark.parametrize(
     ("column", "labels"),
-    [(None, ["PROPN", "PUNCT", "X"]), ("xpos", ["P", "X"]), ("ner", ["B-PER", "O"])],
+    [(None, ["PROPN", "PUNCT", "X"]), ("xpos", ["P", "X"]), ("5", ["P", "X"]), ("ner", ["B-PER", "O"])],
 )
 def test_the_column_of_the_tags_is_chosen(examples, train_task, column, labels):
     assert train_task("tag", data="ud.conllu", column=column).status == 0
     assert load_model(examples / "run").labels == labels
+
+
+def test_what_was_understood_of_a_column_file_is_said_before_training(examples, train_task):
+    row = "# sent_id = {0}\n1\tLars\tB-PER\t-\n2\tbor\tO\t-\n{1}\n"
+    (examples / "da.iob2").write_text("".join(row.format(n, "x" if n == 7 else "") for n in range(20)))
+    result = train_task("tag", "--skip-bad", data="da.iob2", valid_fraction=0)
+    assert result.status == 0
+    said = result.err.splitlines()[0]
+    assert said.startswith("da.iob2: 20 sentences; words from column 2, tags from column 3; 1 left out (1 malformed")
+    assert said.endswith("; entities in BIO")
+
+
+def test_a_column_file_is_trained_on_by_the_columns_that_are_named(examples, train_task):
+    (examples / "two.txt").write_text("O\tAnn\tB-PER\nO\tsees\tO\n\n" * 10)
+    assert train_task("tag", data="two.txt", word_column=2, column=3, valid_fraction=0).status == 0
+    assert load_model(examples / "run").labels == ["B-PER", "O"]
+    assert tomllib.loads((examples / "run" / "run.toml").read_text())["word_column"] == "2"
+
+
+def test_the_best_of_a_tagger_of_entities_is_by_f1(examples, train_task):
+    assert train_task("tag").status == 0
+    lines = [json.loads(line) for line in (examples / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all({"val_loss", "val_accuracy", "val_f1"} <= line.keys() for line in lines if "val_loss" in line)
 
 
 def test_the_columns_of_text_and_label_are_chosen(examples, train_task):

@@ -47,7 +47,7 @@ def test_columns_may_be_aligned_with_several_blanks(end, tmp_path):
     text = f"EU        NNP   B-ORG{end}\n German   JJ    B-MISC{end}\n.         .     O{end}\n"
     found = conll(tmp_path, text)
     assert found == [TaggedSentence(["EU", "German", "."], ["B-ORG", "B-MISC", "O"])]
-    assert found.report() == "1 sentences; words from column 1, tags from column 3"
+    assert found.notes == ["words from column 1, tags from column 3"]
 
 
 def test_a_no_break_space_is_part_of_a_word(tmp_path):
@@ -55,7 +55,7 @@ def test_a_no_break_space_is_part_of_a_word(tmp_path):
 
 
 def test_the_plain_layout_is_reported_without_a_word_about_columns(tmp_path):
-    assert conll(tmp_path, "EU\tB-ORG\n").report() == "1 sentences"
+    assert conll(tmp_path, "EU\tB-ORG\n\n.\tO\n").report() == "2 sentences"
 
 
 # More columns (CoNLL-2003 and others)

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from numformer.errors import InputError
-from numformer.metrics import bleu, entity_scores, rouge
+from numformer.metrics import bleu, rouge
 
 REFERENCES = ["the cat sat on the mat .", "it rains"]
 
@@ -63,7 +63,6 @@ def test_nothing_to_score_is_refused(score):
     [
         (bleu, "sacrebleu.metrics", "sacrebleu"),
         (rouge, "rouge_score.rouge_scorer", "rouge-score"),
-        (entity_scores, "seqeval.metrics", "seqeval"),
     ],
 )
 def test_a_package_that_is_missing_is_named_with_the_extra(score, module, package, monkeypatch):

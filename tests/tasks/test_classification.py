@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numformer import Classifier, InputError, LanguageModel
+from numformer.metrics import macro_f1
 from numformer.models import GPTConfig, SequenceClassifier
 from numformer.models.gpt import GPT
 
@@ -148,6 +149,39 @@ def test_the_validation_of_a_run_is_the_evaluation_of_its_held_out_texts(classif
     assert scores["accuracy"] == result.best["accuracy"]
 
 
+UNKNOWN = [("red", "colour"), ("red so", "tree"), ("tea", "drink"), ("two", "metal"), ("tin", "metal")]
+SAID = "2 of 5 labels are unknown to the model and count as wrong: 'metal' (2)\n"
+
+
+def test_a_label_that_the_model_does_not_know_is_said_and_counts_as_wrong(classifier, tmp_path, capsys):
+    scores = classifier.evaluate(UNKNOWN, confusion_matrix=tmp_path / "matrix.png")
+    assert capsys.readouterr().err == SAID
+    assert (scores["accuracy"], scores["count"]) == (2 / 5, 5)
+    assert scores["loss"] == pytest.approx(classifier.evaluate(UNKNOWN[:3])["loss"])
+    assert scores["classes"]["metal"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 2}
+    predicted = [each["label"] for each in classifier.predict(texts_of(UNKNOWN))]
+    assert scores["macro_f1"] == macro_f1(predicted, [label for _, label in UNKNOWN])
+    assert (tmp_path / "matrix.png").exists()
+
+
+def test_a_file_with_a_label_that_the_model_does_not_know_is_measured(classifier, tmp_path, capsys):
+    (tmp_path / "test.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in UNKNOWN))
+    assert classifier.evaluate(tmp_path / "test.csv")["accuracy"] == 2 / 5
+    assert capsys.readouterr().err.endswith(SAID)
+
+
+@pytest.mark.parametrize("class_weights", [False, True])
+def test_a_label_that_only_the_held_out_texts_have_counts_as_wrong_in_training(class_weights, capsys):
+    data = [each for each in examples() if each[1] in ("colour", "tree", "drink")]
+    task = Classifier.from_data(data, valid=UNKNOWN, class_weights=class_weights, **SMALL)
+    result = task.fit(steps=40, eval_every=40, **FAST)
+    assert capsys.readouterr().err == SAID
+    scores = task.evaluate()
+    assert result.best["accuracy"] == scores["accuracy"] == pytest.approx(2 / 5, abs=0.2)
+    if not class_weights:
+        assert result.best["loss"] == pytest.approx(scores["loss"], rel=1e-5)
+
+
 def test_equal_texts_are_on_one_side_of_the_split():
     data = [(f"{word} {filler}", TOPICS[word]) for word in TOPICS for filler in FILLERS]
     task = Classifier.from_data([*data, *((text.upper(), label) for text, label in data)], valid_fraction=0.3, **SMALL)
@@ -185,14 +219,20 @@ def test_a_classifier_with_other_labels_gets_a_new_head(classifier, tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda task: task.evaluate([("red", "colour"), ("x", "colur")]), r"label 'colur' is not among the 5 labels"),
+        (
+            lambda task: task.evaluate([("x", "colur")] * 2),
+            r"none of the labels is known .* it has 5: .* data 'colur' \(2\)",
+        ),
         (lambda task: task.evaluate([]), "no held-out examples"),
         (lambda task: Classifier.from_data([("a", "x"), ("b", "x")]), "at least two labels, got only 'x'"),
         (lambda task: Classifier.from_data([]), "at least one example, got none"),
         (lambda task: Classifier.from_data("no/such.csv"), "no/such.csv"),
         (lambda task: Classifier.from_data(examples(), pooling="max"), "unknown pooling 'max'"),
         (lambda task: Classifier.from_data(examples(), model=GPTConfig()), "GPTConfig"),
-        (lambda task: Classifier.from_data(examples(), valid=[("red", "colur")]).fit(steps=1), "the label 'colur'"),
+        (
+            lambda task: Classifier.from_data(examples(), valid=[("red", "colur")]).fit(steps=1),
+            r"the data 'colur' \(1\)",
+        ),
         (
             lambda task: Classifier.from_data(["red", "two"]),
             "example 0 is 'red', expected a pair of a text and its label",

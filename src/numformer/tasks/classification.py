@@ -23,10 +23,11 @@ from numformer.tasks.shared.encoding import framed, pad_id, padded
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.format import DataConfig, Format, counted
 from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
-from numformer.tasks.shared.objective import Batch, ExamplesObjective
+from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tasks.shared.prediction import as_texts, few, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tasks.shared.start import backbone_of
+from numformer.tasks.shared.unknown_labels import say_unknown
 from numformer.tokenizers import Tokenizer
 from numformer.training import OptimConfig, TrainConfig
 
@@ -101,6 +102,10 @@ class ClassifyObjective(ExamplesObjective):
         tokens, mask = padded([ids for ids, _ in examples], pad_id(self.tokenizer))
         return tokens, mask, np.array([label for _, label in examples])
 
+    def num_scored(self, targets: np.ndarray) -> int:
+        """Count the texts, also those whose label the model does not know: it is never right about them."""
+        return len(targets)
+
 
 class LabelPrediction(TypedDict):
     """The likeliest label of a text, its probability, and the probabilities of all labels."""
@@ -173,8 +178,9 @@ class Classifier(ExampleTask):
         return SequenceClassifier(backbone, labels, pooling=config.pooling, seed=seed)
 
     def objective(self, train: TrainConfig) -> ClassifyObjective:
-        """Return what to train on."""
+        """Return what to train on; says which held-out labels the model does not know."""
         data = self.needs_data()
+        say_unknown("labels", (label for _, label in self.valid_data), self.model.labels)
         weights = _class_weights(data, self.model.labels) if self.config.class_weights else None
         examples, valid = self._encoded(data), self._encoded(self.valid_data)
         return ClassifyObjective(self.model, self.tokenizer, examples, valid, train, weights)
@@ -204,20 +210,23 @@ class Classifier(ExampleTask):
 
         They are measured on a file, a list, or the held-out examples; every example counts alike, whatever weights the
         labels had in training. With `confusion_matrix` also draws that picture; with `errors` writes the texts that get a
-        wrong label into that .csv, .tsv or .jsonl file. Raises InputError for a label that the model does not know.
+        wrong label into that .csv, .tsv or .jsonl file. A label that the model does not know is said on stderr and counts as
+        wrong in all scores; the loss is over the other examples. Raises InputError when it knows none of the labels.
         """
         check_table(errors)
         if confusion_matrix is not None:
             check_picture(confusion_matrix)
         examples = self.examples_of(data)
-        targets = [label for _, label in self._encoded(examples)]
-        found = self._probabilities([text for text, _ in examples], progress=True)
         gold = [label for _, label in examples]
+        say_unknown("labels", gold, self.model.labels)
+        found = self._probabilities([text for text, _ in examples], progress=True)
         predicted = [self.model.labels[int(row.argmax())] for row in found]
-        loss = -np.mean([np.log(max(row[target], 1e-45)) for row, target in zip(found, targets, strict=True)])
+        numbers = self._numbers(gold)
+        chances = [row[number] for row, number in zip(found, numbers, strict=True) if number != IGNORE]
+        loss = -np.log(np.maximum(chances, 1e-45)).mean()
+        labels = [*self.model.labels, *sorted(set(gold) - set(self.model.labels))]
         if confusion_matrix is not None:
-            counts = count_confusions(predicted, gold, self.model.labels)
-            draw_confusion_matrix(counts, self.model.labels, Path(confusion_matrix))
+            draw_confusion_matrix(count_confusions(predicted, gold, labels), labels, Path(confusion_matrix))
         if errors is not None:
             wrong = [
                 {"text": text, "gold": label, "predicted": answer, "score": float(row.max())}
@@ -225,7 +234,7 @@ class Classifier(ExampleTask):
                 if answer != label
             ]
             write_mistakes(errors, ("text", "gold", "predicted", "score"), wrong)
-        scores = classification_scores(predicted, gold, self.model.labels)
+        scores = classification_scores(predicted, gold, labels)
         return {"loss": float(loss), "count": len(examples)} | scores
 
     def details(self) -> dict[str, str]:
@@ -237,15 +246,14 @@ class Classifier(ExampleTask):
         return framed_sequence(self.tokenizer, text, self.model.config.max_seq_len)
 
     def _encoded(self, examples: Sequence[LabelledText]) -> list[tuple[np.ndarray, int]]:
+        longest, numbers = self.model.config.max_seq_len, self._numbers([label for _, label in examples])
+        rows = [framed(self.tokenizer, text, longest) for text, _ in examples]
+        return list(zip(rows, numbers, strict=True))
+
+    def _numbers(self, given: Sequence[str]) -> list[int]:
+        """Return the numbers of labels, that of one that the model does not know being one without a loss."""
         numbers = {label: number for number, label in enumerate(self.model.labels)}
-        unknown = sorted({label for _, label in examples} - set(numbers))
-        if unknown:
-            raise InputError(
-                f"the label {unknown[0]!r} is not among the {len(numbers)} labels of the model "
-                f"({', '.join(self.model.labels[:10])}{', …' if len(numbers) > 10 else ''})"
-            )
-        longest = self.model.config.max_seq_len
-        return [(framed(self.tokenizer, text, longest), numbers[label]) for text, label in examples]
+        return [numbers.get(label, IGNORE) for label in given]
 
     def _probabilities(self, texts: Sequence[str], progress: bool) -> list[np.ndarray]:
         rows = [framed(self.tokenizer, text, self.model.config.max_seq_len) for text in texts]

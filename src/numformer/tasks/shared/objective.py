@@ -78,6 +78,10 @@ class TargetObjective:
         """Count the targets that are not left out."""
         return int((targets != IGNORE).sum())
 
+    def num_scored(self, targets: np.ndarray) -> int:
+        """Count the targets that the accuracy is a share of; by default those that have a loss."""
+        return self.num_targets(targets)
+
     def num_correct(self, outputs: np.ndarray, targets: np.ndarray) -> int:
         """Count the targets that the model takes for the likeliest."""
         return int((outputs.argmax(axis=-1) == targets).sum())
@@ -109,7 +113,7 @@ class TargetObjective:
             outputs, targets = self.scored(*batch)
             loss = self.loss_of(outputs, targets).item()
         values = outputs.data if isinstance(outputs, Tensor) else outputs
-        return loss, self.num_tokens(*batch), self.num_correct(values, targets), self.num_targets(targets)
+        return loss, self.num_tokens(*batch), self.num_correct(values, targets), self.num_scored(targets)
 
 
 class ExamplesObjective(TargetObjective):

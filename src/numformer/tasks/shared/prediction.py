@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -58,9 +59,15 @@ def pieces(items: Iterable[Item], paused: Callable[[], bool] = lambda: False) ->
 
 
 def run_batches(
-    rows: Sequence[np.ndarray], work: Callable[[list[int]], Sequence[Result]], progress: bool = True
+    rows: Sequence[np.ndarray],
+    work: Callable[[list[int]], Sequence[Result]],
+    progress: bool = True,
+    workers: Workers | None = None,
 ) -> list[Result]:
-    """Return the result of each row: `work` gets the numbers of rows of similar length, without dropout or gradients."""
+    """Return the result of each row: `work` gets the numbers of rows of similar length, without dropout or gradients.
+
+    It runs on `workers`, which stay open, or else on all cores.
+    """
     if not rows:
         return []
     lengths = [max(1, len(row)) for row in rows]
@@ -71,8 +78,8 @@ def run_batches(
             return work(numbers.tolist())
 
     results: dict[int, Result] = {}
-    with Workers(num_cores()) as workers:
-        found = track(workers.map(run, batches), len(batches), show=progress)
+    with nullcontext(workers) if workers else Workers(num_cores()) as team:
+        found = track(team.map(run, batches), len(batches), show=progress)
         for numbers, answers in zip(batches, found, strict=True):
             results |= zip(numbers.tolist(), answers, strict=True)
     return [results[number] for number in range(len(rows))]

@@ -1,0 +1,3 @@
+"""Tagging: format, words as tokens, objective, and the task that has them."""
+
+from numformer.tasks.tagging.tagger import Tagger as Tagger

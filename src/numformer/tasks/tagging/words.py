@@ -1,0 +1,90 @@
+"""Words as tokens: the words of a text and where they stand, the first token of each, and what a model says of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from numformer import ops
+from numformer.errors import InputError
+from numformer.models import TokenClassifier
+from numformer.tasks.shared.encoding import encode_spans, pad_id, padded
+from numformer.tasks.shared.prediction import run_batches, values
+from numformer.tokenizers import Tokenizer
+from numformer.training.workers import Workers
+
+Encoded = tuple[np.ndarray, np.ndarray]  # the tokens of a sentence, and the number of each word's first token
+
+_NO_BLANKS = re.compile(r"\S+")
+
+
+class Words(NamedTuple):
+    """The words of a text, and the first character of each and the one after its last."""
+
+    text: str
+    words: list[str]
+    spans: list[tuple[int, int]]
+
+
+def words_of(tokenizer: Tokenizer, sentence: str | Sequence[str]) -> Words:
+    """Return the words of a text as the tokenizer has them, else between blanks; of words as they are, joined by a space.
+
+    Raises InputError for what is neither.
+    """
+    if isinstance(sentence, str):
+        if hasattr(tokenizer, "words"):
+            spans = [(start, end) for _, start, end in tokenizer.words(sentence)]
+        else:
+            spans = [match.span() for match in _NO_BLANKS.finditer(sentence)]
+        return Words(sentence, [sentence[start:end] for start, end in spans], spans)
+    if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
+        raise InputError(f"a sentence is a text or a list of words, got {repr(sentence)[:60]}")
+    words, ends = list(sentence), np.cumsum([len(word) + 1 for word in sentence], dtype=int).tolist()
+    return Words(
+        " ".join(words), words, [(end - 1 - len(word), end - 1) for word, end in zip(words, ends, strict=True)]
+    )
+
+
+def tokens_of(tokenizer: Tokenizer, words: Sequence[str]) -> Encoded:
+    """Return the tokens of a sentence, and the number of each word's first token (-1 for a word that has none)."""
+    if hasattr(tokenizer, "features"):
+        return tokenizer.features(words), np.arange(len(words))
+    tokens, spans = encode_spans(tokenizer, " ".join(words))
+    ends = np.cumsum([len(word) + 1 for word in words])
+    first = np.full(len(words), -1)
+    word_of = np.searchsorted(ends, spans[:, 0], side="right")
+    for number in range(len(tokens) - 1, -1, -1):
+        is_text = spans[number, 1] > spans[number, 0] and spans[number, 0] < ends[word_of[number]] - 1
+        if is_text:
+            first[word_of[number]] = number
+    return tokens, first
+
+
+def word_probabilities(
+    model: TokenClassifier,
+    tokenizer: Tokenizer,
+    encoded: Sequence[Encoded],
+    *,
+    progress: bool = False,
+    workers: Workers | None = None,
+) -> list[np.ndarray]:
+    """Return the probabilities [words C] of every sentence; one longer than the context is read in pieces."""
+    longest = model.config.max_seq_len
+    pieces = [tokens[i : i + longest] for tokens, _ in encoded for i in range(0, len(tokens), longest)]
+
+    def work(numbers: list[int]) -> Sequence[np.ndarray]:
+        tokens, mask = padded([pieces[number] for number in numbers], pad_id(tokenizer))
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss tells of it
+            rows = ops.softmax(values(model(tokens, mask)).astype(np.float64))
+        return [row[: len(pieces[number])] for row, number in zip(rows, numbers, strict=True)]
+
+    rest = iter(run_batches(pieces, work, progress, workers))
+    unseen = np.full((1, len(model.labels)), 1.0 / len(model.labels))  # of a word without a token, whose number is -1
+    results = []
+    for tokens, first in encoded:
+        rows = [next(rest) for _ in range(0, len(tokens), longest)]
+        results.append(np.concatenate([*rows, unseen])[first])
+    return results
