@@ -140,7 +140,9 @@ def test_several_columns_are_joined_with_a_space_and_blank_ones_skipped(here, pr
 
 def test_the_only_column_is_the_text(here, predict):
     table(here / "x.csv", ("anything",), ("Ann",))
-    assert [each["anything"] for each in objects(predict("classify", "--input=x.csv"))] == ["Ann"]
+    result = predict("classify", "--input=x.csv")
+    assert [each["anything"] for each in objects(result)] == ["Ann"]
+    assert result.err == "x.csv: the text is the only column, 'anything'\n"
 
 
 def test_a_source_is_in_the_column_that_the_run_learned_from(examples, train_task, numformer):
@@ -163,6 +165,36 @@ def test_translate_reads_tables_and_prints_a_line_for_a_row(here, runs_of_tasks,
     assert (here / "o.txt").read_text().split("\n") == lines
     assert numformer(*words, "--input=x.csv", "--out=o.csv").status == 0
     assert [row["target"] for row in rows_of(here / "o.csv")] == lines[:-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("Ann.\tANN.\nBob.\tBOB.\n", [("Ann.", "ANN."), ("Bob.", "BOB.")]),
+        ("Ann.\n\nBob.\n", [("Ann.", None), ("Bob.", None)]),
+        ("source\ttarget\nAnn.\tANN.\nBob.\tBOB.\n", [("Ann.", "ANN."), ("Bob.", "BOB.")]),
+        ("target\tx\tsource\nANN.\t1\tAnn.\nBOB.\t2\tBob.\n", [("Ann.", "ANN."), ("Bob.", "BOB.")]),
+    ],
+)
+def test_pairs_have_a_header_or_none_and_no_line_is_lost(here, predict, content, found):
+    (here / "x.tsv").write_text(content)
+    rows = objects(predict("seq2seq", "--input=x.tsv", "--num-beams=1", "--max-new-tokens=3"))
+    key = "predicted_target" if found[0][1] else "target"
+    alone = objects(predict("seq2seq", "Ann.", "Bob.", "--num-beams=1", "--max-new-tokens=3"))
+    assert [row["source"] for row in rows] == [source for source, _ in found]
+    assert [row[key] for row in rows] == [each["target"] for each in alone]
+    if found[0][1]:
+        assert [row["target"] for row in rows] == [target for _, target in found]
+
+
+def test_a_run_that_learned_backwards_reads_the_second_column_of_pairs(examples, train_task, numformer):
+    assert train_task("seq2seq", "--backwards").status == 0
+    (examples / "x.tsv").write_text("left alone\tANN.\n")
+    words = ["--num-beams=1", "--max-new-tokens=3"]
+    (found,) = objects(numformer("predict", "run", "--input=x.tsv", *words))
+    (alone,) = objects(numformer("predict", "run", "ANN.", *words))
+    assert (found["source"], found["target"]) == ("left alone", "ANN.")
+    assert found["predicted_target"] == alone["target"]
 
 
 def test_questions_of_a_table_may_share_a_context(here, predict):
@@ -298,6 +330,12 @@ def test_a_table_may_be_replaced_by_itself_with_predictions(here, predict):
             "there is no column 'context' (the columns are 'a', 'b'); give --context",
         ),
         ("qa", ["Who?"], "questions need the text to find the answers in: --context TEXT, or --input TABLE with the"),
+        (
+            "seq2seq",
+            ["--input=pairs.tsv"],
+            "pairs.tsv, line 2: got 1 column, expected 2 as in the first line (--skip-bad",
+        ),
+        ("seq2seq", ["--input=x.csv"], "x.csv, line 1: there is no column 'source' for the text (the columns are 'a'"),
         ("classify", ["--words", "Ann"], "--words is not for "),
         ("regress", ["--word-column=2", "Ann"], "--word-column is not for "),
         ("tag", ["--input=list.jsonl"], "list.jsonl, line 2: expected a list of words, got a list"),
@@ -306,6 +344,7 @@ def test_a_table_may_be_replaced_by_itself_with_predictions(here, predict):
 )
 def test_what_does_not_fit_is_refused(here, predict, refused, task, words, message):
     table(here / "x.csv", ("a", "b"), ("1", "2"))
+    (here / "pairs.tsv").write_text("Ann\tANN\nBob\n")
     (here / "list.jsonl").write_text('["a"]\n[1]\n')
     (here / "words.jsonl").write_text('{"words": 3}\n')
     refused(lambda: predict(task, *words), message)

@@ -9,7 +9,8 @@ from numformer.cli.options import warn
 from numformer.cli.rows import Fields, Row, Source, make_rows
 from numformer.cli.word_inputs import words_in, words_of
 from numformer.data.lines import suffix_of
-from numformer.data.rows import clean_text, joined_text, json_field
+from numformer.data.pairs import tab_rows
+from numformer.data.rows import clean_text, joined_text, json_field, wrong_columns
 from numformer.data.tables import DELIMITED, Table, read_table
 from numformer.errors import InputError
 from numformer.tasks.shared.task import Task
@@ -29,8 +30,12 @@ def source_of_table(options: Any, task: Task, settings: dict[str, Any]) -> Sourc
         rows = make_rows(table, lambda cells, where: words_in(cells.get("words"), where), options)
         lists = (Row({**row.cells, "words": row.given or []}, row.given) for row in rows)  # in CSV they are JSON
         return Source(_names(table, options), (*task.inputs, "words"), lists)
-    if not options.text and len(table.names) == 1:
-        columns = (table.names[0],)
+    if not options.text and columns[0] not in table.names:
+        if suffix_of(options.input) == ".tsv" and len(table.names) <= len(task.columns_without_header()):
+            return _source_without_header(options, task, len(table.names))
+        if len(table.names) == 1:
+            columns = (table.names[0],)
+            warn(f"{options.input}: the text is the only column, {columns[0]!r}")
     for column in columns:
         table.column(column, "text")
     for other in others:
@@ -46,6 +51,23 @@ def source_of_table(options: Any, task: Task, settings: dict[str, Any]) -> Sourc
         return (text, *beside) if others else text
 
     return Source(_names(table, options), task.inputs, make_rows(table, given, options))
+
+
+def _source_without_header(options: Any, task: Task, width: int) -> Source:
+    """Return the lines of .tsv as pairs, as in training, or as what is predicted from alone."""
+    (column,) = task.input_columns()
+    names = list(task.columns_without_header()) if width > 1 else [column]
+
+    def cells(fields: list[str], where: str) -> Fields | InputError:
+        if len(fields) != width:
+            return wrong_columns(len(fields), f"{width} as in the first line", where)
+        return dict(zip(names, fields, strict=True))
+
+    rows = ((where, cells(fields, where)) for where, fields in tab_rows(options.input, options.encoding))
+    warn(f"{options.input}: no header; the columns are {', '.join(names)}")
+    return Source(
+        names, task.inputs, make_rows(rows, lambda row, where: clean_text(row[column], column, where), options)
+    )
 
 
 def _check_column(table: Table, name: str) -> None:

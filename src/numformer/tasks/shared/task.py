@@ -160,6 +160,10 @@ class Task:
         """Return the columns of a table that hold the (first) input, as the run was trained; several are joined."""
         return names(getattr(self.config, "text", None) or "text")
 
+    def columns_without_header(self) -> tuple[str, ...]:
+        """Return what the columns of .tsv are called that has no header; only tasks on pairs read such."""
+        return ()
+
     def table_columns(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the columns that a table has of predictions made with these settings."""
         return self.columns

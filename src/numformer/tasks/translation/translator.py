@@ -215,6 +215,10 @@ class Translator(ExampleTask):
         """Return the column of the source in a table, as the run was trained."""
         return (self.config.target if self.config.backwards else self.config.source,)
 
+    def columns_without_header(self) -> tuple[str, ...]:
+        """Return the columns of pairs in .tsv."""
+        return self.config.source, self.config.target
+
     def table_columns(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the columns of the best target, and of the others when asked for."""
         return (*self.columns, "alternatives") if settings.get("num_return", 1) > 1 else self.columns
