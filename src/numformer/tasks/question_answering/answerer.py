@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict, Unpack
@@ -141,6 +141,10 @@ class QuestionAnswerer(ExampleTask):
     def input_columns(self) -> tuple[str, ...]:
         """Return the column of the question in a table."""
         return ("question",)
+
+    def in_words(self, prediction: Mapping[str, Any]) -> str:
+        """Return the answer with its score, or that there is none."""
+        return f"{prediction['answer'] or 'no answer'} {prediction['score']:.2f}"
 
     def evaluate(self, data: Data[Question] | None = None, *, errors: str | Path | None = None) -> dict[str, Any]:
         """Return exact match and F1 (percent) on a file, a list, or the held-out questions.

@@ -175,7 +175,7 @@ class Task:
     def in_words(self, prediction: Mapping[str, Any]) -> str:
         """Return a prediction as a person reads it, such as "good 0.93"."""
         answer, score = prediction[self.columns[0]], prediction.get("score")
-        shown = f"{answer:.4g}" if isinstance(answer, float) else str(answer)
+        shown = f"{answer:.6g}" if isinstance(answer, float) else str(answer)
         return shown if score is None else f"{shown} {score:.2f}"
 
     def attention(self, text: str, second: str | None = None) -> list[AttentionMap]:
