@@ -57,10 +57,17 @@ def test_compressed_tables_are_read(here, predict):
 
 
 def test_spreadsheets_of_other_countries_are_read(here, predict):
-    (here / "x.csv").write_bytes("id;text\n1;Zoé – naïve\n".encode("cp1252"))
+    (here / "x.csv").write_bytes("id;text\n1;Zoé – naïve\n2;Ann\n".encode("cp1252"))
     result = predict("classify", "--input=x.csv", "--encoding=cp1252")
-    assert "x.csv: columns between semicolons" in result.err
-    assert [(each["id"], each["text"]) for each in objects(result)] == [("1", "Zoé – naïve")]
+    assert result.err == "x.csv: 2 rows; columns between semicolons\n"
+    assert [(each["id"], each["text"]) for each in objects(result)] == [("1", "Zoé – naïve"), ("2", "Ann")]
+
+
+def test_rows_over_several_lines_are_counted_since_a_quotation_mark_may_have_swallowed_some(here, predict):
+    (here / "x.csv").write_text('id,text\n1,"Ann\n2,Bob"\n3,Tom\n')
+    result = predict("classify", "--input=x.csv")
+    assert [each["text"] for each in objects(result)] == ["Ann\n2,Bob", "Tom"]
+    assert result.err == "x.csv: 2 rows; 1 over several lines\n"
 
 
 def test_a_table_without_rows_gives_one(here, predict):
@@ -252,7 +259,7 @@ def test_a_malformed_row_is_named_or_left_out_and_counted(here, predict, refused
     refused(lambda: predict("classify", "--input", name, "--out=o.csv"), message)
     refused(lambda: predict("classify", "--input", name, "--out=o.csv"), "(--skip-bad leaves such rows out)")
     result = predict("classify", "--input", name, "--skip-bad", "--out=o.csv")
-    assert result.err == f"{name}: 1 malformed rows left out\no.csv: 2 rows\n"
+    assert result.err == f"{name}: 3 rows; 1 left out (malformed)\no.csv: 2 rows\n"
     assert [row["text"] for row in rows_of(here / "o.csv")] == ["Ann", "Tom"]
 
 

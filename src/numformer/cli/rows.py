@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,14 +35,19 @@ class Source:
 
 
 def make_rows(
-    rows: Iterable[tuple[str, Fields | InputError]], given: Callable[[Fields, str], Any], options: Any
+    rows: Iterable[tuple[str, Fields | InputError]],
+    given: Callable[[Fields, str], Any],
+    options: Any,
+    notes: Sequence[str] = (),
 ) -> Iterator[Row]:
     """Yield rows, each with what is `given` to the model; it raises LeftOut for a blank one, which keeps its place.
 
-    The first malformed row is an error, or all are left out and counted with --skip-bad.
+    The first malformed row is an error, or all are left out and counted with --skip-bad. The count and the `notes`, which
+    may grow with the rows, are said after the last one.
     """
-    malformed = 0
+    count = malformed = 0
     for where, cells in rows:
+        count += 1
         try:
             if isinstance(cells, InputError):
                 raise cells
@@ -56,5 +61,6 @@ def make_rows(
             malformed += 1
             continue
         yield row
-    if malformed:
-        warn(f"{options.input}: {malformed:,} malformed rows left out")
+    if notes or malformed:
+        left_out = [f"{malformed:,} left out (malformed)"] if malformed else []
+        warn(f"{options.input}: {'; '.join([f'{count:,} rows', *notes, *left_out])}")

@@ -24,10 +24,8 @@ def source_of_table(options: Any, task: Task, settings: dict[str, Any]) -> Sourc
     columns = tuple(options.text) or task.input_columns()
     others = [name for name in task.inputs[1:] if settings.get(name) is None]
     table = read_table(options.input, options.encoding, [*columns, *others])
-    for note in table.notes:
-        warn(f"{options.input}: {note}")
     if task.takes_words and not options.text and "words" in table.names:
-        rows = make_rows(table, lambda cells, where: words_in(cells.get("words"), where), options)
+        rows = make_rows(table, lambda cells, where: words_in(cells.get("words"), where), options, table.notes)
         lists = (Row({**row.cells, "words": row.given or []}, row.given) for row in rows)  # in CSV they are JSON
         return Source(_names(table, options), (*task.inputs, "words"), lists)
     if not options.text and columns[0] not in table.names:
@@ -50,7 +48,7 @@ def source_of_table(options: Any, task: Task, settings: dict[str, Any]) -> Sourc
             clean_text(value, other, where)  # the positions of answers hold for the text as it is, with its blanks
         return (text, *beside) if others else text
 
-    return Source(_names(table, options), task.inputs, make_rows(table, given, options))
+    return Source(_names(table, options), task.inputs, make_rows(table, given, options, table.notes))
 
 
 def _source_without_header(options: Any, task: Task, width: int) -> Source:
