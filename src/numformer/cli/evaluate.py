@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from numformer.cli.options import TaskOption, add_options, given_options, options_of_tasks, parse, warn, with_options
+from numformer.cli.options import TaskOption, add_options, given_options, options_of_tasks, parse, with_options
 from numformer.cli.outputs import check_free
 from numformer.cli.score_tables import print_scores
 from numformer.data.table_writer import check_table
@@ -64,8 +64,6 @@ def run(command: str, arguments: list[str]) -> int:
         task.load_held_out(options.run)
     data = None if options.data is None else Path(options.data)
     _print(task.evaluate(data, **settings))
-    if options.errors:
-        warn(f"{options.errors}: what was predicted wrongly, the worst mistakes first")
     return 0
 
 

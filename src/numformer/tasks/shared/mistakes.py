@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ class MistakeOptions:
 
 
 def write_mistakes(path: str | Path, names: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write what is wrong, with the highest number in the last column first."""
+    """Write what is wrong, with the highest number in the last column first, and say on stderr how much it is."""
+    worst_first = sorted(rows, key=lambda row: row[names[-1]], reverse=True)
     with writing_table(path, names) as write:
-        for row in sorted(rows, key=lambda row: row[names[-1]], reverse=True):
+        for row in worst_first:
             write(row)
+    print(f"{path}: {len(worst_first):,} wrong, by {names[-1]}", file=sys.stderr)
