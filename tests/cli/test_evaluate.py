@@ -1,5 +1,6 @@
 """`numformer evaluate`, `numformer info` and the help, for every task."""
 
+import csv
 import dataclasses
 import json
 import re
@@ -14,7 +15,7 @@ SCORES = {
     "mlm": {"loss", "perplexity", "accuracy", "tokens"},
     "seq2seq": {"loss", "exact_match", "count"},
     "summarise": {"loss", "exact_match", "count"},
-    "classify": {"loss", "accuracy", "macro_f1", "classes", "count"},
+    "classify": {"loss", "accuracy", "macro_f1", "classes", "confusion", "count"},
     "regress": {"loss", "mean_squared_error", "pearson", "spearman", "count"},
     "tag": {"loss", "accuracy", "sentences", "words", "precision", "recall", "f1", "types"},
     "qa": {"exact_match", "f1", "total"},
@@ -27,6 +28,11 @@ OPTIONS_OF = {
     "num-beams": (2, {"seq2seq", "summarise"}),
     "length-penalty": (0.5, {"seq2seq", "summarise"}),
     "confusion-matrix": ("matrix.png", {"classify"}),
+    "errors": ("wrong.csv", {"seq2seq", "summarise", "classify", "regress", "tag", "qa"}),
+}
+DATA_OF = {
+    **{"classify": "reviews.csv", "regress": "prices.csv", "seq2seq": "pairs.tsv", "tag": "ner.conll"},
+    "qa": "squad.json",
 }
 HELD_OUT = 2  # of 24 examples
 
@@ -120,6 +126,8 @@ def test_a_file_with_other_columns_is_measured_when_they_are_named(examples, run
     words = ["evaluate", runs_of_tasks("classify"), "--data=other.csv", "--text=review", "--label=stars"]
     assert scores(numformer(*words))["count"] == 1
     (examples / "other.tsv").write_text("review\tstars\tday\nZoe\t4.5\t3\n")
+    words = ["evaluate", runs_of_tasks("classify"), "--data=other.csv", "--text", "day", "review", "--label=stars"]
+    assert scores(numformer(*words))["count"] == 1
     words = ["evaluate", runs_of_tasks("regress"), "--data=other.tsv", "--text=review", "--value=stars"]
     assert scores(numformer(*words))["count"] == 1
     words = ["evaluate", runs_of_tasks("classify"), "--data=two.csv", "--label=stars", "--text", "title", "review"]
@@ -160,6 +168,53 @@ def test_a_label_that_the_model_does_not_know_is_said_and_measuring_goes_on(
 def test_the_confusion_matrix_is_drawn_as_png(here, runs_of_tasks, numformer):
     scores(numformer("evaluate", runs_of_tasks("classify"), "--confusion-matrix", "new/matrix.png"))
     assert (here / "new" / "matrix.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+# Wrong examples.
+
+
+def wrong_rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("task", ["classify", "regress", "seq2seq", "tag", "qa"])
+def test_the_wrong_examples_are_written_with_gold_and_predicted(examples, runs_of_tasks, numformer, task):
+    words = ["evaluate", runs_of_tasks(task), "--data", examples / DATA_OF[task], "--errors"]
+    found = scores(result := numformer(*words, "wrong.csv"))
+    rows = wrong_rows(examples / "wrong.csv")
+    assert f"wrong.csv: {len(rows)} wrong, by {'difference' if task == 'regress' else 'score'}\n" in result.err
+    if task == "classify":
+        assert len(rows) == round((1 - found["accuracy"]) * 24)
+    if task == "tag":
+        assert len(rows) == round((1 - found["accuracy"]) * found["words"])
+    if task in ("seq2seq", "qa"):
+        share = found["exact_match"] / (100 if task == "qa" else 1)
+        assert len(rows) == round((1 - share) * 24)
+    assert rows
+    assert all(row["gold"] != row["predicted"] for row in rows)
+    worst = [float(row["difference" if task == "regress" else "score"]) for row in rows]
+    assert worst == sorted(worst, reverse=True)
+    assert scores(numformer(*words, "wrong.jsonl")) == found
+    assert len((examples / "wrong.jsonl").read_text().splitlines()) == len(rows)
+
+
+def test_a_file_of_wrong_examples_replaces_another_only_when_that_is_said(here, runs_of_tasks, numformer, refused):
+    (here / "wrong.csv").write_text("mine")
+    words = ["evaluate", runs_of_tasks("classify"), "--errors"]
+    refused(lambda: numformer(*words, "wrong.csv"), "wrong.csv exists: choose another file, or replace it with")
+    refused(lambda: numformer(*words, "wrong.txt"), "a table is written to a .csv, .tsv or .jsonl file, got wrong.txt")
+    assert numformer(*words, "wrong.csv", "--overwrite").status == 0
+    assert (here / "wrong.csv").read_text().startswith("text,gold,predicted,score\n")
+
+
+def test_scores_on_a_terminal_are_tables(runs_of_tasks, numformer, monkeypatch):
+    monkeypatch.setattr("numformer.cli.evaluate._is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    lines = numformer("evaluate", runs_of_tasks("classify")).out.splitlines()
+    assert lines[0].split()[0] == "loss"
+    assert any(line.split() == ["classes", "precision", "recall", "f1", "support"] for line in lines)
+    assert max(map(len, lines)) <= 50
 
 
 # Descriptions.

@@ -10,16 +10,22 @@ import pytest
 TEXTS = ["Zoë likes 😀.", "", "Ann sees the cat. Ann sees a film. Tom knows the cat.", "Bob"]
 LINES = "".join(f"{text}\n" for text in TEXTS)
 TASKS = ["seq2seq", "summarise", "classify", "regress", "tag"]
-BEGINNING = {
-    "seq2seq": "source",
-    "summarise": "source",
-    "classify": "text",
-    "regress": "text",
-}  # the key that says the text again
+BEGINNING = {"seq2seq": "source", "summarise": "source"}  # the key that says the text again; "text" for the others
+BLANK = {
+    "seq2seq": {"source": "", "target": "", "score": None},
+    "summarise": {"source": "", "target": "", "score": None},
+    "classify": {"text": "", "label": None, "score": None},
+    "regress": {"text": "", "value": None},
+    "tag": {"text": "", "words": [], "tags": [], "scores": [], "entities": []},
+    "mlm": {"text": "", "masks": None},
+}
 
 
-def objects(result):
-    assert (result.status, result.err) == (0, ""), result
+def objects(result, blank=0):
+    """Return the objects that were printed; on stderr only the number of blank inputs may stand."""
+    lines = result.out.count("\n")
+    notes = f"{blank} of {lines} inputs without a prediction: blank\n" if blank else ""
+    assert (result.status, result.err) == (0, notes), result
     return [json.loads(line) for line in result.out.split("\n")[:-1]]
 
 
@@ -45,11 +51,9 @@ def shell(command, **settings):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_there_is_one_object_for_every_text_in_order(runs_of_tasks, numformer, task):
-    found = objects(numformer("predict", runs_of_tasks(task), *TEXTS))
-    assert len(found) == len(TEXTS)
-    if task in BEGINNING:
-        assert [each[BEGINNING[task]] for each in found] == TEXTS
-    alone = [objects(numformer("predict", runs_of_tasks(task), text))[0] for text in TEXTS]
+    found = objects(numformer("predict", runs_of_tasks(task), *TEXTS), blank=1)
+    assert [each[BEGINNING.get(task, "text")] for each in found] == TEXTS
+    alone = [objects(numformer("predict", runs_of_tasks(task), text), blank=int(not text))[0] for text in TEXTS]
     assert all(map(the_same, found, alone))
 
 
@@ -60,9 +64,14 @@ def test_arguments_a_file_and_standard_input_are_the_same(here, runs_of_tasks, n
     data = (begin + LINES.replace("\n", ends)).encode()
     (here / "in.txt").write_bytes(data)
     stdin(data)
-    piped = objects(numformer("predict", runs_of_tasks(task)))
-    assert piped == objects(numformer("predict", runs_of_tasks(task), "--input", "in.txt"))
-    assert piped == objects(numformer("predict", runs_of_tasks(task), *TEXTS))
+    piped = objects(numformer("predict", runs_of_tasks(task)), blank=1)
+    assert piped == objects(numformer("predict", runs_of_tasks(task), "--input", "in.txt"), blank=1)
+    assert piped == objects(numformer("predict", runs_of_tasks(task), *TEXTS), blank=1)
+
+
+@pytest.mark.parametrize("task", BLANK)
+def test_a_blank_input_is_answered_by_nothing_in_its_place(runs_of_tasks, numformer, task):
+    assert objects(numformer("predict", runs_of_tasks(task), "", ""), blank=2) == [BLANK[task]] * 2
 
 
 def test_the_last_line_needs_no_end(runs_of_tasks, numformer, stdin):
@@ -73,8 +82,8 @@ def test_the_last_line_needs_no_end(runs_of_tasks, numformer, stdin):
 def test_other_separators_do_not_end_a_line(here, runs_of_tasks, numformer, stdin):
     (here / "in.txt").write_bytes(LINES.replace("likes", "\u2028\x0b\x0c\x85").encode())
     stdin((here / "in.txt").read_bytes())
-    assert len(objects(numformer("predict", runs_of_tasks("classify")))) == len(TEXTS)
-    assert len(objects(numformer("predict", runs_of_tasks("classify"), "--input", "in.txt"))) == len(TEXTS)
+    assert len(objects(numformer("predict", runs_of_tasks("classify")), blank=1)) == len(TEXTS)
+    assert len(objects(numformer("predict", runs_of_tasks("classify"), "--input", "in.txt"), blank=1)) == len(TEXTS)
 
 
 @pytest.mark.parametrize("command", ["predict", "translate"])
@@ -134,7 +143,7 @@ def test_a_regressor_gives_a_number(runs_of_tasks, numformer):
 
 
 def test_a_tagger_gives_a_tag_and_a_score_for_every_word_and_the_entities(runs_of_tasks, numformer):
-    found = objects(numformer("predict", runs_of_tasks("tag"), "Zoë sees Tom.", ""))
+    found = objects(numformer("predict", runs_of_tasks("tag"), "Zoë sees Tom."))
     assert found[0]["words"] == ["Zoë", "sees", "Tom", "."]
     assert len(found[0]["tags"]) == len(found[0]["scores"]) == 4
     assert set(found[0]["tags"]) <= {"B-PER", "O"}
@@ -142,7 +151,6 @@ def test_a_tagger_gives_a_tag_and_a_score_for_every_word_and_the_entities(runs_o
     assert [entity["start"] for entity in found[0]["entities"]] == beginnings
     for entity in found[0]["entities"]:
         assert "Zoë sees Tom."[entity["start_char"] : entity["end_char"]] == entity["text"]
-    assert found[1] == {"words": [], "tags": [], "scores": [], "entities": []}
 
 
 @pytest.mark.parametrize("top_k", [1, 3])
@@ -180,14 +188,15 @@ def test_a_context_is_a_text_or_a_file_and_questions_come_from_anywhere(here, ru
     (here / "in.txt").write_text("".join(f"{question}\n" for question in QUESTIONS))
     stdin((here / "in.txt").read_bytes())
     run = runs_of_tasks("qa")
-    found = objects(numformer("predict", run, *QUESTIONS, "--context", CONTEXT))
+    found = objects(numformer("predict", run, *QUESTIONS, "--context", CONTEXT), blank=1)
     assert [each["question"] for each in found] == QUESTIONS
-    for each in found:
+    assert found[2] == {"question": "", "answer": None, "start": None, "end": None, "score": None}
+    for each in found[:2]:
         assert each["answer"] == CONTEXT[each["start"] : each["end"]]
         assert 0.0 <= each["score"] <= 1.0
-    assert found == objects(numformer("predict", run, *QUESTIONS, "--context", "context.txt"))
-    assert found == objects(numformer("predict", run, "--input", "in.txt", "--context", "context.txt"))
-    assert found == objects(numformer("predict", run, "--context", "context.txt"))
+    assert found == objects(numformer("predict", run, *QUESTIONS, "--context", "context.txt"), blank=1)
+    assert found == objects(numformer("predict", run, "--input", "in.txt", "--context", "context.txt"), blank=1)
+    assert found == objects(numformer("predict", run, "--context", "context.txt"), blank=1)
 
 
 def test_texts_in_another_encoding_are_read_when_that_is_named(here, runs_of_tasks, numformer):
@@ -207,7 +216,7 @@ def test_questions_with_contexts_come_from_json_lines(here, runs_of_tasks, numfo
         objects(numformer("predict", runs_of_tasks("qa"), row["question"], "--context", row["context"]))[0]
         for row in rows
     ]
-    assert all(map(the_same, found, alone))
+    assert all(map(the_same, found, [{**row, **each} for row, each in zip(rows, alone, strict=True)]))
 
 
 @pytest.mark.parametrize("context", ["日本" * 100, "a/" * 5000, "."])
@@ -228,7 +237,7 @@ def test_translate_prints_a_line_for_a_line(here, runs_of_tasks, numformer, stdi
     result = numformer("translate", run)
     assert (result.status, result.err) == (0, "")
     assert result.out == numformer("translate", run, "--input", "in.txt").out
-    targets = [each["target"] for each in objects(numformer("predict", run, *TEXTS))]
+    targets = [each["target"] for each in objects(numformer("predict", run, *TEXTS), blank=1)]
     lines = result.out.split("\n")[:-1]
     assert lines == [" ".join(target.splitlines()) if text else "" for text, target in zip(TEXTS, targets, strict=True)]
     assert result.out.count("\n") == len(TEXTS)
@@ -250,7 +259,7 @@ def test_a_target_with_line_breaks_stays_on_one_line(runs_of_tasks, numformer, m
 
 
 def test_the_settings_of_the_search_are_followed(runs_of_tasks, numformer, monkeypatch):
-    def predict(self, texts, *, num_beams, length_penalty, max_new_tokens, progress, num_return=1):
+    def predict(self, texts, *, num_beams, length_penalty, max_new_tokens, num_return=1):
         found = (num_beams, length_penalty, num_return, max_new_tokens)
         return [{"source": text, "target": str(found)} for text in texts]
 

@@ -234,12 +234,16 @@ def test_a_model_without_a_run_asks_for_data(here, runs_of_tasks, numformer, ref
         ("seq2seq", ["a", "--length-penalty=inf"], "length_penalty must be a number from -10 to 10, got inf"),
         ("seq2seq", ["a", "--max-new-tokens=-1"], "max_new_tokens must be a whole number of at least 1, got -1"),
         ("seq2seq", ["a", "--max-new-tokens=0"], "max_new_tokens must be a whole number of at least 1, got 0"),
-        ("qa", ["Who?"], "questions need the text to find the answers in: --context TEXT, or --input FILE.jsonl"),
+        ("qa", ["Who?"], "questions need the text to find the answers in: --context TEXT, or --input TABLE with the"),
         ("qa", ["Who?", "--context=void.txt"], "void.txt is empty"),
         ("qa", ["Who?", "--context=latin.txt"], "latin.txt, line 2: byte 0xe9 is not utf-8 text"),
-        ("qa", ["--input=text.txt"], "text.txt, line 1: not valid JSON"),
-        ("qa", ["--input=keys.jsonl"], "keys.jsonl, line 1: there is no 'context' (the keys are 'question')"),
-        ("qa", ["--input=blank.jsonl"], "blank.jsonl, line 2: context is blank"),
+        (
+            "qa",
+            ["--input=text.txt"],
+            "questions need the text to find the answers in: --context TEXT, or --input TABLE",
+        ),
+        ("qa", ["--input=keys.jsonl"], "keys.jsonl, line 1: there is no column 'context' (the columns are 'question')"),
+        ("qa", ["--input=list.json"], "list.json, item 1: expected a JSON object, got an integer"),
     ],
 )
 def test_wrong_input_of_predict_is_refused(asked, runs_of_tasks, numformer, refused, task, words, message):
@@ -251,14 +255,12 @@ def asked(examples):
     (examples / "void.txt").touch()
     (examples / "latin.txt").write_bytes(b"one\ncaf\xe9\n")
     (examples / "keys.jsonl").write_text('{"question": "Who?"}\n')
-    (examples / "blank.jsonl").write_text(
-        '{"question": "Who?", "context": "a"}\n{"question": "Why?", "context": " "}\n'
-    )
+    (examples / "list.json").write_text('[1, {"question": "Who?", "context": "a"}]')
 
 
 def test_standard_input_that_is_not_utf8_is_refused(here, runs_of_tasks, numformer, refused, stdin):
     stdin(b"one\ncaf\xe9\n")
-    message = "standard input is not UTF-8 text: byte 0xe9 at offset 7"
+    message = "standard input, line 2: byte 0xe9 is not utf-8 text; name what it is with --encoding"
     refused(lambda: numformer("predict", runs_of_tasks("classify")), message)
 
 
@@ -267,7 +269,7 @@ def test_standard_input_that_is_not_utf8_is_refused(here, runs_of_tasks, numform
     [
         ("predict", ["a"], "holds a language model: use numformer generate"),
         ("predict", [], "holds a language model: use numformer generate"),
-        ("translate", ["a"], "translate needs a seq2seq model; the task of "),
+        ("translate", ["a"], "holds a language model: use numformer generate"),
     ],
 )
 def test_a_language_model_is_asked_otherwise(here, finished_run, numformer, refused, stdin, command, words, message):
@@ -285,7 +287,9 @@ def test_only_pairs_are_translated(here, runs_of_tasks, numformer, refused, task
 
 @pytest.mark.parametrize("task", TASKS)
 def test_only_language_models_go_on_with_a_prompt(here, runs_of_tasks, numformer, refused, task):
-    refused(lambda: numformer("generate", runs_of_tasks(task)), "LanguageModel needs a CausalModel")
+    use = "translate or predict" if task in ("seq2seq", "summarise") else "predict"
+    message = f"generate needs a language model; the task of {runs_of_tasks(task)} is {task}: use numformer {use}"
+    refused(lambda: numformer("generate", runs_of_tasks(task)), message)
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "info"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,18 +11,23 @@ from typing import Annotated, Any
 import tyro
 
 from numformer.cli.options import TaskOption, add_options, given_options, options_of_tasks, parse, with_options
+from numformer.cli.outputs import check_free
+from numformer.cli.score_tables import print_scores
+from numformer.data.table_writer import check_table
 from numformer.errors import InputError
 from numformer.tasks import load, task_classes
 
 
 @dataclass(kw_only=True, frozen=True)
 class Evaluate:
-    """Print what a model's task is measured by as one JSON object."""
+    """Print what a model's task is measured by: tables on a terminal, else one JSON object."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a run, of its best/, or of a saved model."""
     data: str | None = None
     """File to evaluate on (or known text); what the run held out when not given."""
+    overwrite: bool = False
+    """Replace the file of --errors."""
 
 
 def reading_options() -> dict[str, TaskOption]:
@@ -48,7 +54,9 @@ def options_class() -> type[Any]:
 
 def run(command: str, arguments: list[str]) -> int:
     """Evaluate and print."""
-    options = parse(options_class(), command, arguments)
+    options: Any = parse(options_class(), command, arguments)
+    check_table(options.errors)
+    check_free(options.errors, options.overwrite)
     task = load(options.run)
     settings = given_options(options, options_of_tasks("evaluate_options"), task)
     reading = given_options(options, reading_options(), task)
@@ -59,5 +67,16 @@ def run(command: str, arguments: list[str]) -> int:
     if options.data is None:
         task.load_held_out(options.run)
     data = None if options.data is None else Path(options.data)
-    print(json.dumps(task.evaluate(data, **settings), ensure_ascii=False))
+    _print(task.evaluate(data, **settings))
     return 0
+
+
+def _print(scores: dict[str, Any]) -> None:
+    if _is_terminal():
+        print_scores(scores, sys.stdout)
+    else:
+        print(json.dumps(scores, ensure_ascii=False))
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()

@@ -17,7 +17,7 @@ import tyro
 from numformer.cli.options import parse, warn
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig
-from numformer.tasks import LanguageModel
+from numformer.tasks import LanguageModel, load
 
 PATIENCE = 2.0  # seconds that a pipe may be silent before the command says what it waits for
 
@@ -45,7 +45,12 @@ def run(command: str, arguments: list[str]) -> int:
     options = parse(Generate, command, arguments)
     if options.num_samples < 1:
         raise InputError(f"num_samples must be at least 1, got {options.num_samples}")
-    lm = LanguageModel.load(options.run)
+    lm = load(options.run)
+    if not isinstance(lm, LanguageModel):
+        use = "translate or predict" if hasattr(lm, "translate") else "predict"
+        raise InputError(
+            f"generate needs a language model; the task of {options.run} is {lm.name}: use numformer {use}"
+        )
     sampling = SamplingConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(SamplingConfig)})
     alone = options.num_samples == 1
     prompt = _piped_text() if options.prompt is None else options.prompt

@@ -14,7 +14,7 @@ from numformer.tasks import TABLE
 COMMANDS = {
     **{f"train {name}": ("train", row.command) for name, row in TABLE.items()},
     "generate": ("generate", "continue a prompt with a trained model"),
-    "predict": ("predict", "print what a model says about texts, as JSON lines"),
+    "predict": ("predict", "print what a model says about texts or the rows of a table"),
     "translate": ("predict", "translate texts, a line in, a line out"),
     "evaluate": ("evaluate", "measure a model on held-out or given data"),
     "attention": ("attention", "draw which tokens a model looks at"),

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import re
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_type_hints
@@ -118,8 +119,24 @@ def _sentence(complaint: str) -> str:
     paragraphs = " ".join(line or "\n" for line in lines[1:]).split("\n")
     text = next((" ".join(p.split()) for p in paragraphs if p.strip()), "the options cannot be understood")
     words = " ".join(lines).partition("Perhaps you meant:")[2].split()
-    hint = f" (did you mean {words[0]}?)" if words else ""
-    return text[:1].lower() + text[1:].rstrip(".") + hint
+    hint = f" (did you mean {words[0].rstrip(',')}?)" if words else ""
+    return _plain(text[:1].lower() + text[1:].rstrip(".")) + hint
+
+
+def _plain(text: str) -> str:
+    """Return what tyro says of a value in plain words, and of what it does not know the options alone."""
+    for complaint, kind in (
+        ("invalid literal for int", "a whole number"),
+        ("could not convert string to float", "a number"),
+    ):
+        if match := re.fullmatch(rf"error parsing (\S+): {complaint}.*?: ('.*')", text):
+            return f"{match[1]} takes {kind}, got {match[2]}"
+    if match := re.match(r"missing value for argument '(\S+)'", text):
+        return f"{match[1]} needs a value"
+    if text.startswith("unrecognized options: "):
+        given = text.removeprefix("unrecognized options: ").split(", ")
+        return f"unrecognized options: {', '.join([word for word in given if word.startswith('-')] or given)}"
+    return text
 
 
 def warn(message: str) -> None:

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
+from numformer.cli.counter import Counter
+from numformer.cli.inputs import Inputs, open_source
 from numformer.cli.options import TaskOption, given_options, options_of_tasks, parse, warn, with_options
-from numformer.data.examples import collect
+from numformer.cli.outputs import check_out, open_output
+from numformer.cli.rows import Row, Source
 from numformer.data.lines import read_lines
-from numformer.data.rows import clean_text, json_field, json_rows
 from numformer.errors import InputError
 from numformer.tasks import load
+from numformer.tasks.shared.prediction import pieces
 from numformer.tasks.shared.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """Where the texts come from: arguments, a file, or standard input."""
-
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
-    texts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = ()
-    """Texts; without any, the lines of --input or of standard input."""
-    input: Path | None = None
-    """File with a text on every line; for question answering JSONL with the keys question and context."""
-    encoding: str = "utf-8"
-    """Encoding of that file, or of a file with the context."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Predict(Inputs):
-    """Print what a model says about each text, one JSON object a line, with scores."""
+    """Print what a model says about each text as it goes: for people on a terminal, else one JSON object a line."""
+
+    words: bool = False
+    """tag: take the words of a text as they are, with blanks between, or as a JSON list."""
+    word_column: str | int | None = None
+    """tag: column of the words in a column file, its number from 1 or its name; that of the training when not given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,60 +52,53 @@ def options_class(command: str) -> type[Any]:
 def run(command: str, arguments: list[str]) -> int:
     """Predict and print."""
     options: Any = parse(options_class(command), command, arguments)
+    check_out(options.out, options.overwrite, command)
     task = load(options.run)
-    if command == "translate" and not hasattr(task, "translate"):
-        raise InputError(f"translate needs a seq2seq model; the task of {options.run} is {task.name}")
+    _check_task(command, task, options.run)
     settings = given_options(options, task_options(command), task)
-    if not hasattr(task, "predict"):
-        raise InputError(f"{options.run} holds a language model: use numformer generate")
-    inputs = _texts(options) if len(task.inputs) == 1 else _pairs(task, options, settings)
-    for result in task.predict(inputs, **settings, progress=True):
-        print(_line(result) if command == "translate" else json.dumps(result, ensure_ascii=False))
+    for second in task.inputs[1:]:
+        if _is_file(settings.get(second)):
+            settings[second] = "\n".join(read_lines(settings[second], options.encoding))
+    source = open_source(options, task, settings)
+    rows = blank = 0
+    with (
+        open_output(options.out, command, task, settings, source) as write,
+        Counter(_shows_progress(options)) as counter,
+    ):
+        for row, prediction in _predicted(task, source, settings):
+            write(row, prediction)
+            rows, blank = rows + 1, blank + (row.given is None)
+            counter.show(rows)
+    if blank and command != "translate":
+        warn(f"{blank:,} of {rows:,} inputs without a prediction: blank")
+    if options.out:
+        warn(f"{options.out}: {rows:,} rows")
     return 0
 
 
-def _texts(options: Any) -> list[str]:
-    if options.texts and options.input:
-        raise InputError("give texts as arguments or with --input, not both")
-    if options.texts:
-        return list(options.texts)
-    if options.input:
-        return list(read_lines(options.input, options.encoding))
-    if sys.stdin and sys.stdin.isatty():
-        warn("reading lines from the terminal; end with Ctrl-D")
-    data = sys.stdin.buffer.read() if sys.stdin else b""  # None where it was closed
+def _check_task(command: str, task: Any, run: Path) -> None:
+    """Raise InputError, with the command to use, for a task that does not do this one."""
+    if not hasattr(task, "predict"):
+        raise InputError(f"{run} holds a language model: use numformer generate")
+    if command == "translate" and not hasattr(task, "translate"):
+        raise InputError(f"translate needs a seq2seq model; the task of {run} is {task.name}: use numformer predict")
+
+
+def _predicted(task: Task, source: Source, settings: dict[str, Any]) -> Iterator[tuple[Row, Any]]:
+    """Yield the inputs with their predictions as they are made; what is blank is not asked about."""
+    for piece in pieces(source.rows, source.paused):
+        found = iter(task.predict([row.given for row in piece if row.given is not None], **settings))
+        for row in piece:
+            yield row, task.blank_prediction() if row.given is None else next(found)
+
+
+def _shows_progress(options: Any) -> bool:
+    """Tell whether a person looks on who does not see the predictions themselves."""
+    return sys.stderr.isatty() and (options.out is not None or not (sys.stdout and sys.stdout.isatty()))
+
+
+def _is_file(text: str | None) -> bool:
     try:
-        lines = data.decode().removeprefix("\ufeff").split("\n")
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
-        raise InputError(f"standard input is not UTF-8 text: {byte}") from None
-    return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
-
-
-def _pairs(task: Task, options: Any, settings: dict[str, Any]) -> list[str] | list[tuple[str, str]]:
-    """Return the texts of a task that takes two: those of one second text, a file or itself, or the pairs of a file."""
-    first, second = task.inputs
-    if settings.get(second) is None:
-        if options.texts or not options.input:
-            raise InputError(f"{first}s need the text to find the answers in: --{second} TEXT, or --input FILE.jsonl")
-        rows = json_rows(options.input, options.encoding)
-        return collect(rows, lambda where, row: (_text(row, first, where), _text(row, second, where)))
-    if _is_file(settings[second]):
-        settings[second] = "\n".join(read_lines(settings[second], options.encoding))
-    return _texts(options)
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except OSError:  # a text that is too long for a name
+        return text is not None and Path(text).is_file()
+    except (OSError, ValueError):  # a text that is too long for a name, or has a NUL
         return False
-
-
-def _text(row: dict[str, Any], key: str, where: str) -> str:
-    return clean_text(json_field(row, key, where), key, where)
-
-
-def _line(result: Mapping[str, Any]) -> str:
-    """Return a target on one line, so that line N of the output belongs to line N of the input."""
-    return " ".join(result["target"].splitlines())

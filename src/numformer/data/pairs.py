@@ -43,7 +43,7 @@ def read_pairs(
     if suffix_of(path) in (".jsonl", ".json"):
         pairs = collect(json_rows(path, encoding), of_json, skip_bad=skip_bad)
     else:
-        pairs = collect(_tab_rows(path, encoding), _of_columns, skip_bad=skip_bad)
+        pairs = collect(tab_rows(path, encoding), _of_columns, skip_bad=skip_bad)
     if not pairs:
         raise InputError(f"{path} holds no pairs ({pairs.report()})")
     if further:
@@ -51,7 +51,8 @@ def read_pairs(
     return pairs
 
 
-def _tab_rows(path: str | Path, encoding: str) -> Iterator[tuple[str, list[str]]]:
+def tab_rows(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[str, list[str]]]:
+    """Yield the fields of each line between its TABs, with where it stands; empty lines are no rows."""
     lines = Lines(read_lines(path, encoding))
     while (row := read_tab_row(lines)).lines:
         yield f"{path}, line {row.lines[0][0]}", row.fields

@@ -42,7 +42,8 @@ def confusion_matrix(predicted: Sequence[str], gold: Sequence[str], labels: Sequ
 def classification_scores(predicted: Sequence[str], gold: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
     """Return accuracy, macro F1, and under "classes" the precision, recall, F1 and support of each of `labels`.
 
-    A share of nothing is 0. Raises InputError as `confusion_matrix` does.
+    "confusion" holds the counts of `confusion_matrix`, a list for each gold label. A share of nothing is 0. Raises
+    InputError as `confusion_matrix` does.
     """
     matrix = confusion_matrix(predicted, gold, labels)
     columns = [column.tolist() for column in (*_precision_recall_f1(matrix), matrix.sum(1))]
@@ -51,6 +52,7 @@ def classification_scores(predicted: Sequence[str], gold: Sequence[str], labels:
         "accuracy": accuracy(predicted, gold),
         "macro_f1": macro_f1(predicted, gold),
         "classes": {label: dict(zip(names, row, strict=True)) for label, *row in zip(labels, *columns, strict=True)},
+        "confusion": matrix.tolist(),
     }
 
 

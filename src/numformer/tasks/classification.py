@@ -13,6 +13,7 @@ import numpy as np
 from numformer import ops
 from numformer.data.examples import Examples
 from numformer.data.labelled import LabelledText, read_labelled
+from numformer.data.table_writer import check_table
 from numformer.errors import InputError
 from numformer.metrics import check_picture, classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
@@ -21,6 +22,7 @@ from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import framed, pad_id, padded
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.format import DataConfig, Format, counted
+from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tasks.shared.prediction import as_texts, few, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
@@ -54,7 +56,7 @@ class ClassifySettings(DataSettings, EncoderSettings, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
+class EvaluateOptions(MistakeOptions):
     """What else to make of a measurement."""
 
     confusion_matrix: Path | None = None
@@ -130,6 +132,7 @@ class Classifier(ExampleTask):
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
     evaluate_options = EvaluateOptions
     reading = ("encoding", "text", "label")
+    columns = ("label", "score")
 
     model: SequenceClassifier
     tokenizer: Tokenizer
@@ -202,13 +205,16 @@ class Classifier(ExampleTask):
         data: Data[LabelledText] | None = None,
         *,
         confusion_matrix: str | Path | None = None,
+        errors: str | Path | None = None,
     ) -> dict[str, Any]:
-        """Return loss, accuracy, macro-F1 and the scores of every label, on a file, a list, or the held-out examples.
+        """Return loss, accuracy, macro-F1, the scores of every label, and how often each was taken for each (`confusion`).
 
-        Every example counts alike, whatever weights the labels had in training. With `confusion_matrix` also draws that
-        picture. A label that the model does not know is said on stderr and counts as wrong in all scores; the loss is over
-        the other examples. Raises InputError when it knows none of the labels.
+        They are measured on a file, a list, or the held-out examples; every example counts alike, whatever weights the
+        labels had in training. With `confusion_matrix` also draws that picture; with `errors` writes the texts that get a
+        wrong label into that .csv, .tsv or .jsonl file. A label that the model does not know is said on stderr and counts as
+        wrong in all scores; the loss is over the other examples. Raises InputError when it knows none of the labels.
         """
+        check_table(errors)
         if confusion_matrix is not None:
             check_picture(confusion_matrix)
         examples = self._examples_of(data)
@@ -222,6 +228,13 @@ class Classifier(ExampleTask):
         labels = [*self.model.labels, *sorted(set(gold) - set(self.model.labels))]
         if confusion_matrix is not None:
             draw_confusion_matrix(count_confusions(predicted, gold, labels), labels, Path(confusion_matrix))
+        if errors is not None:
+            wrong = [
+                {"text": text, "gold": label, "predicted": answer, "score": float(row.max())}
+                for (text, label), answer, row in zip(examples, predicted, found, strict=True)
+                if answer != label
+            ]
+            write_mistakes(errors, ("text", "gold", "predicted", "score"), wrong)
         scores = classification_scores(predicted, gold, labels)
         return {"loss": float(loss), "count": len(examples)} | scores
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
@@ -138,6 +138,7 @@ class MaskedLanguageModel(TextTask):
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=500)
 
     predict_options = FillOptions
+    columns = ("masks",)
 
     model: MaskedLM
 
@@ -193,6 +194,11 @@ class MaskedLanguageModel(TextTask):
             "accuracy": found["accuracy"],
             "tokens": int(found["count"]),
         }
+
+    def in_words(self, prediction: Mapping[str, Any]) -> str:
+        """Return the likeliest tokens of every mark with their probabilities."""
+        masks = (", ".join(f"{each['token']} {each['score']:.2f}" for each in mask) for mask in prediction["masks"])
+        return " | ".join(masks)
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a text between the begin and end tokens."""

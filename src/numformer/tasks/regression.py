@@ -12,6 +12,7 @@ import numpy as np
 
 from numformer.autograd import Tensor
 from numformer.data.examples import Examples
+from numformer.data.table_writer import check_table
 from numformer.data.valued import ValuedText, read_valued
 from numformer.errors import InputError
 from numformer.metrics.regression import mean_squared_error, pearson, spearman
@@ -20,6 +21,7 @@ from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import framed, pad_id, padded
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.format import DataConfig, Format
+from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
 from numformer.tasks.shared.objective import Batch, ExamplesObjective
 from numformer.tasks.shared.prediction import as_texts, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
@@ -140,7 +142,9 @@ class Regressor(ExampleTask):
     model_config = BertConfig()
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=1000, eval_every=100)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
+    evaluate_options = MistakeOptions
     reading = ("encoding", "text", "value")
+    columns = ("value",)
 
     model: SequenceRegressor
     tokenizer: Tokenizer
@@ -206,15 +210,23 @@ class Regressor(ExampleTask):
         found = run_batches(rows, work, progress)
         return [{"text": text, "value": number} for text, number in zip(texts, found, strict=True)]
 
-    def evaluate(self, data: Data[ValuedText] | None = None) -> RegressionScores:
+    def evaluate(self, data: Data[ValuedText] | None = None, *, errors: str | Path | None = None) -> RegressionScores:
         """Return the scores on a file, a list, or the held-out examples.
 
         `loss` is the mean squared error of the numbers that the model learns, of deviation 1, and `mean_squared_error` that
-        of the data's. A correlation is 0 where the numbers or the predictions are all the same.
+        of the data's. A correlation is 0 where the numbers or the predictions are all the same. With `errors` writes the
+        texts with their numbers and the predicted ones into that .csv, .tsv or .jsonl file, the largest difference first.
         """
+        check_table(errors)
         examples = self._examples_of(data)
         gold = [float(number) for _, number in examples]
         predicted = [each["value"] for each in self.predict([text for text, _ in examples], progress=True)]
+        if errors is not None:
+            rows = [
+                {"text": text, "gold": right, "predicted": number, "difference": abs(number - right)}
+                for (text, _), right, number in zip(examples, gold, predicted, strict=True)
+            ]
+            write_mistakes(errors, ("text", "gold", "predicted", "difference"), rows)
         return {
             "loss": mean_squared_error(self._learned(predicted), self._learned(gold)),
             "mean_squared_error": mean_squared_error(predicted, gold),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict, Unpack
@@ -12,8 +12,9 @@ import numpy as np
 
 from numformer._notices import say
 from numformer.data.squad import Question
+from numformer.data.table_writer import check_table
 from numformer.errors import InputError
-from numformer.metrics import squad_scores
+from numformer.metrics import exact_match, squad_scores
 from numformer.models import BertConfig, SpanClassifier
 from numformer.tasks.question_answering.format import QAConfig, QASettings, QuestionFormat
 from numformer.tasks.question_answering.limits import learnable, say_cut_questions
@@ -22,6 +23,7 @@ from numformer.tasks.question_answering.windows import ReadQuestion, Window, bes
 from numformer.tasks.shared.attention import Sequences, token_labels, with_frame
 from numformer.tasks.shared.encoding import pad_id
 from numformer.tasks.shared.example_task import Data, ExampleTask
+from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
 from numformer.tasks.shared.prediction import as_list, run_batches, values
 from numformer.tasks.shared.start import backbone_of
 from numformer.tokenizers import Tokenizer
@@ -65,7 +67,9 @@ class QuestionAnswerer(ExampleTask):
     attention_options = ContextOptions
     reading = ("encoding",)
     second_text = "context"
+    evaluate_options = MistakeOptions
     inputs = ("question", "context")
+    columns = ("answer", "start", "end", "score")
 
     model: SpanClassifier
     tokenizer: Tokenizer
@@ -142,11 +146,37 @@ class QuestionAnswerer(ExampleTask):
                 best[window.question] = (score, start, end)
         return [self._answer(question, *best[number]) for number, question in enumerate(asked)]
 
-    def evaluate(self, data: Data[Question] | None = None) -> dict[str, Any]:
-        """Return exact match and F1 (percent) on a file, a list, or the held-out questions."""
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the column of the question in a table."""
+        return ("question",)
+
+    def in_words(self, prediction: Mapping[str, Any]) -> str:
+        """Return the answer with its score, or that there is none."""
+        return f"{prediction['answer'] or 'no answer'} {prediction['score']:.2f}"
+
+    def evaluate(self, data: Data[Question] | None = None, *, errors: str | Path | None = None) -> dict[str, Any]:
+        """Return exact match and F1 (percent) on a file, a list, or the held-out questions.
+
+        With `errors` writes the questions that get an answer which is not an exact match into that .csv, .tsv or .jsonl
+        file, with the right answers and " | " between them.
+        """
+        check_table(errors)
         questions = self._examples_of(data)
         answers = self.predict(questions, progress=True)
         predictions = {str(i): answer["answer"] for i, answer in enumerate(answers)}  # ids may repeat in a list
+        if errors is not None:
+            wrong = [
+                {
+                    "question": question.question,
+                    "context": question.context,
+                    "gold": " | ".join(dict.fromkeys(text for text, _ in question.answers)),
+                    "predicted": answer["answer"],
+                    "score": answer["score"],
+                }
+                for question, answer in zip(questions, answers, strict=True)
+                if not exact_match(answer["answer"], [text for text, _ in question.answers])
+            ]
+            write_mistakes(errors, ("question", "context", "gold", "predicted", "score"), wrong)
         return squad_scores(predictions, {str(i): [text for text, _ in q.answers] for i, q in enumerate(questions)})
 
     def sequences(self, text: str, second: str | None) -> Sequences:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -15,6 +15,9 @@ from numformer.tasks.shared.objective import EVALUATION_TOKENS
 from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores
 
+FIRST_PIECE, LONGEST_PIECE = 8, 512  # inputs: the first results come soon, later ones fast
+
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -28,10 +31,31 @@ def as_texts(texts: Any) -> list[str]:
 
 
 def as_list(texts: Any) -> list[Any]:
-    """Return a list; raises InputError for one text in its place, whose characters would be taken for texts."""
+    """Return a list; raises InputError for one text in its place."""
+    return list(check_many(texts))
+
+
+def check_many(texts: Any) -> Iterable[Any]:
+    """Return what can be iterated over; raises InputError for one text, whose characters would be taken for texts."""
     if isinstance(texts, str):
         raise InputError(f"expected a list of texts, got the text {texts[:60]!r}: put it in brackets")
-    return list(texts)
+    return texts
+
+
+def pieces(items: Iterable[Item], paused: Callable[[], bool] = lambda: False) -> Iterator[list[Item]]:
+    """Yield items in lists that double in length from 8 to 512, so that neither all of them nor many results are kept.
+
+    A list is given out before it is full when `paused` tells that the next item may be long in coming.
+    """
+    size = FIRST_PIECE
+    piece: list[Item] = []
+    for item in items:
+        piece.append(item)
+        if len(piece) == size or paused():
+            yield piece
+            size, piece = min(2 * size, LONGEST_PIECE), []
+    if piece:
+        yield piece
 
 
 def run_batches(

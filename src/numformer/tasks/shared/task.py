@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self, Unpack
@@ -20,6 +21,8 @@ from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_
 from numformer.tasks.shared.encoding import AnyTokenizer, describe_tokenizer
 from numformer.tasks.shared.format import DataConfig
 from numformer.tasks.shared.objective import Loss, TargetObjective
+from numformer.tasks.shared.prediction import check_many, pieces
+from numformer.tasks.shared.settings import names
 from numformer.tasks.shared.start import load_model_of
 from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, FitSettings, OptimConfig, RunFolder, TrainConfig, Trainer
@@ -46,9 +49,12 @@ class Task:
     attention_options: ClassVar[type | None] = None
     reading: ClassVar[tuple[str, ...]] = ()  # fields of data_config that say how a file is read, for `evaluate --data`
     second_text: ClassVar[str | None] = None  # the field of attention_options that is the second text of `attention`
-    inputs: ClassVar[tuple[str, ...]] = (
-        "text",
-    )  # what a prediction is made of; a second one is a keyword of `predict`
+
+    # What a prediction is made of (a second input is a keyword of `predict`), and what it says that is a column of a table.
+    inputs: ClassVar[tuple[str, ...]] = ("text",)
+    columns: ClassVar[tuple[str, ...]] = ()
+    takes_words: ClassVar[bool] = False  # whether an input may be the words of a text
+    predict: Callable[..., Any]  # of every task but language modelling, which has `generate`
 
     def __init__(self, model: Module, tokenizer: AnyTokenizer, config: Any = None) -> None:
         self.model: Any = model
@@ -162,6 +168,36 @@ class Task:
         elif folder:
             folder.check_free(overwrite)
             folder.start(run, self.tokenizer)
+
+    def stream(self, inputs: Iterable[Any], **settings: Any) -> Iterator[Any]:
+        """Yield what `predict` returns for each of any number of inputs, in order, with some hundred of them in memory.
+
+        The first results come after 8 inputs. `settings` are those of `predict`.
+        """
+        for piece in pieces(check_many(inputs)):
+            yield from self.predict(piece, **settings)
+
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the columns of a table that hold the (first) input, as the run was trained; several are joined."""
+        return names(getattr(self.config, "text", None) or "text")
+
+    def columns_without_header(self) -> tuple[str, ...]:
+        """Return what the columns of .tsv are called that has no header; only tasks on pairs read such."""
+        return ()
+
+    def table_columns(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the columns that a table has of predictions made with these settings."""
+        return self.columns
+
+    def blank_prediction(self) -> dict[str, Any]:
+        """Return what stands for the prediction of a blank input: no value in any column."""
+        return dict.fromkeys(self.columns)
+
+    def in_words(self, prediction: Mapping[str, Any]) -> str:
+        """Return a prediction as a person reads it, such as "good 0.93"."""
+        answer, score = prediction[self.columns[0]], prediction.get("score")
+        shown = f"{answer:.6g}" if isinstance(answer, float) else str(answer)
+        return shown if score is None else f"{shown} {score:.2f}"
 
     def attention(self, text: str, second: str | None = None) -> list[AttentionMap]:
         """Return the attention weights of every layer on a text.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NotRequired, Self, TypedDict, Unpack
@@ -11,6 +11,7 @@ import numpy as np
 
 from numformer._notices import say
 from numformer.data.conll import TaggedSentence
+from numformer.data.table_writer import check_table
 from numformer.data.tag_schemes import mark_entities
 from numformer.errors import InputError
 from numformer.metrics import entities
@@ -18,10 +19,12 @@ from numformer.models import BertConfig, TokenClassifier
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import say_cut
 from numformer.tasks.shared.example_task import Data, ExampleTask
+from numformer.tasks.shared.mistakes import MistakeOptions
 from numformer.tasks.shared.prediction import as_list, few
 from numformer.tasks.shared.start import backbone_of
 from numformer.tasks.shared.unknown_labels import say_unknown
 from numformer.tasks.tagging.format import TagConfig, TaggedFormat, TagSettings
+from numformer.tasks.tagging.mistakes import write_wrong_words
 from numformer.tasks.tagging.objective import TagObjective, tag_scores
 from numformer.tasks.tagging.words import Words, tokens_of, word_probabilities, words_of
 from numformer.tokenizers import Tokenizer
@@ -61,7 +64,10 @@ class Tagger(ExampleTask):
     model_config = BertConfig()
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=3000, eval_every=250)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=200)
+    evaluate_options = MistakeOptions
     reading = ("encoding", "column", "word_column")
+    columns = ("words", "tags", "entities")
+    takes_words = True
 
     model: TokenClassifier
     tokenizer: Tokenizer
@@ -133,18 +139,36 @@ class Tagger(ExampleTask):
             results.append(result)
         return results
 
-    def evaluate(self, data: Data[TaggedSentence] | None = None) -> dict[str, Any]:
+    def table_columns(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the columns of words and tags, and of entities where the tags mark such."""
+        return self.columns if mark_entities(self.model.labels) else self.columns[:2]
+
+    def blank_prediction(self) -> dict[str, Any]:
+        """Return the prediction of a sentence without words."""
+        return dict(self.predict([[]])[0])
+
+    def in_words(self, prediction: Mapping[str, Any]) -> str:
+        """Return the entities with their types, or where there are none such the words with their tags."""
+        if "entities" in prediction:
+            return ", ".join(f"{each['text']} {each['type']}" for each in prediction["entities"]) or "no entities"
+        return " ".join(f"{word}/{tag}" for word, tag in zip(prediction["words"], prediction["tags"], strict=True))
+
+    def evaluate(self, data: Data[TaggedSentence] | None = None, *, errors: str | Path | None = None) -> dict[str, Any]:
         """Return loss and accuracy per word, on a file, a list, or the held-out sentences.
 
         For tags of entities also precision, recall and F1 of whole entities, and under "types" those of each type. A tag
         that the model does not know is said on stderr and counts as wrong; the loss is over the other words. Raises
-        InputError when it knows none of the tags.
+        InputError when it knows none of the tags. With `errors` writes the words that get a wrong tag into that .csv, .tsv
+        or .jsonl file, with their sentences and their numbers there.
         """
+        check_table(errors)
         examples = self._examples_of(data)
         if not any(sentence.words for sentence in examples):
             raise InputError("there is no word to evaluate on")
         self._say_unknown(examples)
         found = self._probabilities([sentence.words for sentence in examples], progress=True)
+        if errors is not None:
+            write_wrong_words(errors, found, examples, self.model.labels)
         return tag_scores(found, examples, self.model.labels)
 
     @property

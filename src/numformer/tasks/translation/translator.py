@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NotRequired, Self, TypedDict, Unpack
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NotRequired, Self, TypedDict, Unpack
 import numpy as np
 
 from numformer.data.pairs import Pair
+from numformer.data.table_writer import check_table
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, Hypothesis
 from numformer.metrics import bleu
@@ -18,6 +19,7 @@ from numformer.models import Transformer, TransformerConfig
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import cut, say_cut, special_id
 from numformer.tasks.shared.example_task import Data, ExampleTask
+from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
 from numformer.tasks.shared.objective import spread
 from numformer.tasks.shared.prediction import as_texts
 from numformer.tasks.translation.format import PairFormat, Seq2SeqConfig, Seq2SeqSettings
@@ -30,7 +32,7 @@ from numformer.training.workers import Workers, num_cores
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
+class EvaluateOptions(MistakeOptions):
     """How to measure on pairs."""
 
     max_examples: int | None = None
@@ -90,6 +92,8 @@ class Translator(ExampleTask):
     attention_options = AttentionOptions
     reading = ("encoding", "source", "target")
     second_text = "target"
+    inputs = ("source",)
+    columns = ("target", "score")
 
     model: Transformer
     tokenizer: TokenizerPair
@@ -185,8 +189,13 @@ class Translator(ExampleTask):
         max_examples: int | None = None,
         num_beams: int | None = None,
         length_penalty: float = 1.0,
+        errors: str | Path | None = None,
     ) -> dict[str, Any]:
-        """Return loss and exact match on a file, a list, or the held-out pairs; with sacrebleu installed, BLEU and chrF."""
+        """Return loss and exact match on a file, a list, or the held-out pairs; with sacrebleu installed, BLEU and chrF.
+
+        With `errors` writes the sources whose target is not the same into that .csv, .tsv or .jsonl file, with their scores.
+        """
+        check_table(errors)
         if max_examples is not None and max_examples < 1:
             raise InputError(f"max_examples must be at least 1, got {max_examples}")
         pairs = spread(self._examples_of(data), max_examples)
@@ -196,11 +205,35 @@ class Translator(ExampleTask):
         objective = Seq2SeqObjective(self.model, self.tokenizer, self._encoded(pairs), None, TrainConfig())
         with Workers(num_cores()) as workers:
             figures = objective.measure(objective.sequential(objective.examples), workers)
-        predicted = self.translate([source for source, _ in pairs], beam=beam, progress=True)
+        found = self.predict([source for source, _ in pairs], beam=beam, progress=True)
+        predicted = [each["target"] for each in found]
         references = [target for _, target in pairs]
         same = sum(a == b.strip() for a, b in zip(predicted, references, strict=True))
+        if errors is not None:
+            wrong = [
+                {"source": source, "gold": target, "predicted": each["target"], "score": each["score"]}
+                for (source, target), each in zip(pairs, found, strict=True)
+                if each["target"] != target.strip()
+            ]
+            write_mistakes(errors, ("source", "gold", "predicted", "score"), wrong)
         scores = {"loss": figures["loss"], "exact_match": same / len(pairs), "count": len(pairs)}
         return scores | self.compare(predicted, references)
+
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the column of the source in a table, as the run was trained."""
+        return (self.config.target if self.config.backwards else self.config.source,)
+
+    def columns_without_header(self) -> tuple[str, ...]:
+        """Return the columns of pairs in .tsv."""
+        return self.config.source, self.config.target
+
+    def table_columns(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the columns of the best target, and of the others when asked for."""
+        return (*self.columns, "alternatives") if settings.get("num_return", 1) > 1 else self.columns
+
+    def blank_prediction(self) -> dict[str, Any]:
+        """Return the prediction of a blank source: a blank target."""
+        return super().blank_prediction() | {"target": ""}
 
     def compare(self, predicted: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
         """Return the scores that come from a library, as far as it is installed."""

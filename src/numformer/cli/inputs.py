@@ -1,0 +1,71 @@
+"""Where the inputs of a prediction come from: arguments, standard input, a file of lines, a table, or a file of words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from numformer.cli.rows import Row, Source
+from numformer.cli.standard_input import StandardInput
+from numformer.cli.table_inputs import source_of_table
+from numformer.cli.word_inputs import source_of_words, words_of
+from numformer.data.lines import read_lines, suffix_of
+from numformer.data.tables import TABLES
+from numformer.errors import InputError
+from numformer.tasks.shared.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Options that say where the inputs are."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a run, of its best/, or of a saved model."""
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = ()
+    """Texts; without any, the lines of --input or of standard input."""
+    input: Path | None = None
+    """Table (.csv, .tsv, .jsonl, .json) whose rows are read by column, or another file with a text on every line."""
+    text: tuple[str, ...] = ()
+    """Column of the text in a table, or several, which are joined with a space; those of the training when not given."""
+    encoding: str = "utf-8"
+    """Encoding of the input, and of a file with the context."""
+    skip_bad: bool = False
+    """Leave rows of a table out that are malformed, and count them, instead of stopping at the first."""
+    out: Path | None = None
+    """Write into this file instead; .csv, .tsv and .jsonl hold the columns of the input too."""
+    overwrite: bool = False
+    """Replace the file of --out."""
+
+
+def open_source(options: Any, task: Task, settings: dict[str, Any]) -> Source:
+    """Return the inputs of a task; raises InputError for options that do not fit each other or the task."""
+    if options.texts and options.input:
+        raise InputError("give texts as arguments or with --input, not both")
+    if not task.takes_words:
+        for name in ("words", "word_column"):
+            if getattr(options, name, None):
+                raise InputError(f"--{name.replace('_', '-')} is not for {options.run}, whose task is {task.name}")
+    elif source := source_of_words(options, task):
+        return source
+    if options.input is not None and suffix_of(options.input) in TABLES:
+        return source_of_table(options, task, settings)
+    if options.text:
+        raise InputError(f"--text names columns of a table: give one with --input ({', '.join(TABLES)})")
+    return _source_of_lines(options, task, settings)
+
+
+def _source_of_lines(options: Any, task: Task, settings: dict[str, Any]) -> Source:
+    name, *others = task.inputs
+    for other in others:
+        if settings.get(other) is None:
+            table = f"--input TABLE with the columns {' and '.join(task.inputs)}"
+            raise InputError(f"{name}s need the text to find the answers in: --{other} TEXT, or {table}")
+    standard_input = StandardInput(options.encoding)
+    lines = options.texts or (read_lines(options.input, options.encoding) if options.input else standard_input)
+    given: Callable[[str], Any] = words_of if getattr(options, "words", False) else str
+    rows = (Row({name: line}, given(line) if line.strip() else None) for line in lines)
+    return Source([name], task.inputs, rows, standard_input.paused if lines is standard_input else lambda: False)

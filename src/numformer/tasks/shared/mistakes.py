@@ -1,0 +1,28 @@
+"""The examples that a model gets wrong, in a table for people to read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numformer.data.table_writer import writing_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class MistakeOptions:
+    """What else to make of a measurement."""
+
+    errors: Path | None = None
+    """Write the examples that are predicted wrongly into this .csv, .tsv or .jsonl file, the surest first."""
+
+
+def write_mistakes(path: str | Path, names: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write what is wrong, with the highest number in the last column first, and say on stderr how much it is."""
+    worst_first = sorted(rows, key=lambda row: row[names[-1]], reverse=True)
+    with writing_table(path, names) as write:
+        for row in worst_first:
+            write(row)
+    print(f"{path}: {len(worst_first):,} wrong, by {names[-1]}", file=sys.stderr)
