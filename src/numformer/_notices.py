@@ -1,6 +1,9 @@
 """What a person is told besides results: counts in words, and one line on stderr for what was read, left out or cut."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 def say(message: str) -> None:
@@ -9,6 +12,47 @@ def say(message: str) -> None:
     Python's `warnings` would show a count once for each place in the code, though it belongs to the data of each call.
     """
     print(message, file=sys.stderr, flush=True)
+
+
+def say_share(number: int, total: int, things: str, what: str) -> None:
+    """Say what holds for some of all things, such as "3 of 120 texts cut to …"; nothing where it holds for none.
+
+    Inside the block of `Shares.adding` it is added up instead.
+    """
+    shares = _shares.get()
+    if shares is not None:
+        shares.add(number, total, things, what)
+    elif number:
+        say(f"{number:,} of {amount(total, things)} {what}")
+
+
+class Shares:
+    """What `say_share` would say piece by piece of work that is done in pieces, added up to be said once."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def add(self, number: int, total: int, things: str, what: str) -> None:
+        """Count one piece."""
+        before = self._counts.get((things, what), (0, 0))
+        self._counts[things, what] = before[0] + number, before[1] + total
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """Add up what is said in the block."""
+        token = _shares.set(self)
+        try:
+            yield
+        finally:
+            _shares.reset(token)
+
+    def say(self) -> None:
+        """Say the sums."""
+        for (things, what), (number, total) in self._counts.items():
+            say_share(number, total, things, what)
+
+
+_shares: ContextVar[Shares | None] = ContextVar("shares", default=None)
 
 
 def amount(count: int, things: str) -> str:

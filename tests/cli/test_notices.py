@@ -42,3 +42,10 @@ def test_generate_says_how_much_of_a_prompt_is_seen(finished_run, numformer):
     result = numformer("generate", finished_run, "--prompt", "the cat sat", "--max-new-tokens", 1)
     assert result.err == "of the prompt's 11 tokens the model sees the last 7: max_seq_len=8\n"
     assert result.out.startswith("the cat sat")
+
+
+def test_what_is_cut_is_said_once_of_all_pieces_of_an_input(here, runs_of_tasks, numformer):
+    (here / "many.txt").write_text(f"{LONG}\nAnn\n" * 40)
+    result = numformer("predict", runs_of_tasks("classify"), "--input=many.txt")
+    assert result.out.count("\n") == 80
+    assert result.err == "40 of 80 texts cut to max_seq_len=32 tokens\n"

@@ -69,3 +69,13 @@ def test_settings_of_predict_are_those_of_a_stream(classifier, monkeypatch):
 def test_one_text_in_place_of_many_is_refused(classifier):
     with pytest.raises(InputError, match="expected a list of texts, got the text 'good film': put it in brackets"):
         next(classifier.stream("good film"))
+
+
+def test_what_is_cut_is_counted_over_all_pieces_also_of_a_stream_that_is_left(classifier, capsys):
+    long = "film " * 200
+    list(classifier.stream([long, "film"] * 20))
+    assert capsys.readouterr().err == "20 of 40 texts cut to max_seq_len=128 tokens\n"
+    stream = classifier.stream([long] * 40)
+    next(stream)
+    stream.close()
+    assert capsys.readouterr().err == "8 of 8 texts cut to max_seq_len=128 tokens\n"

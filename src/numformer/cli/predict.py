@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numformer._notices import Shares
 from numformer.cli.counter import Counter
 from numformer.cli.inputs import Inputs, open_source
 from numformer.cli.options import TaskOption, given_options, options_of_tasks, parse, warn, with_options
@@ -86,10 +87,15 @@ def _check_task(command: str, task: Any, run: Path) -> None:
 
 def _predicted(task: Task, source: Source, settings: dict[str, Any]) -> Iterator[tuple[Row, Any]]:
     """Yield the inputs with their predictions as they are made; what is blank is not asked about."""
-    for piece in pieces(source.rows, source.paused):
-        found = iter(task.predict([row.given for row in piece if row.given is not None], **settings))
-        for row in piece:
-            yield row, task.blank_prediction() if row.given is None else next(found)
+    shares = Shares()
+    try:
+        for piece in pieces(source.rows, source.paused):
+            with shares.adding():
+                found = iter(task.predict([row.given for row in piece if row.given is not None], **settings))
+            for row in piece:
+                yield row, task.blank_prediction() if row.given is None else next(found)
+    finally:
+        shares.say()
 
 
 def _shows_progress(options: Any) -> bool:

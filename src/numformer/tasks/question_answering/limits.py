@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from numformer._notices import amount, say
+from numformer._notices import say_share
 from numformer.data.squad import Question
 from numformer.tasks.question_answering.format import UNANSWERABLE, QAConfig
 from numformer.tasks.question_answering.windows import ReadQuestion, Window
@@ -26,28 +26,27 @@ def learnable(
         ],
     }
     for reason, which in lost.items():
-        _say(sum(which), len(questions), f"{part} questions", f"left out: {reason}")
+        say_share(sum(which), len(questions), f"{part} questions", f"left out: {reason}")
     kept = [each for each, *gone in zip(read, *lost.values(), strict=True) if not any(gone)]
     say_cut_questions(kept, max_seq_len, part)
     found = [each for each in kept if each.answer is not None]
     widened, longest = sum(each.is_widened for each in found), config.max_answer_len
     too_long = sum(each.answer[1] - each.answer[0] >= longest for each in found if each.answer)
-    _say(widened, len(found), f"{part} answers", "beginning or ending inside a token: the target is the whole token")
-    _say(too_long, len(found), f"{part} answers", f"over max_answer_len={longest} tokens: they cannot be predicted")
+    say_share(
+        widened, len(found), f"{part} answers", "beginning or ending inside a token: the target is the whole token"
+    )
+    say_share(
+        too_long, len(found), f"{part} answers", f"over max_answer_len={longest} tokens: they cannot be predicted"
+    )
     return [window for each in kept for window in each.windows]
 
 
 def say_cut_questions(read: Sequence[ReadQuestion], max_seq_len: int, part: str = "") -> None:
     """Say how many questions were longer than half the context length."""
     number = sum(each.is_cut for each in read)
-    _say(
+    say_share(
         number,
         len(read),
         f"{part} questions".lstrip(),
         f"cut to {max_seq_len // 2} tokens, half of max_seq_len={max_seq_len}",
     )
-
-
-def _say(number: int, total: int, things: str, what: str) -> None:
-    if number:
-        say(f"{number:,} of {amount(total, things)} {what}")

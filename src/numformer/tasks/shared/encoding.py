@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from numformer._notices import amount, say
+from numformer._notices import say_share
 from numformer.data.batches import pad
 from numformer.errors import InputError
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_text
@@ -91,8 +91,7 @@ def _ends_inside_a_character(tokenizer: Tokenizer, ids: np.ndarray) -> bool:
 
 def say_cut(number: int, total: int, things: str, max_seq_len: int) -> None:
     """Say how many of some things, such as "training texts", were cut to the context length, where any was."""
-    if number:
-        say(f"{number:,} of {amount(total, things)} cut to max_seq_len={max_seq_len} tokens")
+    say_share(number, total, things, f"cut to max_seq_len={max_seq_len} tokens")
 
 
 def framed(tokenizer: Tokenizer, texts: Sequence[str], max_seq_len: int, part: str = "") -> list[np.ndarray]:

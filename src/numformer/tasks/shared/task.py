@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, Unpack
 import tomli_w
 
 from numformer._files import write_atomically
-from numformer._notices import amount, say
+from numformer._notices import Shares, amount, say
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
@@ -174,8 +174,14 @@ class Task:
 
         The first results come after 8 inputs. `settings` are those of `predict`.
         """
-        for piece in pieces(check_many(inputs)):
-            yield from self.predict(piece, **settings)
+        shares = Shares()
+        try:
+            for piece in pieces(check_many(inputs)):
+                with shares.adding():
+                    found = self.predict(piece, **settings)
+                yield from found
+        finally:
+            shares.say()
 
     def input_columns(self) -> tuple[str, ...]:
         """Return the columns of a table that hold the (first) input, as the run was trained; several are joined."""

@@ -233,7 +233,7 @@ class Translator(ExampleTask):
 
     def blank_prediction(self) -> dict[str, Any]:
         """Return the prediction of a blank source: a blank target."""
-        return super().blank_prediction() | {"target": ""}
+        return super().blank_prediction() | {"target": "", "score": 0.0}
 
     def compare(self, predicted: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
         """Return the scores that come from a library, as far as it is installed."""
