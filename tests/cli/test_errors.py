@@ -39,7 +39,7 @@ TRAIN = [
     ({"model__activation": "mish"}, "unknown activation 'mish'"),
     ({"model__vocab_size": 3}, "vocab_size=3 is below the"),
     ({"optim__lr": -1}, "lr must be at least 0"),
-    ({"optim__lr": "fast"}, "could not convert string to float: 'fast'"),
+    ({"optim__lr": "fast"}, "--optim.lr takes a number, got 'fast'"),
     ({"optim__optimizer": "rms"}, "'adamw', 'adam', 'sgd'"),
     ({"optim__schedule": "cosine", "optim__warmup_steps": 9}, "expected a warm-up shorter than the training"),
     ({"train__steps": -1}, "steps must be at least 0, got -1"),
@@ -179,7 +179,7 @@ def copied_run(here, finished_run):
         (["--max-new-tokens=-1"], "max_new_tokens must be a whole number of at least 0, got -1"),
         (["--num-samples=0"], "num_samples must be at least 1, got 0"),
         (["--temperature=-1"], "got temperature=-1.0, expected a finite number of at least 0"),
-        (["--temperature=hot"], "could not convert string to float: 'hot'"),
+        (["--temperature=hot"], "--temperature takes a number, got 'hot'"),
         (["--top-p=2"], "got top_p=2.0"),
         (["--top-k=-1"], "got top_k=-1"),
         (["--stop", ""], "expected a list of strings of at least one character each"),
@@ -279,5 +279,5 @@ def test_ctrl_c_outside_training_is_status_130(finished_run, monkeypatch):
     def interrupt(*words, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("numformer.cli.info.load", interrupt)
+    monkeypatch.setattr("numformer.cli.info.open_run", interrupt)
     assert main(["info", str(finished_run)]) == 130

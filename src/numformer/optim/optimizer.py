@@ -177,7 +177,9 @@ def _cut(start: int, stop: int) -> list[slice]:
 
 
 def check_range(name: str, value: float, low: float, below: float = float("inf")) -> None:
-    """Raise InputError unless low <= value < below."""
+    """Raise InputError unless a value is a number and low <= value < below."""
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
+        raise InputError(f"{name} must be a number, got {value!r}")
     if not low <= value < below:
         limit = "and finite" if below == float("inf") else f"and below {below:g}"
         raise InputError(f"{name} must be at least {low:g} {limit}, got {value}")
