@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from numformer.cli.options import parse
+from numformer.cli.options import RunOptions, open_run, parse
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig
 from numformer.tasks import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate(SamplingConfig):
+class Generate(SamplingConfig, RunOptions):
     """Continue a prompt with a trained model; the text goes to stdout as it is made."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
     prompt: str = ""
     """Text to continue."""
     max_new_tokens: int = 200
@@ -38,7 +32,7 @@ def run(command: str, arguments: list[str]) -> int:
     options = parse(Generate, command, arguments)
     if options.num_samples < 1:
         raise InputError(f"num_samples must be at least 1, got {options.num_samples}")
-    lm = LanguageModel.load(options.run)
+    lm = open_run(options, LanguageModel)
     sampling = SamplingConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(SamplingConfig)})
     alone = options.num_samples == 1
     printer = _Printer(options.prompt)

@@ -11,19 +11,25 @@ from typing import Annotated, Any
 
 import tyro
 
-from numformer.cli.options import TaskOption, given_options, options_of_tasks, parse, warn, with_options
+from numformer.cli.options import (
+    RunOptions,
+    TaskOption,
+    given_options,
+    open_run,
+    options_of_tasks,
+    parse,
+    warn,
+    with_options,
+)
 from numformer.data.lines import check_text, json_field, read_json_lines, read_lines
 from numformer.errors import InputError
-from numformer.tasks import load
 from numformer.tasks.shared.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
+class Inputs(RunOptions):
     """Where the texts come from: arguments, a file, or standard input."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
     texts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = ()
     """Texts; without any, the lines of --input or of standard input."""
     input: Path | None = None
@@ -59,7 +65,7 @@ def options_class(command: str) -> type[Any]:
 def run(command: str, arguments: list[str]) -> int:
     """Predict and print."""
     options: Any = parse(options_class(command), command, arguments)
-    task = load(options.run)
+    task = open_run(options)
     if command == "translate" and not hasattr(task, "translate"):
         raise InputError(f"translate needs a seq2seq model; the task of {options.run} is {task.name}")
     settings = given_options(options, task_options(command), task)

@@ -43,6 +43,11 @@ class TargetObjective:
         self.tokenizer: Any = tokenizer
         self.train, self.class_weights = train, class_weights
 
+    @property
+    def loss_unit(self) -> str:
+        """What the loss is in, such as "nats per token"."""
+        return f"nats per {self.unit.removesuffix('s')}"
+
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""
         raise NotImplementedError
@@ -59,12 +64,18 @@ class TargetObjective:
         """Return the outputs of the model for some sequences, logits [... C], and the targets [...] that they are for."""
         return self.model(*batch[:-1]), batch[-1]
 
-    def loss_of(self, outputs: Any, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
+    def loss_of(
+        self,
+        outputs: Any,
+        targets: np.ndarray,
+        label_smoothing: float = 0.0,
+        class_weights: np.ndarray | None = None,
+    ) -> Tensor:
         """Return the summed loss of outputs; by default the cross-entropy of classes."""
         return ops.cross_entropy(
             outputs.reshape(-1, outputs.shape[-1]),
             targets.reshape(-1),
-            class_weights=self.class_weights,
+            class_weights=class_weights,
             ignore_index=IGNORE,
             label_smoothing=label_smoothing,
             reduction="sum",
@@ -72,7 +83,7 @@ class TargetObjective:
 
     def loss_sum(self, *batch: np.ndarray) -> Tensor:
         """Return the summed loss of some sequences."""
-        return self.loss_of(*self.scored(*batch), self.train.label_smoothing)
+        return self.loss_of(*self.scored(*batch), self.train.label_smoothing, self.class_weights)
 
     def num_targets(self, targets: np.ndarray) -> int:
         """Count the targets that are not left out."""
@@ -89,7 +100,10 @@ class TargetObjective:
         return float(self.class_weights[batch[-1][batch[-1] != IGNORE]].sum())
 
     def evaluate(self, workers: Workers) -> dict[str, float] | None:
-        """Return the figures of held-out data, without dropout or label smoothing; None without targets."""
+        """Return the figures of held-out data, without dropout, label smoothing or class weights; None without targets.
+
+        They are those of the task's own `evaluate` where it has them too and `eval_examples` takes all held-out data.
+        """
         batches = self.held_out()
         if batches is None:
             return None
@@ -98,18 +112,18 @@ class TargetObjective:
 
     def measure(self, batches: Iterator[Batch], workers: Workers) -> dict[str, float]:
         """Return the loss and the accuracy per target, and the number of targets."""
-        sums = np.zeros(4)
+        sums = np.zeros(3)
         while group := list(islice(batches, 8 * workers.num_workers)):  # a long text is never all in memory
             sums += np.sum(list(workers.map(self._measure, group)), axis=0)
-        loss, weight, correct, count = sums.tolist()
-        return {"loss": loss / (weight or 1), "accuracy": correct / (count or 1), "count": int(count)}
+        loss, correct, count = sums.tolist()
+        return {"loss": loss / (count or 1), "accuracy": correct / (count or 1), "count": int(count)}
 
-    def _measure(self, batch: Batch) -> tuple[float, float, int, int]:
+    def _measure(self, batch: Batch) -> tuple[float, int, int]:
         with inference(), np.errstate(over="ignore", invalid="ignore"):
             outputs, targets = self.scored(*batch)
             loss = self.loss_of(outputs, targets).item()
         values = outputs.data if isinstance(outputs, Tensor) else outputs
-        return loss, self.num_tokens(*batch), self.num_correct(values, targets), self.num_targets(targets)
+        return loss, self.num_correct(values, targets), self.num_targets(targets)
 
 
 class ExamplesObjective(TargetObjective):
@@ -162,10 +176,10 @@ class ExamplesObjective(TargetObjective):
 
     def describe(self) -> str:
         """Count the parameters and the examples."""
-        held_out = f"{len(self.valid):,}" if self.valid else "none"
+        held_out, epoch = f"{len(self.valid):,}" if self.valid else "none", len(self.batches)
         return (
             f"{self.model.num_parameters():,} parameters, {len(self.examples):,} {self.examples_are} to train on "
-            f"(an epoch is {len(self.batches):,} steps), {held_out} held out"
+            f"(an epoch is {epoch:,} {'step' if epoch == 1 else 'steps'}), {held_out} held out"
         )
 
 
