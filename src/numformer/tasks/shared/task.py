@@ -119,8 +119,8 @@ class Task:
         train = dataclasses.replace(train, shards=shards)
         run = {
             "task": self.name,
-            **{name: before[name] for name in SHOWN if name in before},
             **self.source,
+            **{name: before[name] for name in SHOWN if name in before and name not in self.source},
             "model": self._shape(),
             "optim": as_plain(optim),
             "train": as_plain(train),
