@@ -97,7 +97,7 @@ def test_overwriting_with_a_text_that_cannot_be_named_destroys_nothing(tmp_path)
 @pytest.mark.parametrize("line", ["{}", "3", '{"step": "x"}'])
 def test_a_record_that_no_run_has_written_is_named(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
-    with pytest.raises(InputError, match=r"metrics\.jsonl is not the record of a run"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 1 is damaged: "):
         read_metrics(tmp_path / "metrics.jsonl")
 
 

@@ -32,7 +32,7 @@ def test_training_ends_with_a_sample_and_where_things_are(here, train):
     assert result.out.strip()
     assert result.err.splitlines()[1].endswith("tokens of text to train on, run folder run")
     assert "finished after 4 steps" in result.err
-    assert "best validation loss" in result.err
+    assert "best on held-out data: " in result.err
     for name in result.err.split("in run: ")[1].splitlines()[0].split(", "):
         assert (here / "run" / name).exists()
 

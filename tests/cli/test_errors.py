@@ -279,5 +279,5 @@ def test_ctrl_c_outside_training_is_status_130(finished_run, monkeypatch):
     def interrupt(*words, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("numformer.cli.info.load", interrupt)
+    monkeypatch.setattr("numformer.cli.info.open_run", interrupt)
     assert main(["info", str(finished_run)]) == 130

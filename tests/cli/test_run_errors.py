@@ -65,10 +65,9 @@ def test_the_shape_comes_from_the_model_that_training_starts_from(train_task, ru
 
 
 def test_a_damaged_model_is_refused(train_task, copy_of, refused):
-    (copy_of("mlm") / "model.safetensors").write_bytes(b"damaged")
-    refused(
-        lambda: train_task("classify", **{"from": "copy"}), "copy/model.safetensors is damaged or not a safetensors"
-    )
+    (copy_of("mlm") / "best" / "model.safetensors").write_bytes(b"damaged")
+    message = "copy/best/model.safetensors is damaged or not a safetensors"
+    refused(lambda: train_task("classify", **{"from": "copy"}), message)
 
 
 # Continuing.
@@ -77,7 +76,7 @@ def test_a_damaged_model_is_refused(train_task, copy_of, refused):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data=reviews.tsv"], "cannot resume: the text has changed since the run began"),
+        (["--data=reviews.tsv"], "cannot resume: the data of copy has changed since the run began"),
         (["--model.d-model=32"], "cannot resume: d_model is 32, but the run has 16"),
         (["--vocab-size=400"], "cannot resume: vocab_size is 400, but the run has 300"),
         (["--pooling=first"], "cannot resume: pooling is 'first', but the run has 'mean'"),
@@ -293,12 +292,19 @@ def test_only_language_models_go_on_with_a_prompt(here, runs_of_tasks, numformer
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "info"])
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["best/model.safetensors", "best/config.json", "best/tokenizer.json"])
 @pytest.mark.parametrize("task", ["seq2seq", "classify"])
 def test_a_damaged_file_of_a_run_is_named(copy_of, numformer, refused, stdin, command, name, task):
     stdin(b"")
     file = copy_of(task) / name
     file.write_bytes(file.read_bytes()[:20])
     refused(lambda: numformer(command, "copy"), f"copy/{name}")
-    file.unlink()
-    refused(lambda: numformer(command, "copy"), f"copy/{name}")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "info"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("task", ["seq2seq", "classify"])
+def test_a_file_that_the_last_weights_lack_is_named(copy_of, numformer, refused, stdin, command, name, task):
+    stdin(b"")
+    (copy_of(task) / name).unlink()
+    refused(lambda: numformer(command, "copy", "--last"), f"copy/{name}")

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -167,3 +168,53 @@ def test_the_checksum_is_that_of_tiny_shakespeare():
     if not file.exists():
         pytest.skip(f"{file} is not on this machine")
     assert hashlib.sha256(file.read_bytes()).hexdigest() == CORPORA["tinyshakespeare"].sha256
+
+
+@pytest.fixture
+def blocked_cache(tmp_path, monkeypatch):
+    """Name a cache folder that nobody can write, and a temporary folder of the test."""
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("NUMFORMER_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "temporary"
+
+
+def test_a_cache_that_cannot_be_written_falls_back_to_a_temporary_folder_and_says_so(blocked_cache, tmp_path, capsys):
+    file = find_corpus("pydoc")
+    assert file.parent.parent == blocked_cache
+    assert file.stat().st_size > 100_000
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"the cache folder {tmp_path / 'file' / 'cache'} cannot be written (Not a directory): pydoc is kept in "
+        f"{file.parent}; set NUMFORMER_CACHE to a folder of yours"
+    )
+
+
+def test_what_is_in_the_temporary_folder_is_found_again_without_a_word(blocked_cache, capsys):
+    first = find_corpus("pydoc")
+    capsys.readouterr()
+    assert find_corpus("pydoc") == first
+    assert capsys.readouterr().err == ""
+
+
+def test_a_text_is_read_from_a_cache_that_cannot_be_written(cache, monkeypatch):
+    first = find_corpus("pydoc")
+    monkeypatch.setattr(tempfile, "TemporaryFile", None)  # nobody tries to write
+    assert find_corpus("pydoc") == first
+
+
+def test_a_user_without_a_home_has_the_temporary_folder(monkeypatch, tmp_path):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("NUMFORMER_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert find_corpus("pydoc").parent.parent == tmp_path
+
+
+def test_a_missing_text_names_the_variable_of_the_cache():
+    with pytest.raises(InputError, match="or set NUMFORMER_CACHE to the folder that has it"):
+        find_corpus("tinyshakespeare")

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from numformer import GPT, GPTConfig, InputError
 from numformer.optim import AdamW
-from numformer.pretrained import load_model, save_model
+from numformer.pretrained import load_model, read_metadata, save_model, write_safetensors
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "gpt2.safetensors"
 FILES = ("config.json", "model.safetensors")
@@ -146,6 +146,8 @@ def test_an_unknown_architecture_is_refused(folder, kind):
         ("n_inner", "x", "d_ff must be a positive whole number"),
         ("n_positions", {}, "max_seq_len must be a positive whole number"),
         ("vocab_size", "x", "vocab_size must be a whole number"),
+        ("vocab_size", True, "vocab_size must be a whole number"),
+        ("n_positions", True, "max_seq_len must be a positive whole number"),
         ("vocab_size", 0, "vocab_size of at least 1, got 0"),
         ("resid_pdrop", "x", "dropout must be at least 0 and below 1"),
         ("resid_pdrop", 1.0, "dropout must be at least 0 and below 1"),
@@ -220,3 +222,55 @@ def test_a_full_disk_leaves_the_saved_model_as_it_was(model, folder, monkeypatch
     with pytest.raises(InputError, match=r"could not write .*model\.safetensors: No space left on device"):
         save_model(model, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_bit_flipped_inside_the_numbers_is_found_and_the_file_named(folder, share):
+    file = folder / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    first = 8 + int.from_bytes(content[:8], "little")
+    content[first + int(share * (len(content) - first))] ^= 4
+    file.write_bytes(content)
+    refused(folder, r"model\.safetensors is damaged: its content does not have the checksum that was written with it")
+
+
+def test_any_byte_that_changes_is_found(folder):
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    for position in range(0, len(content), 61):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        file.write_bytes(changed)
+        with pytest.raises(InputError, match=r"model\.safetensors"):
+            load_model(folder)
+
+
+def test_a_file_without_a_checksum_is_read_as_it_is(model, folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    loaded = load_model(folder)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(loaded.state_dict()[name], value)
+
+
+def test_files_are_what_the_library_reads_with_aligned_arrays_and_the_format_that_others_ask_for(tmp_path):
+    arrays = {
+        "small": np.arange(3, dtype=np.int8),
+        "numbers": np.arange(6.0, dtype=np.float32).reshape(2, 3).T,
+        "nothing": np.zeros((0, 4), np.float16),
+        "one": np.array(7, np.int64),
+        "flags": np.array([True, False]),
+    }
+    write_safetensors(tmp_path / "file.safetensors", arrays, {"format": "pt", "step": "3"})
+    found = load_file(tmp_path / "file.safetensors")
+    assert found.keys() == arrays.keys()
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].dtype == value.dtype
+    assert read_metadata(tmp_path / "file.safetensors").items() >= {"format": "pt", "step": "3"}.items()
+    with (tmp_path / "file.safetensors").open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        places = json.loads(file.read(length))
+    assert length % 8 == 0
+    for name, value in arrays.items():
+        assert places[name]["data_offsets"][0] % value.dtype.itemsize == 0

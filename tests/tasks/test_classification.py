@@ -286,3 +286,22 @@ def test_whole_configs_may_be_given_instead_of_their_fields():
 def test_no_data_is_not_the_current_folder(data):
     with pytest.raises(InputError, match="there is no data: give a file or a list of examples"):
         Classifier.from_data(data)
+
+
+@pytest.mark.parametrize(("batch_size", "epoch"), [(20, "1 step"), (10, "2 steps")])
+def test_the_length_of_an_epoch_is_said_in_steps(batch_size, epoch):
+    task = Classifier.from_data(examples(20), valid_fraction=0.0, **SMALL)
+    described = task.objective(dataclasses.replace(task.train_config, batch_size=batch_size)).describe()
+    assert f"20 examples to train on (an epoch is {epoch}), none held out" in described
+
+
+def test_class_weights_have_no_part_in_the_validation_loss():
+    task = Classifier.from_data(
+        [("red", "x")] * 9 + [("two", "y")] * 3, valid_fraction=0.5, class_weights=True, **SMALL
+    )
+    result = task.fit(steps=3, **FAST | {"lr": 0.03})
+    each = [
+        -np.log(row["scores"][label])
+        for row, (_, label) in zip(task.predict([text for text, _ in task.valid_data]), task.valid_data, strict=True)
+    ]
+    assert result.best["loss"] == pytest.approx(np.mean(each), rel=1e-5)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from numformer.errors import InputError
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, load_tokenizer
+from numformer.tokenizers.subwords import SubwordTokenizer
 
 TEXT = "To be, or not to be:\r\n\n  \tthat is\0 the question. Café 日本語 e\u0301 \u2028 𝄞 \x80\xad\xa0\x7f"
 
@@ -135,3 +136,11 @@ def test_a_byte_tokenizer_with_merges_is_not_taken_for_ours(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"could not read the tokenizer .*tokenizer\.json: No such file"):
         load_tokenizer(tmp_path)
+
+
+def test_a_subword_tokenizer_that_was_loaded_is_saved_in_the_same_bytes(tmp_path):
+    pytest.importorskip("tokenizers")
+    SubwordTokenizer.train("bpe", ["ann sees the café"], 300).save(tmp_path / "first")
+    load_tokenizer(tmp_path / "first").save(tmp_path / "again")
+    first, again = ((tmp_path / name / "tokenizer.json").read_bytes() for name in ("first", "again"))
+    assert first == again

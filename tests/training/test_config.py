@@ -3,11 +3,13 @@ import re
 from collections.abc import Sequence
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 
 from numformer import InputError, Parameter
 from numformer.optim import GroupSettings, ParameterGroup, ScheduleConfig
 from numformer.training import FitSettings, OptimConfig, OptimSettings, TrainConfig, TrainSettings
+from numformer.training.settings import sort_settings
 
 
 @pytest.mark.parametrize(("config", "settings"), [(TrainConfig, TrainSettings), (OptimConfig, OptimSettings)])
@@ -54,3 +56,33 @@ def test_a_misspelt_setting_of_a_config_is_the_same_error_as_one_of_fit(config, 
 
 def test_fit_takes_the_keywords_of_both():
     assert get_type_hints(FitSettings) == get_type_hints(TrainSettings) | get_type_hints(OptimSettings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": "1e-3"}, "fit: lr must be float, got '1e-3'"),
+        ({"steps": "3"}, "fit: steps must be int, got '3'"),
+        ({"betas": 0.9}, "fit: betas must be a list of 2, got 0.9"),
+        ({"betas": (0.9, "x")}, "fit: betas must be float, got 'x'"),
+        ({"label_smoothing": None}, "fit: label_smoothing must be float, got None"),
+        ({"recompute": "yes"}, "fit: recompute must be bool, got 'yes'"),
+    ],
+    ids=str,
+)
+def test_a_setting_of_the_wrong_kind_is_one_sentence(settings, message):
+    with pytest.raises(InputError) as caught:
+        sort_settings(TrainConfig(), OptimConfig(), settings)
+    assert str(caught.value) == message
+
+
+def test_numbers_of_numpy_are_settings_too():
+    given = {"lr": np.float32(0.5), "steps": np.int64(3), "betas": (0.5, 0.75), "batch_size": None}
+    train, optim = sort_settings(TrainConfig(), OptimConfig(), given)
+    assert (train.steps, train.batch_size, optim.lr, optim.betas) == (3, None, 0.5, (0.5, 0.75))
+
+
+@pytest.mark.parametrize("lr", ["1e-3", None, True])
+def test_an_optimizer_takes_numbers_alone(lr):
+    with pytest.raises(InputError, match=r"^lr must be a number, got "):
+        OptimConfig(lr=lr).build([Parameter(np.zeros(2, np.float32))])

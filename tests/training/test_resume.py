@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import numpy as np
 import pytest
@@ -177,8 +178,9 @@ def test_a_line_of_metrics_cut_off_by_a_kill_is_dropped(fit, run, tmp_path):
         ({"batch_size": 8}, "batch_size is 8, but the run has 4"),
         ({"model": {"d_model": 32}}, "d_model is 32, but the run has 16"),
         ({"model": {"valid_fraction": 0.2}}, "valid_fraction is 0.2, but the run has 0.1"),
-        ({"swap": ("owl", "cat")}, "the text has changed since the run began"),
-        ({"swap": ("cat", "tac")}, "the text has changed since the run began"),
+        ({"swap": ("owl", "cat")}, "the data of .*run has changed since the run began$"),
+        ({"swap": ("cat", "tac")}, "the data of .*run has changed since the run began$"),
+        ({"swap": ("cat", "tiger")}, "since the run began: 3,400 bytes then, 3,5[0-9]{2} now$"),
     ],
     ids=str,
 )
@@ -197,7 +199,7 @@ def test_another_validation_file_is_refused(fit, text, tmp_path):
     settings = SETTINGS | {"model": {"valid": tmp_path / "valid.txt"}, "out": tmp_path / "run"}
     fit(text, **settings)
     (tmp_path / "valid.txt").write_text("the dog sat.\n")
-    with pytest.raises(InputError, match="cannot resume: the text has changed"):
+    with pytest.raises(InputError, match=r"cannot resume: the data of .*run has changed"):
         fit(text, resume=True, **settings)
 
 
@@ -212,7 +214,7 @@ def test_a_damaged_checkpoint_is_named(fit, run, tmp_path, content):
 def test_the_state_of_a_run_of_an_earlier_version_is_refused_in_one_sentence(fit, run, tmp_path):
     file = tmp_path / "run" / "state" / "checkpoint.safetensors"
     with safe_open(file, framework="numpy") as opened:
-        metadata = opened.metadata()
+        metadata = {"progression": opened.metadata()["progression"]}  # there were no checksums
     tensors = {name.replace("layers", "transformer.h"): value for name, value in load_file(file).items()}
     tensors["optimizer.step_count"] = tensors.pop("optimizer.update_counts")[:1]
     save_file(tensors, file, metadata)
@@ -256,3 +258,67 @@ def test_a_checkpoint_holds_the_buffers_of_a_model(tmp_path):
     assert RunFolder(tmp_path).load_checkpoint(model, optimizer).step == 3
     assert model.seen.tolist() == [7, 2]
     assert load_file(tmp_path / "model.safetensors")["seen"].tolist() == [7, 2]
+
+
+def test_a_run_that_has_its_steps_says_that_there_is_nothing_to_do_and_is_left_alone(fit, run, tmp_path, capsys):
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    capsys.readouterr()
+    settings = SETTINGS | {"progress": True, "eval_every": 1, "lr": 0.5}  # which change nothing any more
+    again, result, lm = fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **settings)
+    assert capsys.readouterr().err == f"{tmp_path / 'run'}: nothing to do, it has made its 4 steps; more steps go on\n"
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files} == before
+    assert all(np.array_equal(again[name], run[name]) for name in run)
+    last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]
+    assert (result.step, result.new_steps, result.stopped) == (4, 0, "finished")
+    assert not lm.model.training
+    assert (result.loss, result.val_loss, result.seconds) == (last["loss"], last["val_loss"], last["seconds"])
+
+
+def test_a_last_model_of_an_earlier_step_is_brought_up_to_date(fit, run, tmp_path):
+    """A kill came between the last checkpoint and the model for everybody else."""
+    file = tmp_path / "run" / "model.safetensors"
+    written = file.read_bytes()
+    fit(tmp_path / "text.txt", out=tmp_path / "earlier", **SETTINGS | {"steps": 2})
+    file.write_bytes((tmp_path / "earlier" / "model.safetensors").read_bytes())
+    fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS)
+    assert file.read_bytes() == written
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.9])
+def test_a_bit_flipped_in_the_state_is_found(fit, run, tmp_path, place):
+    file = tmp_path / "run" / "state" / "checkpoint.safetensors"
+    content = bytearray(file.read_bytes())
+    first = 8 + int.from_bytes(content[:8], "little")
+    content[first + int(place * (len(content) - first))] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is damaged: its content does not have the checksum"):
+        fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS | {"steps": 6})
+
+
+def test_settings_that_change_on_the_way_are_written_down_with_the_step(fit, run, tmp_path):
+    for steps, lr in ((6, 1e-3), (8, 1e-2), (9, 1e-2)):
+        fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS | {"steps": steps, "lr": lr})
+    settings = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
+    assert settings["resumed"] == [{"at_step": 6, "before": {"lr": 1e-3}}]
+    assert settings["optim"]["lr"] == 1e-2
+
+
+def test_a_longer_run_is_another_one_only_where_its_rate_depends_on_the_length(fit, text, tmp_path):
+    (tmp_path / "text.txt").write_text(text)
+    settings = SETTINGS | {"schedule": "cosine", "out": tmp_path / "cosine"}
+    fit(tmp_path / "text.txt", **settings)
+    fit(tmp_path / "text.txt", resume=True, **settings | {"steps": 6})
+    resumed = tomllib.loads((tmp_path / "cosine" / "run.toml").read_text())["resumed"]
+    assert resumed == [{"at_step": 4, "before": {"steps": 4}}]
+
+
+def test_a_run_of_an_earlier_version_whose_text_has_only_the_checksum_of_its_tokens_goes_on(fit, run, text, tmp_path):
+    file = tmp_path / "run" / "run.toml"
+    kept = [line for line in file.read_text().splitlines() if line.split(" ")[0] not in ("text_crc32", "num_bytes")]
+    file.write_text("\n".join(kept))
+    assert fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS | {"steps": 5})[1].step == 5
+    file.write_text("\n".join(kept))
+    (tmp_path / "text.txt").write_text(text.replace("cat", "tac"))
+    with pytest.raises(InputError, match=r"the data of .*run has changed"):
+        fit(tmp_path / "text.txt", out=tmp_path / "run", resume=True, **SETTINGS | {"steps": 6})

@@ -112,8 +112,9 @@ def test_metrics_are_one_object_a_line(fit, tmp_path):
     lines = lines_of(tmp_path / "run")
     assert [line["step"] for line in lines] == [2, 3, 4, 6, 7]
     assert [line["step"] for line in lines if "val_loss" in line] == [3, 6, 7]
-    assert {frozenset(line.keys() - {"val_loss"}) for line in lines} == {frozenset(KEYS)}
-    assert all(isinstance(value, int | float) and math.isfinite(value) for line in lines for value in line.values())
+    assert {frozenset(line.keys() - {"val_loss", "best"}) for line in lines} == {frozenset(KEYS)}
+    values = [value for line in lines for name, value in line.items() if name != "best"]
+    assert all(isinstance(value, int | float) and math.isfinite(value) for value in values)
     assert lines[-1]["loss"] == result.loss
     assert lines[-1]["val_loss"] == result.val_loss
 
@@ -150,10 +151,12 @@ def test_early_stopping_keeps_the_best_weights(fit, tmp_path, monkeypatch):
     weights, result, _ = fit(out=tmp_path / "run", steps=100, eval_every=2, patience=2)
     assert (result.step, result.stopped, result.best_step, result.best_loss) == (8, "no improvement", 4, 2.0)
     monkeypatch.undo()
-    after_best = fit(steps=4)[0]
+    after_best, at_the_end = fit(steps=4)[0], fit(steps=8)[0]
+    assert same(weights, after_best)
+    assert same(LanguageModel.load(tmp_path / "run").model.state_dict(), after_best)
     assert same(LanguageModel.load(tmp_path / "run" / "best").model.state_dict(), after_best)
-    assert same(LanguageModel.load(tmp_path / "run").model.state_dict(), weights)
-    assert not same(weights, after_best)
+    assert same(LanguageModel.load(tmp_path / "run", last=True).model.state_dict(), at_the_end)
+    assert not same(at_the_end, after_best)
 
 
 def test_an_improvement_starts_the_patience_again(fit, monkeypatch):

@@ -10,21 +10,18 @@ import numpy as np
 import tyro
 
 from numformer._notices import amount
-from numformer.cli.options import given_options, options_of_tasks, parse, warn, with_options
+from numformer.cli.options import RunOptions, given_options, open_run, options_of_tasks, parse, warn, with_options
 from numformer.errors import InputError
 from numformer.metrics import check_picture, draw_attention
-from numformer.tasks import load
 from numformer.tasks.shared.attention import AttentionMap
 
 MANY_TOKENS = 100  # of which each has two or three pixels in one of many maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attention:
+class Attention(RunOptions):
     """Draw which tokens a model looks at: a heat map for every layer and head."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
     text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
     """The text to look at; for question answering the question."""
     out: Path
@@ -44,7 +41,7 @@ def run(command: str, arguments: list[str]) -> int:
     """Draw."""
     options: Any = parse(options_class(), command, arguments)
     check_picture(options.out)
-    task = load(options.run)
+    task = open_run(options)
     known = options_of_tasks("attention_options")
     given = given_options(options, known, task)
     maps = task.attention(options.text, given.get(task.second_text))

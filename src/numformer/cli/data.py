@@ -17,7 +17,7 @@ from numformer.data.clean_pairs import REASONS, PairFilters, clean_file
 from numformer.data.split_pairs import check_output, make_report, split_pairs, write_parts
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from numformer.training._live import LiveLine
 
 
 @dataclass(kw_only=True)
@@ -80,11 +80,11 @@ def _clean(options: CleanPairs) -> None:
     check_output(options.out, options.overwrite, options.file)  # before any work
     sizes = {"valid_size": options.valid_size, "test_size": options.test_size, "seed": options.seed}
     with _bar_when_slow() as bar:
-        task = bar.add_task("cleaning", total=options.file.stat().st_size if options.file.exists() else None)
+        bar.begin("cleaning", options.file.stat().st_size if options.file.exists() else None)
         cleaned = clean_file(
-            options.file, options.filters, lambda num_bytes: bar.advance(task, num_bytes), options.encoding
+            options.file, options.filters, lambda num_bytes: bar.advance(bar.number, num_bytes), options.encoding
         )
-        bar.add_task("splitting", total=None)
+        bar.begin("splitting", None)
         parts = split_pairs(cleaned.pairs, **sizes)
         report = make_report(cleaned, parts, options.filters, input=str(options.file), **sizes)
         write_parts(options.out, parts, report)
@@ -92,13 +92,11 @@ def _clean(options: CleanPairs) -> None:
 
 
 @contextmanager
-def _bar_when_slow(seconds: float = 2.0) -> Iterator[Progress]:
-    """Yield a bar that appears on stderr, if that is a terminal, when the block takes longer than this."""
-    from rich.console import Console
-    from rich.progress import Progress
+def _bar_when_slow(seconds: float = 2.0) -> Iterator[LiveLine]:
+    """Yield a line with a bar that appears on stderr, if that is a terminal, when the block takes longer than this."""
+    from numformer.training._live import LiveLine
 
-    console = Console(stderr=True)
-    bar = Progress(console=console, disable=not console.is_terminal, transient=True)
+    bar = LiveLine("", None, as_share=True)
     timer = threading.Timer(seconds, bar.start)
     timer.start()
     try:

@@ -6,24 +6,29 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from numformer.cli.options import TaskOption, add_options, given_options, options_of_tasks, parse, with_options
+from numformer.cli.options import (
+    RunOptions,
+    TaskOption,
+    add_options,
+    given_options,
+    open_run,
+    options_of_tasks,
+    parse,
+    with_options,
+)
 from numformer.cli.outputs import check_free
 from numformer.cli.score_tables import print_scores
 from numformer.data.table_writer import check_table
 from numformer.errors import InputError
-from numformer.tasks import load, task_classes
+from numformer.tasks import task_classes
 
 
-@dataclass(kw_only=True, frozen=True)
-class Evaluate:
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(RunOptions):
     """Print what a model's task is measured by: tables on a terminal, else one JSON object."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
     data: str | None = None
     """File to evaluate on (or known text); what the run held out when not given."""
     overwrite: bool = False
@@ -57,7 +62,7 @@ def run(command: str, arguments: list[str]) -> int:
     options: Any = parse(options_class(), command, arguments)
     check_table(options.errors)
     check_free(options.errors, options.overwrite)
-    task = load(options.run)
+    task = open_run(options)
     settings = given_options(options, options_of_tasks("evaluate_options"), task)
     reading = given_options(options, reading_options(), task)
     if reading and options.data is None:

@@ -9,25 +9,19 @@ import stat
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from numformer.cli.options import parse, warn
+from numformer.cli.options import RunOptions, open_run, parse, warn
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig
-from numformer.tasks import LanguageModel, load
+from numformer.tasks import LanguageModel
 
 PATIENCE = 2.0  # seconds that a pipe may be silent before the command says what it waits for
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate(SamplingConfig):
+class Generate(SamplingConfig, RunOptions):
     """Continue a prompt with a trained model; the text goes to stdout as it is made."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
     prompt: str | None = None
     """Text to continue; when not given, what comes on standard input through a pipe or from a file."""
     max_new_tokens: int = 200
@@ -45,7 +39,7 @@ def run(command: str, arguments: list[str]) -> int:
     options = parse(Generate, command, arguments)
     if options.num_samples < 1:
         raise InputError(f"num_samples must be at least 1, got {options.num_samples}")
-    lm = load(options.run)
+    lm = open_run(options)
     if not isinstance(lm, LanguageModel):
         use = "translate or predict" if hasattr(lm, "translate") else "predict"
         raise InputError(

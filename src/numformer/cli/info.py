@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from numformer._notices import amount
-from numformer.cli.options import parse
-from numformer.tasks import load
+from numformer.cli.options import RunOptions, open_run, parse
 from numformer.tasks.shared.encoding import describe_tokenizer
-from numformer.training.metrics import read_metrics
+from numformer.training.metrics import best_of, read_metrics
 
 
-@dataclass(kw_only=True)
-class Info:
+@dataclass(frozen=True, kw_only=True)
+class Info(RunOptions):
     """Describe a run or a saved model: its shape, its tokenizer, how its training went, its files."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
     layers: bool = False
     """Also list every layer with its parameters."""
 
@@ -28,7 +23,7 @@ class Info:
 def run(command: str, arguments: list[str]) -> int:
     """Print the description."""
     options = parse(Info, command, arguments)
-    task = load(options.run)
+    task = open_run(options)
     for name, value in _rows(task, options.run):
         print(f"{name:<12} {value}")
     if options.layers:
@@ -55,12 +50,10 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
         rows.append(
             ("training", f"{amount(last['step'], 'steps')} in {last['seconds']:.0f} s, last loss {last['loss']:.4f}")
         )
-    measured = [line for line in metrics if "val_loss" in line]
-    if measured:
-        best = min(measured, key=lambda line: line["val_loss"])
-        rows.append(
-            ("validation", f"best {best['val_loss']:.4f} at step {best['step']}, last {measured[-1]['val_loss']:.4f}")
-        )
+    if best := best_of(metrics):
+        figure = f"val_{best.criterion}"
+        last = next(line for line in reversed(metrics) if figure in line)
+        rows.append(("validation", f"best {best}, last {last[figure]:#.4g} at step {last['step']:,}"))
     files = sorted(path for path in folder.iterdir() if path.is_file())
     rows.append(("files", ", ".join(f"{path.name} ({_size(path.stat().st_size)})" for path in files)))
     return rows

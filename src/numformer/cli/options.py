@@ -10,15 +10,34 @@ import io
 import re
 import sys
 import textwrap
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
+import tyro
+
 from numformer.errors import InputError
-from numformer.tasks import task_classes
+from numformer.tasks import load, task_classes
+from numformer.training.answering import describe_answering
 
 if TYPE_CHECKING:
     from numformer.tasks.shared.task import Task
 
 Options = TypeVar("Options")
+NUMBERS = {  # what Python says of a text that is no number
+    r"invalid literal for int\(\) with base 10:": "a whole number",
+    "could not convert string to float:": "a number",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Which trained model a command asks."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a run, of its best/, or of a saved model."""
+    last: bool = False
+    """Take the weights of a run's last step, not those that did best on its held-out data."""
 
 
 class TaskOption(NamedTuple):
@@ -32,8 +51,6 @@ class TaskOption(NamedTuple):
 
 def parse(options_class: type[Options], command: str, arguments: list[str], default: Options | None = None) -> Options:
     """Return the options that the arguments give, over `default`; raises InputError in one sentence for a wrong one."""
-    import tyro
-
     complaint = io.StringIO()
     settings: dict[str, Any] = {} if default is None else {"default": default}
     try:
@@ -49,6 +66,17 @@ def parse(options_class: type[Options], command: str, arguments: list[str], defa
         if not stop.code:
             raise
         raise InputError(f"{_sentence(complaint.getvalue())}; see numformer {command} --help") from None
+
+
+def open_run(options: RunOptions, kind: type[Task] | None = None) -> Any:
+    """Return the task of the folder that a command names, and say on stderr which weights of a run it has.
+
+    With `kind` it is of that task. Raises InputError as `load` does.
+    """
+    task = (kind.load if kind else load)(options.run, last=options.last)
+    if line := describe_answering(options.run, options.last):
+        warn(line)
+    return task
 
 
 def options_of_tasks(attribute: str, having: str = "name") -> dict[str, TaskOption]:
@@ -74,8 +102,6 @@ def add_options(found: dict[str, TaskOption], task: type[Task], options: type[An
 
 def with_options(base: type[Any], options: dict[str, TaskOption], say_owners: bool = True) -> type[Any]:
     """Return a dataclass of options with those of tasks too, whose help begins with the names of the tasks."""
-    import tyro
-
     fields = []
     for name, option in options.items():
         help_text = option.help

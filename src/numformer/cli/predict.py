@@ -11,12 +11,11 @@ from typing import Any
 from numformer._notices import Shares
 from numformer.cli.counter import Counter
 from numformer.cli.inputs import Inputs, open_source
-from numformer.cli.options import TaskOption, given_options, options_of_tasks, parse, warn, with_options
+from numformer.cli.options import TaskOption, given_options, open_run, options_of_tasks, parse, warn, with_options
 from numformer.cli.outputs import check_out, open_output
 from numformer.cli.rows import Row, Source
 from numformer.data.lines import read_lines
 from numformer.errors import InputError
-from numformer.tasks import load
 from numformer.tasks.shared.prediction import pieces
 from numformer.tasks.shared.task import Task
 
@@ -54,7 +53,7 @@ def run(command: str, arguments: list[str]) -> int:
     """Predict and print."""
     options: Any = parse(options_class(command), command, arguments)
     check_out(options.out, options.overwrite, command)
-    task = load(options.run)
+    task = open_run(options)
     _check_task(command, task, options.run)
     settings = given_options(options, task_options(command), task)
     for second in task.inputs[1:]:

@@ -17,10 +17,10 @@ from numformer.tasks import task_class
 from numformer.tasks.shared.task import Task
 from numformer.tasks.shared.text_task import TextConfig
 from numformer.training import FitResult, RunFolder
+from numformer.training.answering import describe_answering
+from numformer.training.metrics import Best
 from numformer.training.run_folder import OWN_FILES, read_toml
-from numformer.training.settings import from_plain
-
-NOT_OPTIONS = ("task", "crc32")  # what run.toml says besides options
+from numformer.training.settings import RECORDED, earlier_parts, from_plain
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -39,7 +39,9 @@ def run(command: str, arguments: list[str]) -> int:
         raise InputError(f"--from {options.pretrained} would be replaced by what starts from it: choose another --out")
     if not options.resume:
         RunFolder(out).check_free(options.overwrite)  # before any work
-    task = _make(task_class(name), options)
+        if options.pretrained and (line := describe_answering(options.pretrained)):
+            warn(line.partition(";")[0])
+    task = _make(task_class(name), options, RunFolder(out) if options.resume else None)
     result = task.fit(
         train=options.train, optim=options.optim, out=out, resume=options.resume, overwrite=options.overwrite
     )
@@ -47,21 +49,27 @@ def run(command: str, arguments: list[str]) -> int:
         again = f"numformer {command} --out {shlex.quote(str(out))} --resume"
         warn(f"stopped at step {result.step} with a checkpoint; continue with: {again}")
         return 130
+    if options.resume and not result.new_steps:  # there was nothing to do, which is said already
+        return 0
     if isinstance(options, SampleOptions) and options.sample and result.step:
-        _print_sample(task, options)
+        _print_sample(task, options, result)
     _report(result, out)
     return 0
 
 
-def _make(kind: type[Task], options: Any) -> Task:
-    """Return the untrained task that the options describe."""
+def _make(kind: type[Task], options: Any, resumed: RunFolder | None) -> Task:
+    """Return the untrained task that the options describe, with the tokenizer of a run that is continued."""
     fields = dataclasses.fields(kind.data_config)
     config = kind.data_config(**{field.name: getattr(options, field.name) for field in fields})
-    return kind.from_config(config, options.model, seed=options.train.seed)
+    task = kind.from_config(config, options.model, seed=options.train.seed, resumed=resumed)
+    if isinstance(options, SampleOptions):
+        task.source |= {"sample": options.sample, "prompt": options.prompt}  # a resumed run ends with the same one
+    return task
 
 
-def _print_sample(task: Any, options: SampleOptions) -> None:
-    warn(f"a sample of {amount(options.sample, 'tokens')}:\n")
+def _print_sample(task: Any, options: SampleOptions, result: FitResult) -> None:
+    weights = f", by the weights of step {result.best_step}, the best" if result.best else ""
+    warn(f"a sample of {amount(options.sample, 'tokens')}{weights}:\n")
     print(options.prompt, end="")
     task.generate(options.prompt, options.sample, temperature=0.8, on_text=_print_now)
     print(flush=True)
@@ -74,8 +82,9 @@ def _print_now(text: str) -> None:
 def _report(result: FitResult, out: Path) -> None:
     best = ""
     if result.best:
-        others = [f", {name} {value:.4f}" for name, value in result.best.items() if name != "loss"]
-        best = f", best validation loss {result.best_loss:.4f}{''.join(others)} at step {result.best_step}"
+        found = Best(result.best_step, result.criterion, result.best[result.criterion])
+        others = [f", {name} {value:#.4g}" for name, value in result.best.items() if name != result.criterion]
+        best = f"; best on held-out data: {found}{''.join(others)}"
     warn(f"\n{result.stopped} after {amount(result.step, 'steps')} in {result.seconds:.0f} s of training{best}")
     warn(f"in {out}: {', '.join(name for name in OWN_FILES if (out / name).exists())}")
     if not (out / "curves.png").exists():
@@ -95,7 +104,15 @@ def _read(command: str, task: str, arguments: list[str]) -> Any:
         default = _from_file(RunFolder(_folder(first)).settings_file, task)
     elif first.config:
         default = _from_file(first.config, task)
+        _say_what_is_not_repeated(first.config)
     return parse(type(default), command, arguments, default)
+
+
+def _say_what_is_not_repeated(path: Path) -> None:
+    """Say which settings a run had before it was resumed with others: those in its run.toml are the last ones."""
+    for part in earlier_parts(read_toml(path)):
+        before = ", ".join(f"{name} {value}" for name, value in part["before"].items())
+        warn(f"{path}: the run had other settings up to step {part['at_step']} ({before}), which are not repeated")
 
 
 def _folder(options: Any) -> Path:
@@ -112,7 +129,7 @@ def _from_file(path: Path, task: str) -> Any:
         raise InputError(f"{path} is for the task {values['task']!r}, not {task}")
     if "loss" in values:
         raise InputError(f"{path} is of a run with the loss {values['loss']!r}, which only Python's fit(loss=…) takes")
-    plain = {key: value for key, value in values.items() if key not in NOT_OPTIONS}
+    plain = {key: value for key, value in values.items() if key not in RECORDED}
     shape = plain.get("model")
     if not isinstance(shape, dict) or "model_type" not in shape:
         return from_plain(options_class(task), plain, str(path))

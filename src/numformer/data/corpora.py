@@ -2,6 +2,8 @@
 
 import os
 import platform
+import sys
+import tempfile
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,15 +49,27 @@ CORPORA = {
 
 
 def cache_folder() -> Path:
-    """Return the folder of known texts: $NUMFORMER_CACHE, or numformer in $XDG_CACHE_HOME or ~/.cache."""
+    """Return the folder of known texts: $NUMFORMER_CACHE, or numformer in $XDG_CACHE_HOME or ~/.cache.
+
+    A user without a home has the temporary folder.
+    """
     if folder := os.environ.get("NUMFORMER_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numformer"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numformer"
+    except RuntimeError:
+        return temporary_folder()
+
+
+def temporary_folder() -> Path:
+    """Return the folder that stands in for a cache that cannot be written, one for each user."""
+    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""  # elsewhere every user has a temporary folder already
+    return Path(tempfile.gettempdir()) / f"numformer{user}"
 
 
 def list_corpora() -> list[tuple[Corpus, bool]]:
     """Return every known text and whether it is on this machine."""
-    return [(corpus, not corpus.url or _file(corpus, cache_folder()).exists()) for corpus in CORPORA.values()]
+    return [(corpus, not corpus.url or _cached(corpus) is not None) for corpus in CORPORA.values()]
 
 
 def find_corpus(data: str | Path) -> Path:
@@ -75,10 +89,12 @@ def find_corpus(data: str | Path) -> Path:
         raise InputError(f"there is no file {name}, and no text of that name (known are {', '.join(CORPORA)})")
     if not corpus.url:
         return fetch(corpus.name)
-    file = _file(corpus, cache_folder())
-    if not file.exists():
-        raise InputError(f"{data} is not on this machine yet: get it with `numformer data fetch {data}`")
-    return file
+    if file := _cached(corpus):
+        return file
+    raise InputError(
+        f"{data} is not on this machine yet: get it with `numformer data fetch {data}`, or set NUMFORMER_CACHE to the folder "
+        "that has it"
+    )
 
 
 def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -> Path:
@@ -90,7 +106,7 @@ def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -
     if name not in CORPORA:
         raise InputError(f"there is no text named {name!r} (known are {', '.join(CORPORA)})")
     corpus = CORPORA[name]
-    file = _file(corpus, Path(folder) if folder else cache_folder())
+    file = _file(corpus, Path(folder) if folder else _writable_cache(corpus))
     if corpus.url:
         _download(corpus, file, url or corpus.url)
     elif not file.exists():
@@ -99,6 +115,33 @@ def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -
         text = "\n\n".join(topics[topic] for topic in sorted(topics))
         write_atomically(file, "".join(line for line in text.splitlines(keepends=True) if not _is_table(line)))
     return file
+
+
+def _cached(corpus: Corpus) -> Path | None:
+    """Return the file of a text in the cache, or in the temporary folder in its place; None where it is in neither."""
+    files = [_file(corpus, folder) for folder in (cache_folder(), temporary_folder())]
+    return next((file for file in files if os.access(file, os.R_OK)), None)
+
+
+def _writable_cache(corpus: Corpus) -> Path:
+    """Return the folder to fetch a text into: the cache, or one that is said on stderr where that cannot be written."""
+    found, folder = _cached(corpus), cache_folder()
+    if found:
+        return found.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        other = temporary_folder()
+        other.mkdir(mode=0o700, exist_ok=True)
+        print(
+            f"the cache folder {folder} cannot be written ({error.strerror}): {corpus.name} is kept in {other}; "
+            "set NUMFORMER_CACHE to a folder of yours",
+            file=sys.stderr,
+            flush=True,
+        )
+        return other
 
 
 def _file(corpus: Corpus, folder: Path) -> Path:

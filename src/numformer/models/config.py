@@ -48,11 +48,11 @@ class ArchitectureConfig:
             value = getattr(self, name)
             if name in self.optional_lengths and value is None:
                 continue
-            if not isinstance(value, int) or not 1 <= value < 1 << 31:
+            if type(value) is not int or not 1 <= value < 1 << 31:
                 raise InputError(f"{name} must be a positive whole number below 2**31, got {value!r}")
         for name in self.vocabularies:
             value = getattr(self, name)
-            if not isinstance(value, int) or not 0 <= value < 1 << 31:
+            if type(value) is not int or not 0 <= value < 1 << 31:
                 raise InputError(f"{name} must be a whole number from 0 to 2**31, got {value!r}")
         if not isinstance(getattr(self, "pad_id", 0), int):
             raise InputError(f"pad_id must be a whole number, got {getattr(self, 'pad_id', 0)!r}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,29 @@ from numformer.errors import InputError
 from numformer.models.disk import from_disk, names_of, to_disk
 from numformer.nn import Module
 
+DTYPES = {  # of arrays, as safetensors names them
+    **{"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"},
+    **{f"{sign}int{bits}": f"{code}{bits}" for bits in (8, 16, 32, 64) for sign, code in (("", "I"), ("u", "U"))},
+}
 
-def save_model(model: Any, folder: str | Path) -> None:
-    """Write config.json and model.safetensors, each in one step; raises InputError when that is impossible."""
+
+def save_model(model: Any, folder: str | Path, notes: dict[str, str] | None = None) -> None:
+    """Write model.safetensors and then config.json, each in one step; raises InputError when that is impossible.
+
+    `notes` are kept in the metadata of the weights, beside the format and the checksum.
+    """
     folder = Path(folder)
     names = names_of(model)
     weights = {
         names.to_disk(name): p.data.T if names.is_transposed(name) else p.data for name, p in model.named_state()
     }
-    write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
-    write_atomically(folder / "config.json", json.dumps(to_disk(model), indent=2) + "\n")
+    write_safetensors(folder / "model.safetensors", weights, {"format": "pt", **(notes or {})})
+    save_config(model, folder)
+
+
+def save_config(model: Any, folder: str | Path) -> None:
+    """Write config.json in one step; raises InputError when that is impossible."""
+    write_atomically(Path(folder) / "config.json", json.dumps(to_disk(model), indent=2) + "\n")
 
 
 def load_model(folder: str | Path) -> Any:
@@ -40,6 +55,15 @@ def load_model(folder: str | Path) -> Any:
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
     return model.eval()
+
+
+def load_weights(model: Module, folder: str | Path) -> None:
+    """Give a model the weights saved in a folder; raises InputError when they are missing, damaged or another model's."""
+    weights, _ = read_safetensors(Path(folder) / "model.safetensors")
+    try:
+        _take_weights(model, weights)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
 
 
 def _take_weights(model: Module, weights: dict[str, np.ndarray]) -> None:
@@ -68,36 +92,78 @@ def _take_weights(model: Module, weights: dict[str, np.ndarray]) -> None:
 
 
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write arrays and one metadata entry in one step; equal content gives equal bytes."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    """Write arrays and metadata in one step, with a checksum of all of it; equal content gives equal bytes.
 
-    assert len(metadata) <= 1, "safetensors writes several entries in random order"
-    with replacing(path) as temporary:
-        try:
-            save_file({name: np.asarray(value, order="C") for name, value in tensors.items()}, temporary, metadata)
-        except SafetensorError as error:
-            reason = re.sub(r".*I/O error: | \(os error \d+\)", "", str(error))
-            raise InputError(f"could not write {path}: {reason}") from None
-        temporary.chmod(_default_mode(path.parent))
+    The format is that of the safetensors library: eight bytes of length, a JSON header, the arrays. That library writes
+    several entries of metadata in random order, so it only reads here. Raises InputError when the file cannot be written.
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))  # so that every array is aligned
+    places, at = dict[str, Any](), 0
+    for name in order:
+        array = tensors[name]
+        places[name] = {
+            "dtype": DTYPES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
+        at += array.nbytes
 
+    def header(crc: int) -> bytes:
+        text = json.dumps({"__metadata__": {"crc32": f"{crc:08x}", **metadata}, **places}).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
 
-def _default_mode(folder: Path) -> int:
-    """Return the permissions of a file made in the ordinary way; safetensors gives them to the owner alone."""
-    return folder.stat().st_mode & 0o666
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        crc = zlib.crc32(header(0))
+        file.write(header(0))
+        for name in order:
+            data = np.asarray(tensors[name], order="C").data
+            crc = zlib.crc32(data, crc)
+            file.write(data)
+        file.seek(0)
+        file.write(header(crc))
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the arrays and the metadata of a file; raises InputError when it is missing or damaged."""
+    """Return the arrays and the metadata of a file; raises InputError when it is missing or damaged.
+
+    A file that says its checksum, as ours do, must have it.
+    """
+    with _opened(path) as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        if (crc := metadata.get("crc32")) and crc != _checksum(path, crc):
+            raise InputError(f"{path} is damaged: its content does not have the checksum that was written with it")
+    return tensors, metadata
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file without reading its arrays; raises InputError as read_safetensors does."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise InputError(f"there is no {path}")
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError, TypeError) as error:
         raise InputError(f"{path} is damaged or not a safetensors file: {error}") from None
+
+
+def _checksum(path: Path, written: str) -> str:
+    """Return the checksum of a file, as it was before the checksum itself was put into the header."""
+    with path.open("rb") as file:
+        length = file.read(8)
+        header = file.read(int.from_bytes(length, "little")).replace(written.encode(), b"00000000", 1)
+        crc = zlib.crc32(length + header)
+        while piece := file.read(1 << 20):
+            crc = zlib.crc32(piece, crc)
+    return f"{crc:08x}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -9,17 +9,19 @@ from numformer.models.build import task_of
 from numformer.tasks import TABLE, task_class
 from numformer.tasks.shared.start import load_model_of
 from numformer.tasks.shared.task import Task, settings_of
+from numformer.training.answering import answering_folder
 
 
-def load(folder: str | Path) -> Any:
+def load(folder: str | Path, *, last: bool = False) -> Any:
     """Return the trained task of a run folder, its best/, or a saved model, with its `model` and its `tokenizer`.
 
-    It has the settings of the run where there is one. Raises InputError when the folder is incomplete or damaged.
+    A run gives its best weights where it has them, those of its last step with `last`, and the task has its settings.
+    Raises InputError when the folder is incomplete or damaged.
     """
-    model = load_model_of(folder)
+    model = load_model_of(folder, last)
     settings = settings_of(folder)
     kind = _task_of(model, str(settings.get("task")))
-    task = kind(model, kind.load_tokenizer(folder))
+    task = kind(model, kind.load_tokenizer(answering_folder(folder, last)))
     task.use_settings(settings)
     return task
 

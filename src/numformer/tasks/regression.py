@@ -93,7 +93,18 @@ class RegressObjective(ExamplesObjective):
         tokens, mask = padded([ids for ids, _ in examples], pad_id(self.tokenizer))
         return tokens, mask, np.array([number for _, number in examples], np.float32)
 
-    def loss_of(self, outputs: Any, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
+    @property
+    def loss_unit(self) -> str:
+        """What the loss is in: the numbers that the model learns have deviation 1."""
+        return "squared error over variance"
+
+    def loss_of(
+        self,
+        outputs: Any,
+        targets: np.ndarray,
+        label_smoothing: float = 0.0,
+        class_weights: np.ndarray | None = None,
+    ) -> Tensor:
         """Return the summed squared error, outputs [B 1] and targets [B] -> []."""
         difference = outputs.reshape(-1) - targets
         return (difference * difference).sum()

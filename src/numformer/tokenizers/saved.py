@@ -57,7 +57,8 @@ def load_tokenizer(path: str | Path) -> SavedTokenizer:
             return _words(vocab, num_buckets, pattern, file)
     tokenizers_library()
     try:
-        return SubwordTokenizer(json.dumps(content))
+        raw = file.read_bytes()  # as it is, so that it is saved again in the same bytes
+        return SubwordTokenizer(raw.decode(json.detect_encoding(raw)))
     except InputError as error:
         raise InputError(
             f"the tokenizer {file} is of a kind that cannot be read: character and byte tokenizers saved by "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from numformer._files import write_atomically
 from numformer.errors import InputError
@@ -22,22 +23,61 @@ def append_metrics(path: Path, line: dict[str, Any]) -> None:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the figures of every line, none where there is no file; a last line that was cut off by a kill is left out.
 
-    Raises InputError for a line that no run has written.
+    Raises InputError, naming the line, for one that no run has written.
     """
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break
-        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-            raise InputError(f"{path} is not the record of a run: {text[:60]!r}")
+    whole, lines = path.read_text(encoding="utf-8", errors="replace") if path.exists() else "", []
+    *texts, cut_off = whole.split("\n")
+    for number, text in enumerate([*texts, cut_off] if _figures(cut_off) else texts, start=1):
+        if (line := _figures(text)) is None:
+            raise InputError(
+                f"{path}, line {number} is damaged: it is {text[:60]!r}, expected an object with step, loss and seconds; "
+                "take the line out, or put it right"
+            )
         lines.append(line)
     return lines
+
+
+def _figures(text: str) -> dict[str, Any] | None:
+    """Return what a line says, None where it is not the line of a step."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or type(line.get("step")) is not int or not isinstance(line.get("best", ""), str):
+        return None
+    figures = [line.get("loss"), line.get("seconds"), *(value for name, value in line.items() if name != "best")]
+    return line if all(type(value) in (int, float) for value in figures) else None
 
 
 def cut_metrics(path: Path, last_step: int) -> list[dict[str, Any]]:
     """Drop the lines of steps after `last_step`, which a resumed run will write again, and return the others."""
     kept = [line for line in read_metrics(path) if line["step"] <= last_step]
-    write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+    content = "".join(json.dumps(line) + "\n" for line in kept)
+    if path.exists() and path.read_bytes() != content.encode():
+        write_atomically(path, content)
     return kept
+
+
+class Best(NamedTuple):
+    """The evaluation of a run that is best: its step, what chose it, such as "accuracy", and the value of that."""
+
+    step: int
+    criterion: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.criterion} {self.value:#.4g} at step {self.step:,}"
+
+
+def best_of(lines: Sequence[dict[str, Any]]) -> Best | None:
+    """Return the best evaluation, as the run said it at the time; None where nothing was measured.
+
+    A run of an earlier version did not say it; the lowest loss is taken then.
+    """
+    measured = [line for line in lines if "val_loss" in line]
+    said = [line for line in measured if line.get("best") in line]
+    if not measured:
+        return None
+    line = said[-1] if said else min(measured, key=lambda line: line["val_loss"])
+    name = line.get("best", "val_loss")
+    return Best(line["step"], name.removeprefix("val_"), line[name])

@@ -1,8 +1,8 @@
 """The run folder: an ordinary Hugging Face folder plus what it takes to repeat and to continue the run.
 
-config.json, model.safetensors, tokenizer.json; run.toml (every setting), metrics.jsonl, curves.png, best/ (the weights that
-did best on the held-out data) and state/checkpoint.safetensors (weights, optimizer and counters of the last checkpoint, in
-one file, so that a run killed at any moment continues from a consistent state).
+config.json, model.safetensors (the weights of the last checkpoint), tokenizer.json; run.toml (every setting), metrics.jsonl,
+curves.png, best/ (the weights that did best on the held-out data) and state/checkpoint.safetensors (weights, optimizer and
+counters of the last checkpoint, in one file, so that a run killed at any moment continues from a consistent state).
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from numformer._files import remove_temporaries, write_atomically
 from numformer.errors import InputError
 from numformer.nn import Module
 from numformer.optim import Optimizer
-from numformer.pretrained import read_safetensors, save_model, write_safetensors
+from numformer.pretrained import load_weights, read_safetensors, save_config, save_model, write_safetensors
 from numformer.tokenizers import Savable, check_savable, save_tokenizer
+from numformer.training.answering import answering_folder, notes_of, step_of
 
 OWN_FILES = (
     "config.json",
@@ -134,7 +135,15 @@ class RunFolder:
         tensors = {f"model.{name}": value.data for name, value in model.named_state()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict(copy=False).items()}
         write_safetensors(self.checkpoint_file, tensors, {"progression": json.dumps(asdict(progression))})
-        save_model(model, self.path)
+        save_model(model, self.path, notes_of(progression.step))
+
+    def complete(self, model: Module, tokenizer: Savable, progression: Progression) -> None:
+        """Write what a kill has kept from being written after the last checkpoint, and nothing where all is there."""
+        if step_of(self.path) != progression.step or not (self.path / "config.json").exists():
+            save_model(model, self.path, notes_of(progression.step))
+        if not (self.path / "tokenizer.json").exists():
+            save_tokenizer(tokenizer, self.path)
+        remove_temporaries(self.path, (*OWN_FILES, self.checkpoint_file.name))
 
     def load_checkpoint(self, model: Module, optimizer: Optimizer) -> Progression:
         """Put the state back; a run that was stopped before its first checkpoint starts from the beginning.
@@ -154,10 +163,17 @@ class RunFolder:
         model.load_state_dict(_under("model.", tensors))
         return progression
 
-    def save_best(self, model: Module, tokenizer: Savable) -> None:
+    def save_best(self, model: Module, tokenizer: Savable, progression: Progression, criterion: str) -> None:
         """Write the model and its tokenizer into best/, in place of those of the evaluation that was best before."""
-        save_model(model, self.path / "best")
+        save_config(model, self.path / "best")
         save_tokenizer(tokenizer, self.path / "best")
+        notes = notes_of(progression.best_step, criterion, progression.best[criterion])
+        save_model(model, self.path / "best", notes)
+
+    def load_best(self, model: Module) -> None:
+        """Give a model the weights of best/, where that is; raises InputError when they are damaged."""
+        if (found := answering_folder(self.path)) != self.path:
+            load_weights(model, found)
 
 
 def run_of(folder: str | Path) -> RunFolder:

@@ -4,31 +4,58 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from numformer._names import check_settings as check_settings
 from numformer._names import rename_settings
 from numformer.errors import InputError
+from numformer.tokenizers import KINDS
 from numformer.training.config import OptimConfig, TrainConfig
 
 Settings = TypeVar("Settings")
 
-# What may change when a run is continued: its length, how it is watched, how it computes, and how fast it learns.
-FREE_ON_RESUME = {
-    *("steps", "eval_every", "eval_examples", "log_every", "patience", "threads", "recompute"),
-    *("lr", "schedule", "warmup_steps", "min_lr_ratio", "clip_norm"),
-}
+# What may change when a run is continued: how it is watched, how it computes, its length, and how fast it learns.
+WATCHING = {"eval_every", "eval_examples", "log_every", "patience", "threads", "recompute"}
+FREE_ON_RESUME = WATCHING | {"steps", "lr", "schedule", "warmup_steps", "min_lr_ratio", "clip_norm"}
+
+# What run.toml says besides options: checksums and sizes of the data, and what was changed on the way.
+CHECKSUMS = ("text_crc32", "crc32")
+COUNTS = {"num_examples": "examples", "num_bytes": "bytes"}
+RECORDED = ("task", "resumed", *CHECKSUMS, *COUNTS)
+
+# What the command line shows at the end, which is no part of the training; a resumed run ends with the same.
+SHOWN = ("sample", "prompt")
+
+# Settings that the runs of earlier versions do not say, and what these did.
+SINCE_ADDED = {"skip_bad": False, "word_column": "auto", "text": []}
+
+# Files may have moved; the checksums and the tokens tell whether they are the same.
+NOT_COMPARED = ("data", "valid", "tokenizer", "resumed", "loss", *SHOWN, *CHECKSUMS, *COUNTS)
 
 
 def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, Any]) -> tuple[TrainConfig, OptimConfig]:
-    """Put keyword settings into the two classes they are fields of; raises InputError for an unknown one."""
+    """Put keyword settings into the two classes they are fields of; raises InputError for an unknown or a wrong one."""
     of_train = {field.name for field in dataclasses.fields(TrainConfig)}
     of_optim = {field.name for field in dataclasses.fields(OptimConfig)}
     check_settings(settings, of_train | of_optim)
+    hints = get_type_hints(TrainConfig) | get_type_hints(OptimConfig)
+    settings = {
+        # The configs themselves say which words there are.
+        name: value if get_origin(hints[name]) is Literal else _convert(hints[name], _plain(value), "fit", name)
+        for name, value in settings.items()
+    }
     return (
         dataclasses.replace(train, **{k: v for k, v in settings.items() if k in of_train}),
         dataclasses.replace(optim, **{k: v for k, v in settings.items() if k in of_optim}),
     )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a TOML file would have it: Python's numbers for NumPy's, a list for a tuple."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def make_config(config_class: type[Settings], settings: dict[str, Any]) -> Settings:
@@ -109,24 +136,49 @@ def table_of(settings: dict[str, Any], name: str) -> dict[str, Any]:
     return table
 
 
-def check_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise InputError when a run would be continued with settings that make it another run."""
+def check_same_data(before: dict[str, Any], now: dict[str, Any], seed: int, run: Path) -> None:
+    """Raise InputError when a run would be continued on other data, or with settings that lead to other data."""
     for name in {**now, **before}:
-        old, new = before.get(name), now.get(name)
-        if name in ("data", "valid", "tokenizer"):
-            continue  # They may have moved; the text's checksum and the tokens tell whether they are the same.
-        if not (isinstance(old, dict) and isinstance(new, dict)):
-            old, new = {name: old}, {name: new}
+        if name not in NOT_COMPARED and not isinstance(now.get(name, before.get(name)), dict):
+            _check_same(name, _as_now(name, before), now.get(name))
+    kinds = [before.get("tokenizer"), now.get("tokenizer")]
+    if any(kind in KINDS for kind in kinds):  # the folder of a saved one may have moved
+        _check_same("tokenizer", *kinds)
+    if "seed" in table_of(before, "train"):
+        _check_same("seed", before["train"]["seed"], seed)
+    if not is_same_data(before, now):
+        raise InputError(f"cannot resume: {changed_data(before, now, run)}")
+
+
+def is_same_data(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Tell whether data have the checksum that a run wrote down; of a text the one of its bytes, where it has that."""
+    name = next((name for name in CHECKSUMS if name in before), "")
+    return name not in now or before[name] == now[name]
+
+
+def changed_data(before: dict[str, Any], now: dict[str, Any], run: str | Path) -> str:
+    """Return in words that the data of a run has changed, with its sizes where they say something."""
+    sizes = [
+        f": {before[name]:,} {what} then, {now[name]:,} now"
+        for name, what in COUNTS.items()
+        if name in before and before[name] != now[name]
+    ]
+    return f"the data of {run} has changed since the run began{''.join(sizes)}"
+
+
+def check_same_run(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+    """Raise InputError when a run would be continued with data or settings that make it another run."""
+    check_same_data(before, now, now["train"]["seed"], run)
+    if before.get("loss") != now.get("loss"):
+        known, given = (each.get("loss", "the usual one") for each in (before, now))
+        raise InputError(f"cannot resume: the loss of the run is {known}, got {given}: fit takes it as `loss`")
+    for table in ("model", "optim", "train"):
+        old, new = table_of(before, table), now[table]
         for key in {**new, **old}:
             if key == "model_type" and key not in old:
                 continue  # It was not always written; the other keys tell whether the architecture is the same.
-            if key == "loss" and new.get(key) != old.get(key):
-                known, given = (each.get(key) or "the usual one" for each in (old, new))
-                raise InputError(f"cannot resume: the loss of the run is {known}, got {given}: fit takes it as `loss`")
-            if key not in FREE_ON_RESUME and _fixed(key, new.get(key)) != _fixed(key, old.get(key)):
-                changed = f"{key} is {new.get(key)!r}, but the run has {old.get(key)!r}"
-                text = "the text has changed since the run began"
-                raise InputError(f"cannot resume: {text if key == 'crc32' else changed}")
+            if key not in FREE_ON_RESUME:
+                _check_same(key, _fixed(key, old.get(key)), _fixed(key, new.get(key)))
 
 
 def _fixed(key: str, value: Any) -> Any:
@@ -134,3 +186,36 @@ def _fixed(key: str, value: Any) -> Any:
     if key != "groups" or not isinstance(value, list):
         return value or None if key == "groups" else value
     return [{name: group[name] for name in group if name not in FREE_ON_RESUME} for group in value] or None
+
+
+def _as_now(name: str, before: dict[str, Any]) -> Any:
+    """Return a setting of a run as a run of today says it."""
+    value = before.get(name, SINCE_ADDED.get(name))
+    return [value] if name == "text" and isinstance(value, str) else value
+
+
+def _check_same(name: str, old: Any, new: Any) -> None:
+    if new != old:
+        raise InputError(f"cannot resume: {name} is {new!r}, but the run has {old!r}")
+
+
+def earlier_parts(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what run.toml says of the parts of a run that had other settings; raises InputError when it is no such list."""
+    parts = settings.get("resumed", [])
+    if not isinstance(parts, list) or any(
+        not isinstance(part, dict) or set(part) != {"at_step", "before"} for part in parts
+    ):
+        raise InputError(f"run.toml: resumed must be a list of tables with at_step and before, got {parts!r}")
+    return parts
+
+
+def resumptions(before: dict[str, Any], now: dict[str, Any], step: int) -> dict[str, Any]:
+    """Return what run.toml says of a run that is resumed at a step: the settings it had before, where they change weights.
+
+    The settings in run.toml are those of the last part of the run, and do not repeat a run whose first part had others.
+    """
+    was, new = table_of(before, "optim") | table_of(before, "train"), now["optim"] | now["train"]
+    names = FREE_ON_RESUME - WATCHING - (set() if new["schedule"] in ("cosine", "linear") else {"steps"})
+    changed = {name: was[name] for name in sorted(names) if name in was and was[name] != new[name]}
+    parts = [*earlier_parts(before), *([{"at_step": step, "before": changed}] if step and changed else [])]
+    return {"resumed": parts} if parts else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,10 @@ class MeasuredObjective(Objective, Protocol):
     criterion: str
     unit: str  # What num_tokens counts, such as "tokens".
 
+    @property
+    def loss_unit(self) -> str:
+        """What the loss is in, such as "nats per token"."""
+
     def evaluate(self, workers: Workers) -> dict[str, float] | None:
         """Return the validation figures, "loss" among them, measured in evaluation mode; None without held-out data."""
 
@@ -49,7 +54,8 @@ class MeasuredObjective(Objective, Protocol):
 class FitResult:
     """How a run ended: its last losses, and why it stopped ("finished", "interrupted", "callback" or "no improvement").
 
-    `best_loss` is the validation loss at `best_step`, and `best` all figures that were measured there.
+    `best_loss` is the validation loss at `best_step`, and `best` all figures that were measured there; `criterion` names
+    the one that says which step is best. `new_steps` were made by this call, none where a run had come to its end before.
     """
 
     step: int
@@ -60,6 +66,8 @@ class FitResult:
     seconds: float
     stopped: str
     best: dict[str, float]
+    criterion: str
+    new_steps: int
 
 
 class Trainer:
@@ -83,7 +91,9 @@ class Trainer:
             self.optimizer = optim.build(groups)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.progression = Progression()
-        self.seconds = 0.0
+        self.resumed, self.seconds = False, 0.0
+        self.loss = math.nan  # the last one, and the last of the held-out data
+        self.val_loss: float | None = None
         self.best_weights: np.ndarray | None = None  # They are kept here where there is no folder for best/.
         # A schedule that does not fit the number of steps is reported here, before anything is written.
         learning_rate(1, peak=optim.lr, total_steps=max(1, train.steps), config=optim)
@@ -96,22 +106,44 @@ class Trainer:
         assert self.folder is not None
         self.progression = self.folder.load_checkpoint(self.task.model, self.optimizer)
         kept = cut_metrics(self.folder.metrics_file, self.progression.step)
-        self.seconds = kept[-1]["seconds"] if kept else 0.0
+        for line in kept:
+            self.seconds, self.loss, self.val_loss = line["seconds"], line["loss"], line.get("val_loss", self.val_loss)
+        self.resumed = True
+
+    def why_nothing_is_left(self) -> str | None:
+        """Return in words why a resumed run has no step to make, None where it has one."""
+        at = self.progression
+        if not self.resumed or self._why_end() is None:
+            return None
+        if at.step < self.train.steps:
+            longer = f"a larger patience than {self.train.patience} goes on"
+            return f"it stopped at step {at.step} for want of improvement; {longer}"
+        return f"it has made its {at.step} steps; more steps go on"
 
     def run(self) -> FitResult:
         """Train to the last step, unless stopped before; raises InputError when the loss is no longer a number.
 
-        Without a folder, a run that stops for want of improvement leaves the model with its best weights.
+        Where there was held-out data the model has the best weights then; those of the last step are in the folder.
         """
-        self.task.model.train()
-        try:
-            with frozen(self.frozen):
-                return self._loop()
-        finally:
+        first, stopped = self.progression.step, self._why_end()
+        if self.folder and (reason := self.why_nothing_is_left()):
+            self.folder.complete(self.task.model, self.task.tokenizer, self.progression)
+            if self.show:
+                print(f"{self.folder.path}: nothing to do, {reason}", file=sys.stderr, flush=True)
             self.task.model.eval()
+        else:
+            self.task.model.train()
+            try:
+                with frozen(self.frozen):
+                    stopped = self._loop()
+            finally:
+                self.task.model.eval()
+        self._take_best()
+        return self._result(stopped or "finished", self.progression.step - first)
 
-    def _loop(self) -> FitResult:
-        at, loss, val_loss, stopped = self.progression, math.nan, None, self._why_end()
+    def _loop(self) -> str:
+        """Make the steps that are left, and return why they ended."""
+        at, stopped = self.progression, self._why_end()
         self._checkpoint()  # Of a run resumed after a kill too, so that all its files agree again.
         progress = Progress(at.step, self.train.steps, self.task.unit) if self.show else Silent()
         with ExitStack() as stack:
@@ -131,11 +163,11 @@ class Trainer:
             progress.say(self.task.describe() + (f", run folder {self.folder.path}" if self.folder else ""))
             while stopped is None:
                 line = self._step(train_step)
-                loss = line["loss"]
+                self.loss = line["loss"]
                 evaluate = at.step % self.train.eval_every == 0 or at.step == self.train.steps
                 keep = interrupted.is_set()  # No evaluation then: the same run uninterrupted would not have it.
                 if evaluate:
-                    val_loss = self._evaluate(workers, line)
+                    self._evaluate(workers, line)
                 asked = self.on_step is not None and bool(self.on_step(dict(line)))
                 keep = keep or asked
                 if self.folder and (evaluate or keep or at.step % self.train.log_every == 0):
@@ -146,9 +178,29 @@ class Trainer:
                     self._checkpoint()
                 progress.update(line)
                 stopped = self._why_end() or ("callback" if asked else "interrupted" if keep else None)
-        if stopped == "no improvement" and self.best_weights is not None:
+        return stopped
+
+    def _take_best(self) -> None:
+        """Give the model the weights that did best on held-out data, where those of the last step are others."""
+        if self.best_weights is not None:
             self.optimizer.set_weights(self.best_weights)
-        return FitResult(at.step, loss, val_loss, at.best.get("loss"), at.best_step, self.seconds, stopped, at.best)
+        elif self.folder and self.progression.best and self.progression.best_step < self.progression.step:
+            self.folder.load_best(self.task.model)
+
+    def _result(self, stopped: str, new_steps: int) -> FitResult:
+        at = self.progression
+        return FitResult(
+            step=at.step,
+            loss=self.loss,
+            val_loss=self.val_loss,
+            best_loss=at.best.get("loss"),
+            best_step=at.best_step,
+            seconds=self.seconds,
+            stopped=stopped,
+            best=at.best,
+            criterion=self.task.criterion,
+            new_steps=new_steps,
+        )
 
     def _why_end(self) -> str | None:
         if self.train.patience and self.progression.evaluations_since_best >= self.train.patience:
@@ -179,23 +231,24 @@ class Trainer:
             "seconds": round(self.seconds, 2),
         }
 
-    def _evaluate(self, workers: Workers, line: dict[str, Any]) -> float | None:
+    def _evaluate(self, workers: Workers, line: dict[str, Any]) -> None:
+        """Measure on held-out data, write the figures into the line of the step, and keep the weights that are best."""
         at = self.progression
         figures = self.task.evaluate(workers)
         if figures is None:
-            return None
-        val_loss, criterion = figures["loss"], self.task.criterion
-        self._check_finite("validation loss", val_loss, at.step)
+            return
+        self.val_loss, criterion = figures["loss"], self.task.criterion
+        self._check_finite("validation loss", figures["loss"], at.step)
         line |= {f"val_{name}": value for name, value in figures.items()}
         if not at.best or _rank(criterion, figures) > _rank(criterion, at.best):
             at.best, at.best_step, at.evaluations_since_best = figures, at.step, 0
+            line["best"] = f"val_{criterion}"  # Who reads the line knows that it is the best so far, and by what.
             if self.folder:
-                self.folder.save_best(self.task.model, self.task.tokenizer)
-            elif self.train.patience:
+                self.folder.save_best(self.task.model, self.task.tokenizer, at, criterion)
+            else:
                 self.best_weights = self.optimizer.weights.copy()
         else:
             at.evaluations_since_best += 1
-        return val_loss
 
     def _check_weights(self) -> None:
         """Make sure that weights nobody has measured are worth keeping, on a sequence of the last batch."""

@@ -14,13 +14,13 @@ from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
 from numformer.tasks.shared.encoding import AnyTokenizer
-from numformer.tasks.shared.format import DataConfig, Format, Parts, checksum, places
+from numformer.tasks.shared.format import DataConfig, Format, Parts, marks, places
 from numformer.tasks.shared.settings import fill_in
 from numformer.tasks.shared.start import check_no_tokenizer, pretrained_model
-from numformer.tasks.shared.task import Task
-from numformer.training import TrainConfig
+from numformer.tasks.shared.task import Task, check_not_moved
+from numformer.training import RunFolder, TrainConfig
 from numformer.training.run_folder import run_of
-from numformer.training.settings import as_plain, from_plain, table_of
+from numformer.training.settings import as_plain, changed_data, from_plain, is_same_data, table_of
 
 Example = TypeVar("Example")
 Data = str | Path | Sequence[Example]  # a file, or the examples themselves
@@ -57,11 +57,20 @@ class ExampleTask(Task):
         data: Sequence[Any] | None = None,
         valid: Sequence[Any] | None = None,
         tokenizer: Any = None,
+        resumed: RunFolder | None = None,
     ) -> Self:
-        """Go the way from the files that a config names, or from examples in their place, to an untrained task."""
-        # 1. Read the examples, and hold some out.
+        """Go the way from the files that a config names, or from examples in their place, to an untrained task.
+
+        A run that is to be continued gives its tokenizer. Raises InputError when its data has changed.
+        """
+        # 1. Read the examples, and hold some out; those of a run that is continued are still the same.
         data, valid = (None if each is None else checked(cls.format, each) for each in (data, valid))
+        if resumed:
+            check_not_moved(as_plain(config), resumed.path, "say with data where it is")
         train_data, valid_data = read_parts(cls.format, config, data, valid, seed)
+        source = as_plain(config) | places(config) | marks(train_data, valid_data)
+        if resumed:
+            tokenizer = cls.resumed_tokenizer(resumed, source, seed)
 
         # 2. The tokenizer, and the model's config with its size; a pretrained model has both already.
         if config.pretrained is None:
@@ -85,7 +94,7 @@ class ExampleTask(Task):
         task.seed, task.train_data, task.valid_data = seed, train_data, valid_data
         lists = {"data": data, "valid": valid}
         task.about_data = [summary(cls.format, name, given) for name, given in lists.items() if given]
-        task.source = as_plain(config) | places(config) | {"crc32": checksum(train_data, valid_data)}
+        task.source = source
         return task
 
     @classmethod
@@ -115,11 +124,12 @@ class ExampleTask(Task):
         settings = run_of(folder).read_settings()
         if not settings.get("data"):
             raise InputError(f"the run {folder} names no file of data; name one to evaluate on")
+        check_not_moved(settings, folder, "name a file to evaluate on")
         self.use_settings(settings)
         seed = from_plain(TrainConfig, table_of(settings, "train"), "run.toml [train]").seed
         train_data, valid_data = read_parts(self.format, self.config, None, None, seed)
-        if settings.get("crc32") != checksum(train_data, valid_data):
-            raise InputError(f"the data of {folder} has changed since the run began; name a file to evaluate on")
+        if not is_same_data(settings, now := marks(train_data, valid_data)):
+            raise InputError(f"{changed_data(settings, now, folder)}; name a file to evaluate on")
         self.valid_data = valid_data
 
     def _examples_of(self, data: Data[Any] | None) -> list[Any]:

@@ -134,6 +134,7 @@ def places(config: DataConfig) -> dict[str, str]:
     return {name: str(Path(value).resolve()) for name, value in named.items() if Path(value).exists()}
 
 
-def checksum(*parts: list[Any]) -> int:
-    """Return a number that tells whether the examples are still the same."""
-    return zlib.crc32(repr(parts).encode("utf-8", "surrogatepass"))
+def marks(*parts: list[Any]) -> dict[str, int]:
+    """Return the checksum of the examples, which tells later whether they are still the same, and their number."""
+    crc = zlib.crc32(repr(parts).encode("utf-8", "surrogatepass"))
+    return {"crc32": crc, "num_examples": sum(map(len, parts))}

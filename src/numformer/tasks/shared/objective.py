@@ -47,6 +47,11 @@ class TargetObjective:
         self.train, self.class_weights = train, class_weights
         self.own_loss: Loss | None = None  # takes the place of `loss_of`
 
+    @property
+    def loss_unit(self) -> str:
+        """What the loss is in, such as "nats per token"."""
+        return f"nats per {self.unit.removesuffix('s')}"
+
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""
         raise NotImplementedError
@@ -63,12 +68,18 @@ class TargetObjective:
         """Return the outputs of the model for some sequences, logits [... C], and the targets [...] that they are for."""
         return self.model(*batch[:-1]), batch[-1]
 
-    def loss_of(self, outputs: Any, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
+    def loss_of(
+        self,
+        outputs: Any,
+        targets: np.ndarray,
+        label_smoothing: float = 0.0,
+        class_weights: np.ndarray | None = None,
+    ) -> Tensor:
         """Return the summed loss of outputs; by default the cross-entropy of classes."""
         return ops.cross_entropy(
             outputs.reshape(-1, outputs.shape[-1]),
             targets.reshape(-1),
-            class_weights=self.class_weights,
+            class_weights=class_weights,
             ignore_index=IGNORE,
             label_smoothing=label_smoothing,
             reduction="sum",
@@ -76,7 +87,7 @@ class TargetObjective:
 
     def loss_sum(self, *batch: np.ndarray) -> Tensor:
         """Return the summed loss of some sequences."""
-        return self.chosen_loss(*self.scored(*batch), self.train.label_smoothing)
+        return self.chosen_loss(*self.scored(*batch), self.train.label_smoothing, self.class_weights)
 
     def use_loss(self, loss: Loss) -> None:
         """Train and validate by a loss of one's own; raises InputError where the usual one was given settings."""
@@ -86,10 +97,16 @@ class TargetObjective:
             raise InputError("class_weights and label_smoothing belong to the usual loss: leave them out beside loss")
         self.own_loss = loss
 
-    def chosen_loss(self, outputs: Any, targets: np.ndarray, label_smoothing: float = 0.0) -> Tensor:
+    def chosen_loss(
+        self,
+        outputs: Any,
+        targets: np.ndarray,
+        label_smoothing: float = 0.0,
+        class_weights: np.ndarray | None = None,
+    ) -> Tensor:
         """Return the summed loss of outputs: of the objective, or the mean of a loss of one's own times the targets."""
         if self.own_loss is None:
-            return self.loss_of(outputs, targets, label_smoothing)
+            return self.loss_of(outputs, targets, label_smoothing, class_weights)
         outputs, targets = self.flat(outputs, targets)
         if not len(targets):
             return (outputs * 0.0).sum()
@@ -125,7 +142,10 @@ class TargetObjective:
         return float(self.class_weights[batch[-1][batch[-1] != IGNORE]].sum())
 
     def evaluate(self, workers: Workers) -> dict[str, float] | None:
-        """Return the figures of held-out data, without dropout or label smoothing; None without targets."""
+        """Return the figures of held-out data, without dropout, label smoothing or class weights; None without targets.
+
+        They are those of the task's own `evaluate` where it has them too and `eval_examples` takes all held-out data.
+        """
         batches = self.held_out()
         if batches is None:
             return None
@@ -137,15 +157,15 @@ class TargetObjective:
         sums = np.zeros(4)
         while group := list(islice(batches, 8 * workers.num_workers)):  # a long text is never all in memory
             sums += np.sum(list(workers.map(self._measure, group)), axis=0)
-        loss, weight, correct, count = sums.tolist()
-        return {"loss": loss / (weight or 1), "accuracy": correct / (count or 1), "count": int(count)}
+        loss, targets, correct, count = sums.tolist()
+        return {"loss": loss / (targets or 1), "accuracy": correct / (count or 1), "count": int(count)}
 
-    def _measure(self, batch: Batch) -> tuple[float, float, int, int]:
+    def _measure(self, batch: Batch) -> tuple[float, int, int, int]:
         with inference(), np.errstate(over="ignore", invalid="ignore"):
             outputs, targets = self.scored(*batch)
             loss = self.chosen_loss(outputs, targets).item()
         values = outputs.data if isinstance(outputs, Tensor) else outputs
-        return loss, self.num_tokens(*batch), self.num_correct(values, targets), self.num_scored(targets)
+        return loss, self.num_targets(targets), self.num_correct(values, targets), self.num_scored(targets)
 
 
 class ExamplesObjective(TargetObjective):

@@ -12,17 +12,18 @@ from numformer.models.config import ArchitectureConfig
 from numformer.nn.dropout import set_dropout
 from numformer.pretrained import load_model
 from numformer.tasks.shared.format import DataConfig
+from numformer.training.answering import answering_folder
 
 
-def load_model_of(folder: str | Path) -> Any:
-    """Return the model of a folder; raises InputError when it is missing or damaged."""
+def load_model_of(folder: str | Path, last: bool = False) -> Any:
+    """Return the model of a folder, of a run the best one or the `last`; raises InputError when it is missing or damaged."""
     if not Path(folder).is_dir():
         raise InputError(f"there is no folder {folder}")
-    return load_model(folder)
+    return load_model(answering_folder(folder, last))
 
 
 def pretrained_model(folder: str | Path, config: ArchitectureConfig, default: ArchitectureConfig) -> Any:
-    """Return the model of a folder, with the dropout of a config that does not leave it at the default.
+    """Return the model of a folder, of a run the best, with the dropout of a config that does not leave it at the default.
 
     Raises InputError when the config has another shape than the model, which brings its own.
     """

@@ -26,10 +26,20 @@ from numformer.tasks.shared.settings import names
 from numformer.tasks.shared.start import load_model_of
 from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, FitSettings, OptimConfig, RunFolder, TrainConfig, Trainer
+from numformer.training.answering import answering_folder
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
 from numformer.training.run_folder import read_toml, run_of
-from numformer.training.settings import as_plain, check_same_run, from_plain, sort_settings, table_of
+from numformer.training.settings import (
+    SHOWN,
+    as_plain,
+    check_same_data,
+    check_same_run,
+    from_plain,
+    resumptions,
+    sort_settings,
+    table_of,
+)
 from numformer.training.trainer import MeasuredObjective, OnStep
 
 
@@ -65,8 +75,8 @@ class Task:
         self.seed = 0
 
     @classmethod
-    def from_config(cls, config: Any, model: Any, *, seed: int = 0) -> Self:
-        """Return an untrained task for the files that a config names."""
+    def from_config(cls, config: Any, model: Any, *, seed: int = 0, resumed: RunFolder | None = None) -> Self:
+        """Return an untrained task for the files that a config names, with the tokenizer of a run that is continued."""
         raise NotImplementedError
 
     def objective(self, train: TrainConfig) -> MeasuredObjective:
@@ -105,9 +115,11 @@ class Task:
         the place of the task's loss in training and validation: it gets logits [N C] and targets [N] (numbers [N] and [N] in
         regression) without padding, and returns their mean loss, a Tensor []. A run is resumed with the loss it began with.
 
-        With `out` the run is kept in that folder, from which `resume` continues it. Without it, a second `fit` goes on
-        from the weights as they are, with a new optimizer and the same order of data. Raises InputError when the folder
-        exists already, holds a run with other settings, or the loss stops being a number.
+        With held-out data the model has the weights of the best step at the end, as `result.best_step` says. With `out`
+        the run is kept in that folder, from which `resume` continues it, from the weights of its last step. Without it, a
+        second `fit` goes on from the weights as they are, the best ones, with a new optimizer and the same order of data.
+        Raises InputError when the folder exists already, holds a run with other settings, or the loss stops being a
+        number.
         """
         usual = self.train_config if loss is None else dataclasses.replace(self.train_config, label_smoothing=0.0)
         train = train or dataclasses.replace(usual, seed=self.seed)
@@ -126,6 +138,7 @@ class Task:
             "task": self.name,
             **self.source,
             **({} if loss is None else {"loss": getattr(loss, "__name__", type(loss).__name__)}),
+            **{name: before[name] for name in SHOWN if name in before and name not in self.source},
             "model": self._shape(),
             "optim": as_plain(optim),
             "train": as_plain(train),
@@ -141,8 +154,8 @@ class Task:
         with folder.locked() if folder else nullcontext(), recomputing(self.model, train.recompute):
             self._prepare(trainer, run, before, resume, overwrite)
             result = trainer.run()
-        if folder:
-            draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png")
+        if folder and (result.new_steps or not (folder.path / "curves.png").exists()):
+            draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png", objective.loss_unit)
         return result
 
     def _shape(self) -> dict[str, Any]:
@@ -157,14 +170,17 @@ class Task:
         """Make the folder of a new run, or take the state of the one to continue."""
         folder, steps = trainer.folder, trainer.train.steps
         if folder and resume:
-            check_same_run(before, run)
+            check_same_run(before, run, folder.path)
             folder.check_tokenizer(self.tokenizer)
             trainer.resume()
-            if trainer.progression.step > steps:
+            done = trainer.progression.step
+            if done > steps:
                 raise InputError(
-                    f"{folder.path} has {amount(trainer.progression.step, 'steps')} already, got steps={steps}"
+                    f"the run {folder.path} has made {amount(done, 'steps')} already and cannot end at steps={steps}: "
+                    "give more steps to continue it, or another folder to a shorter run"
                 )
-            folder.describe(run, self.tokenizer)
+            if trainer.why_nothing_is_left() is None:
+                folder.describe(run | resumptions(before, run, done), self.tokenizer)
         elif folder:
             folder.check_free(overwrite)
             folder.start(run, self.tokenizer)
@@ -233,19 +249,29 @@ class Task:
             write_atomically(Path(folder) / "task.toml", tomli_w.dumps({"task": self.name} | own))
 
     @classmethod
-    def load(cls, folder: str | Path, tokenizer: AnyTokenizer | None = None) -> Self:
+    def load(cls, folder: str | Path, tokenizer: AnyTokenizer | None = None, *, last: bool = False) -> Self:
         """Read a folder that `save` or a run has written, with the settings about prediction that it says.
 
+        A run gives its best weights where it has them, those of its last step with `last`.
         Raises InputError when it is damaged or of another task.
         """
-        model = load_model_of(folder)
+        model = load_model_of(folder, last)
         if not cls.fits(model):
             raise InputError(
                 f"{folder} holds a {type(model).__name__}, but {cls.__name__} needs a {cls.model_class.__name__}"
             )
-        task = cls(model, tokenizer or cls.load_tokenizer(folder))
+        task = cls(model, tokenizer or cls.load_tokenizer(answering_folder(folder, last)))
         task.use_settings(settings_of(folder))
         return task
+
+    @classmethod
+    def resumed_tokenizer(cls, run: RunFolder, source: dict[str, Any], seed: int) -> Any:
+        """Return the tokenizer of a run that is to be continued; None where it was killed before it wrote that.
+
+        Raises InputError when the data has changed since, before anything is made of it that does not fit the run.
+        """
+        check_same_data(run.read_settings(), {"task": cls.name, **source}, seed, run.path)
+        return cls.load_tokenizer(run.path) if (run.path / "tokenizer.json").exists() else None
 
     @classmethod
     def fits(cls, model: Any) -> bool:
@@ -261,6 +287,14 @@ class Task:
         """Take the settings about data and prediction that a run was made with, as run.toml has them."""
         known = {field.name for field in dataclasses.fields(self.data_config)}
         self.config = from_plain(self.data_config, {k: v for k, v in settings.items() if k in known}, "run.toml")
+
+
+def check_not_moved(settings: dict[str, Any], run: str | Path, way_out: str) -> None:
+    """Raise InputError when a file that a run was trained or validated on is not where it was."""
+    for name in ("data", "valid"):
+        file = Path(settings.get(name) or ".")
+        if file.is_absolute() and not file.exists():
+            raise InputError(f"{file}, which {run} was trained on, is not there any more: {way_out}")
 
 
 def settings_of(folder: str | Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, Unpack
@@ -22,9 +22,11 @@ from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
 from numformer.tasks.shared.settings import DecoderSettings, names
 from numformer.tasks.shared.start import pretrained_model
-from numformer.tasks.shared.task import Task
+from numformer.tasks.shared.task import Task, check_not_moved
 from numformer.tokenizers import KINDS, CharacterTokenizer, Tokenizer, encode_text, make_tokenizer
+from numformer.training import RunFolder
 from numformer.training.run_folder import run_of
+from numformer.training.settings import as_plain, changed_data, is_same_data
 
 SUBWORDS = 4096  # tokens of a tokenizer that is trained on the text, when the model's config does not say
 
@@ -79,11 +81,28 @@ class TextTask(Task):
 
     @classmethod
     def from_config(
-        cls, config: TextConfig, model: Any, *, seed: int = 0, text: str | None = None, tokenizer: Any = None
+        cls,
+        config: TextConfig,
+        model: Any,
+        *,
+        seed: int = 0,
+        text: str | None = None,
+        tokenizer: Any = None,
+        resumed: RunFolder | None = None,
     ) -> Self:
-        """Go the way from the text that a config names, or from a text in its place, to an untrained task."""
-        # 1. Find the text; a file is read piece by piece, for it may be of any size.
+        """Go the way from the text that a config names, or from a text in its place, to an untrained task.
+
+        A run that is to be continued gives its tokenizer. Raises InputError when its text has changed.
+        """
+        # 1. Find the text, that of a run that is continued still the same; a file is read piece by piece, for it may be
+        # of any size.
+        if resumed:
+            check_not_moved(as_plain(config), resumed.path, "say with data where it is")
         whole = find_corpus(config.data) if text is None else text
+        source = _source(config, whole)
+        if resumed:
+            kept = cls.resumed_tokenizer(resumed, source, seed)
+            tokenizer = kept if config.pretrained is None else None
 
         # 2. The tokenizer, and the model with its size; a pretrained model has both already.
         if config.pretrained is None:
@@ -109,7 +128,7 @@ class TextTask(Task):
         task.seed, task.train_tokens = seed, train_tokens
         task.about_data = [] if isinstance(whole, Path) else [about]
         task.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
-        task.source = _source(config, whole) | {"crc32": _checksum(train_tokens, valid_tokens)}
+        task.source = source | {"crc32": _checksum(train_tokens, valid_tokens)}
         return task
 
     @classmethod
@@ -158,10 +177,14 @@ class TextTask(Task):
         settings = run_of(folder).read_settings()
         if not settings.get("data"):
             raise InputError(f"the run {folder} names no text file; name a text to evaluate on")
+        check_not_moved(settings, folder, "name a text to evaluate on")
         self.use_settings(settings)
-        train_tokens, valid_tokens = encoded_parts(self.config, find_corpus(self.config.data), self.tokenizer)
-        if settings.get("crc32") != _checksum(train_tokens, valid_tokens):
-            raise InputError(f"the text of {folder} has changed since the run began; name a text to evaluate on")
+        whole = find_corpus(self.config.data)
+        if not is_same_data(settings, now := _source(self.config, whole)):  # before the tokenizer meets new characters
+            raise InputError(f"{changed_data(settings, now, folder)}; name a text to evaluate on")
+        train_tokens, valid_tokens = encoded_parts(self.config, whole, self.tokenizer)
+        if not is_same_data(settings, now | {"crc32": _checksum(train_tokens, valid_tokens)}):
+            raise InputError(f"{changed_data(settings, now, folder)}; name a text to evaluate on")
         self.valid_tokens = valid_tokens
 
     def sequences(self, text: str, second: str | None) -> Sequences:
@@ -217,8 +240,19 @@ def encoded_parts(config: TextConfig, text: str | Path, tokenizer: Tokenizer) ->
     """Return the tokens to train on and those held out: those of another file, or the end of the text."""
     tokens = encode_text_or_file(text, tokenizer, config.encoding)
     if config.valid is not None:
-        return tokens, encode_text_or_file(find_corpus(config.valid), tokenizer, config.encoding)
+        return tokens, _encoded_valid(find_corpus(config.valid), tokenizer, config.encoding)
     return split_tokens(tokens, config.valid_fraction)
+
+
+def _encoded_valid(file: Path, tokenizer: Tokenizer, encoding: str) -> np.ndarray:
+    """Return the tokens of held-out text; raises InputError, with the ways out, for characters that training has not."""
+    try:
+        return encode_file(file, tokenizer, encoding)
+    except InputError as error:
+        if not isinstance(tokenizer, CharacterTokenizer):
+            raise
+        way_out = "take the tokenizer bytes or bpe, which know every character, or put it into the training text too"
+        raise InputError(f"{error}, which is that of the training text: {way_out}") from None
 
 
 def described(text: str | Path, tokenizer: Tokenizer, num_tokens: int, encoding: str) -> str:
@@ -258,7 +292,29 @@ def _source(config: TextConfig, text: str | Path) -> dict[str, Any]:
         **({} if config.pretrained is None else {"pretrained": str(Path(config.pretrained).resolve())}),
         **({"freeze": list(config.freeze)} if config.freeze else {}),
         **({"encoding": config.encoding} if config.encoding != "utf-8" else {}),
+        **_marks(text, *([] if config.valid is None else [find_corpus(config.valid)])),
     }
+
+
+def _marks(*texts: str | Path) -> dict[str, int]:
+    """Return the checksum of texts, which tells later whether they are still the same, and their size."""
+    crc = size = 0
+    for text in texts:
+        for piece in _bytes_of(text):
+            crc, size = zlib.crc32(piece, crc), size + len(piece)
+    return {"text_crc32": crc, "num_bytes": size}
+
+
+def _bytes_of(text: str | Path) -> Iterator[bytes]:
+    if isinstance(text, str):
+        yield text.encode("utf-8", "surrogatepass")
+        return
+    try:
+        with text.open("rb") as file:
+            while piece := file.read(1 << 20):
+                yield piece
+    except OSError as error:
+        raise InputError(f"could not read {text}: {error.strerror}") from None
 
 
 def _checksum(train_tokens: np.ndarray, valid_tokens: np.ndarray) -> int:
