@@ -84,7 +84,7 @@ def test_what_is_no_dtype_is_refused():
         ([[1, 2], [3]], r"the rows of a tensor must have one length, got rows of 2, 1 elements; pad them first"),
         ("text", "a tensor holds numbers, got 'text'"),
         (None, "a tensor holds numbers, got None"),
-        (object(), "a tensor holds numbers, got <object"),
+        pytest.param(object(), "a tensor holds numbers, got <object", id="object"),
     ],
     ids=str,
 )

@@ -12,8 +12,8 @@ LINES = "".join(f"{text}\n" for text in TEXTS)
 TASKS = ["seq2seq", "summarise", "classify", "regress", "tag"]
 BEGINNING = {"seq2seq": "source", "summarise": "source"}  # the key that says the text again; "text" for the others
 BLANK = {
-    "seq2seq": {"source": "", "target": "", "score": None},
-    "summarise": {"source": "", "target": "", "score": None},
+    "seq2seq": {"source": "", "target": "", "score": 0.0},
+    "summarise": {"source": "", "target": "", "score": 0.0},
     "classify": {"text": "", "label": None, "score": None},
     "regress": {"text": "", "value": None},
     "tag": {"text": "", "words": [], "tags": [], "scores": [], "entities": []},
@@ -271,6 +271,6 @@ def test_the_settings_of_the_search_are_followed(runs_of_tasks, numformer, monke
 
 @pytest.mark.parametrize("task", ["seq2seq", "summarise"])
 def test_a_blank_source_has_a_blank_target(runs_of_tasks, numformer, task):
-    first, second = objects(numformer("predict", runs_of_tasks(task), " ", "", "--num-beams=2", "--num-return=2"))
+    first, second = objects(numformer("predict", runs_of_tasks(task), " ", "", "--num-beams=2", "--num-return=2"), blank=2)
     assert first == {"source": " ", "target": "", "score": 0.0, "alternatives": []}
     assert second == {"source": "", "target": "", "score": 0.0, "alternatives": []}

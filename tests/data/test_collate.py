@@ -65,7 +65,7 @@ def test_examples_become_a_batch_of_their_own_structure(examples, batch):
         ([(1, 2), 3], r"same fields, got \(1, 2\), 3"),
         ([{"x": 1}, {"y": 1}], r"same keys, got \{'x': 1\}, \{'y': 1\}"),
         ([None, None], "got None: give the DataLoader a collate_fn"),
-        ([np.array([object()])], "a batch is made of numbers"),
+        pytest.param([np.array([object()])], "a batch is made of numbers", id="objects"),
     ],
     ids=str,
 )

@@ -168,6 +168,7 @@ def test_predict_and_translate_answer_with_the_best_weights(tmp_path, monkeypatc
     monkeypatch.setattr(type(task.objective(task.train_config)), "evaluate", lambda self, workers: next(rest))
     rest = iter([{"loss": 1.0, "accuracy": 0.5}] * 4)
     task.fit(out=tmp_path / "run", **FAST | {"lr": 0.03})
+    capsys.readouterr()
     for command in ("predict", "translate"):
         status, best, err = call(capsys, command, tmp_path / "run", "red two")
         assert (status, err.startswith(f"{tmp_path / 'run'}: the weights of step 2, the best (val_loss 1.000)")) == (

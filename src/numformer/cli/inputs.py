@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from numformer.cli.options import RunOptions
 from numformer.cli.rows import Row, Source
 from numformer.cli.standard_input import StandardInput
 from numformer.cli.table_inputs import source_of_table
@@ -20,11 +21,9 @@ from numformer.tasks.shared.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
+class Inputs(RunOptions):
     """Options that say where the inputs are."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
     texts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = ()
     """Texts; without any, the lines of --input or of standard input."""
     input: Path | None = None

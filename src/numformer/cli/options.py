@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from numformer.tasks.shared.task import Task
 
 Options = TypeVar("Options")
-NUMBERS = {  # what Python says of a text that is no number
-    r"invalid literal for int\(\) with base 10:": "a whole number",
-    "could not convert string to float:": "a number",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +64,12 @@ def parse(options_class: type[Options], command: str, arguments: list[str], defa
         raise InputError(f"{_sentence(complaint.getvalue())}; see numformer {command} --help") from None
 
 
-def open_run(options: RunOptions, kind: type[Task] | None = None) -> Any:
+def open_run(options: RunOptions) -> Any:
     """Return the task of the folder that a command names, and say on stderr which weights of a run it has.
 
-    With `kind` it is of that task. Raises InputError as `load` does.
+    Raises InputError as `load` does.
     """
-    task = (kind.load if kind else load)(options.run, last=options.last)
+    task = load(options.run, last=options.last)
     if line := describe_answering(options.run, options.last):
         warn(line)
     return task

@@ -92,7 +92,7 @@ def _predicted(task: Task, source: Source, settings: dict[str, Any]) -> Iterator
             with shares.adding():
                 found = iter(task.predict([row.given for row in piece if row.given is not None], **settings))
             for row in piece:
-                yield row, task.blank_prediction() if row.given is None else next(found)
+                yield row, task.blank_prediction(settings) if row.given is None else next(found)
     finally:
         shares.say()
 

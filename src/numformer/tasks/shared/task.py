@@ -211,8 +211,8 @@ class Task:
         """Return the columns that a table has of predictions made with these settings."""
         return self.columns
 
-    def blank_prediction(self) -> dict[str, Any]:
-        """Return what stands for the prediction of a blank input: no value in any column."""
+    def blank_prediction(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what stands for the prediction of a blank input with some settings: no value in any column."""
         return dict.fromkeys(self.columns)
 
     def in_words(self, prediction: Mapping[str, Any]) -> str:

@@ -143,7 +143,7 @@ class Tagger(ExampleTask):
         """Return the columns of words and tags, and of entities where the tags mark such."""
         return self.columns if mark_entities(self.model.labels) else self.columns[:2]
 
-    def blank_prediction(self) -> dict[str, Any]:
+    def blank_prediction(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the prediction of a sentence without words."""
         return dict(self.predict([[]])[0])
 

@@ -231,9 +231,9 @@ class Translator(ExampleTask):
         """Return the columns of the best target, and of the others when asked for."""
         return (*self.columns, "alternatives") if settings.get("num_return", 1) > 1 else self.columns
 
-    def blank_prediction(self) -> dict[str, Any]:
+    def blank_prediction(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the prediction of a blank source: a blank target."""
-        return super().blank_prediction() | {"target": "", "score": 0.0}
+        return dict(self.predict([""], **settings)[0])
 
     def compare(self, predicted: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
         """Return the scores that come from a library, as far as it is installed."""
