@@ -17,7 +17,7 @@ demo: .venv/ready
 
 # Hundreds of tests start the command: they are much faster where Python may keep what it compiled.
 test: .venv/ready-dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
