@@ -110,3 +110,12 @@ def test_the_encoder_sees_both_ways_and_the_decoder_all_of_the_memory(randomise)
     changed[:, 3] *= -1.0
     for before, after in ((encoder(x), encoder(changed)), (decoder(x, x), decoder(x, changed))):
         assert (abs(before.data - after.data).max(axis=-1) > 1e-3).all()
+
+
+def test_parallel_parts_read_the_same_stream(randomise):
+    layer, x = make(randomise, nn.EncoderLayer), draw(2, 5, D)
+    layer.is_parallel = True
+    attended = layer.self_attn(layer.residual1.norm(x))[0].data
+    fed = layer.feed_forward(layer.residual2.norm(x)).data
+    np.testing.assert_allclose(layer(x).data, x + attended + fed, atol=1e-12)
+    check_gradients(layer, x, parameters=list(layer.parameters()), tolerance=1e-5)

@@ -104,3 +104,13 @@ def test_numpys_side_takes_lists_arrays_and_tensors(given):
     ones = Tensor(np.ones((2, 3), bool)) if isinstance(given, Tensor) else [[True] * 3] * 2
     assert ops.key_mask(ones).shape == (2, 1, 1, 3)
     assert ops.as_mask(ones).shape == (1, 1, 2, 3)
+
+
+@pytest.mark.parametrize("positions", [[4, 5], [[4, 5], [1, 2]]], ids=str)
+def test_a_window_counts_back_from_the_position_of_each_query(positions):
+    positions = np.array(positions)
+    mask = np.random.default_rng(0).random((2, 1, 2, 7)) < 0.8
+    found = ops.window_mask(mask, positions, 3)
+    rows = np.broadcast_to(positions, (2, 2))
+    for row, t, s in np.ndindex(2, 2, 7):
+        assert found[row, 0, t, s] == (mask[row, 0, t, s] and s > rows[row, t] - 3)

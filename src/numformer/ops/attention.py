@@ -6,7 +6,8 @@ applied to the small output [.. T K] rather than to the large e. The pullback, w
 
     dV = Aᵀ dO      dA = dO Vᵀ      dS = A (dA - Σ A dA) = A (dA - Σ O dO)      dQ = dS K/√K      dK = dSᵀ Q/√K
 
-where S are the scores with everything that was added to them, so dS is the gradient of an additive bias too.
+where S are the scores with everything that was added to them, so dS is the gradient of an additive bias too. A soft cap
+acts before anything is added: its slope 1 - tanh² is taken from scores computed anew, since e took the place of the first.
 
 A short sequence keeps e for the pullback; a long one computes it again block by block (Dao et al. 2022, arXiv:2205.14135).
 """
@@ -60,6 +61,7 @@ def attention(
     causal: bool = False,
     window: int | None = None,
     scale: float | None = None,
+    soft_cap: float | None = None,
     dropout: float = 0.0,
     key: Key = (),
     return_weights: bool = False,
@@ -69,6 +71,7 @@ def attention(
     q [B H T K], k [B G S K], v [B G S K], mask [B H T S] bool -> [B H T K]
     q [B H T K], k [B G S K], v [B G S K], mask [B H T S] bool, bias [B H T S] or 1 -> [B H T K] with scale=0.7
     q [B H T K], k [B G S K], v [B G S K] -> [B H T K] with causal=True, window=3
+    q [B H T K], k [B G S K], v [B G S K], mask [B H T S] bool, bias [B H T S] or 1 -> [B H T K] with soft_cap=1.5
     q [B H T K], k [B G S K], v [B G S K] -> [B H T K]
     q [B H T K], k [B G S K], v [B G S K] -> [B H T K], [B H T S] with return_weights=True
     q [B H T K], k [B H S K], v [B H S K] -> [B H T K] with causal=True, dropout=0.3, key=(5,)
@@ -76,15 +79,18 @@ def attention(
     True in the mask means attend; a query with nothing to attend to gets zeros. `causal` lines the last query up with the
     last key: query t sees keys up to t + S - T, and with `window` only the last so many of them (Beltagy et al. 2020,
     arXiv:2004.05150). `bias` is added to the scores (Raffel et al. 2020, arXiv:1910.10683, §2.1), whose factor is 1/√K
-    unless `scale` is given. Each of the G key/value heads serves H/G query heads (Ainslie et al. 2023,
+    unless `scale` is given; with `soft_cap` they are pressed into -soft_cap..soft_cap before (Gemma Team 2024,
+    arXiv:2408.00118). Each of the G key/value heads serves H/G query heads (Ainslie et al. 2023,
     arXiv:2305.13245). Dropout acts on the weights; the returned weights are those before it.
-    Raises InputError when G does not divide H, and for a window without `causal` or below 1.
+    Raises InputError when G does not divide H, for a window without `causal` or below 1, and a cap that is not above 0.
     """
     (B, H, T, K), (G, S), dtype = q.shape, k.shape[1:3], q.dtype
     if not G or H % G:
         raise InputError(f"attention: {H} query heads cannot share {G} key/value heads evenly")
     if window is not None and (window < 1 or not causal):
         raise InputError(f"attention: a window must be at least 1 and needs causal=True, got {window}, causal={causal}")
+    if soft_cap is not None and not soft_cap > 0.0:
+        raise InputError(f"attention: a soft cap must be above 0, got {soft_cap}")
     R, scaling = H // G, 1.0 / math.sqrt(max(1, K)) if scale is None else scale
     qT = np.multiply(q.reshape(B, G, R, T, K).swapaxes(-1, -2), scaling, order="C")
     k5, v5 = _packed(k)[:, :, None], _packed(v)[:, :, None]
@@ -96,6 +102,8 @@ def attention(
     def weigh(block: _Block, qT: np.ndarray, k5: np.ndarray, hidden: Any, added: Any) -> _Weights:
         batch, queries, seen = block.batch, block.queries, block.num_keys
         scores = np.matmul(k5[batch, :, :, :seen], qT[batch, ..., queries])
+        if soft_cap is not None:
+            scores = soft_cap * _tanh_of(scores, soft_cap)
         if causal and (T > 1 or window):  # without a window, the block's first query sees every key before `first`
             first = max(0, queries.start + S - T) if window is None else 0
             scores[..., first:, :] += _causal_bias(queries.start, queries.stop, first, seen, S - T, window)
@@ -151,6 +159,8 @@ def attention(
             if dadded is not None:
                 at = _of_block(dadded, block)
                 dadded[at] += _sum_to(ds, dadded[at].shape)  # the bias was added to S: dbias = dS
+            if soft_cap is not None:
+                ds *= 1.0 - np.square(_tanh_of(np.matmul(kb, qT[batch, ..., queries]), soft_cap))  # through the cap
             dq_block = np.matmul(ds.swapaxes(-1, -2), kb, out=dq[batch, ..., queries, :])
             dq_block *= scaling  # dQ = dS K/√K
             dk[batch, :, :seen] += _sum_groups(ds @ qb)  # dK = dSᵀ Q/√K; qb holds Q/√K
@@ -194,6 +204,12 @@ def _cut(B: int, H: int, T: int, S: int, causal: bool) -> Iterator[_Block]:
             num_keys = min(S, max(1, stop + S - T)) if causal else S
             yield _Block(number, slice(first, first + num_sequences), slice(start, stop), num_keys)
             number += 1
+
+
+def _tanh_of(scores: np.ndarray, cap: float) -> np.ndarray:
+    """Return tanh(scores/cap), in the memory of the scores."""
+    scores *= 1.0 / cap
+    return np.tanh(scores, out=scores)
 
 
 def _packed(x: np.ndarray) -> np.ndarray:
