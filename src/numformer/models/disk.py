@@ -33,7 +33,7 @@ def from_disk(keys: dict[str, Any], where: str) -> Any:
     """
     kind = keys.get("model_type")
     if kind not in tuple(ARCHITECTURES):  # it may be anything that JSON can say
-        raise InputError(f"{where}: model_type is {kind!r}, supported are {', '.join(ARCHITECTURES)}")
+        raise InputError(f"{where}: model_type is {kind!r}, supported are {', '.join(sorted(ARCHITECTURES))}")
     architecture = ARCHITECTURES[str(kind)]
     names = keys.get("architectures") or [""]
     name = str(names[0]) if isinstance(names, list) else str(names)

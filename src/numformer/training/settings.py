@@ -59,6 +59,8 @@ def from_plain(settings_class: type[Settings], values: dict[str, Any], where: st
 
 
 def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
+    if type(None) in get_args(hint) and len(get_args(hint)) == 2:  # what may be None, for which TOML has no word
+        hint = next(kind for kind in get_args(hint) if kind is not type(None))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
             raise InputError(f"{where}: {key} must be a table [{key}], got {value!r}")
