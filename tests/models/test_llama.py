@@ -9,12 +9,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from numformer import CrossEntropyLoss, InputError, no_grad, optim, random
+from numformer.generation import BeamConfig, beam_search
 from numformer.models import Llama, LlamaConfig, RopeScaling, SequenceClassifier, build_model
 from numformer.models.disk import names_of, to_disk
 from numformer.models.llama import LlamaSettings
 from numformer.pretrained import load_model, save_model
 from numformer.tasks import LanguageModel, load_task
 from numformer.testing import check_gradients
+from numformer.tokenizers import load_tokenizer
 
 SMALL = {
     "vocab_size": 11,
@@ -61,6 +63,25 @@ def test_greedy_tokens_are_those_of_transformers(name, stories, expected):
     prompt = [1] if name == "greedy_from_bos" else expected["prompt_ids"]
     found = stories.generate([prompt], len(ids) - len(prompt), temperature=0.0, stop_ids=(2,))
     assert list(found[0]) == ids
+
+
+def test_tokens_with_a_repetition_penalty_are_those_of_transformers(stories, expected):
+    ids = expected["repetition_penalty_1_3"]["ids"]
+    settings = {"temperature": 0.0, "repetition_penalty": 1.3, "stop_ids": (2,)}
+    found = stories.generate([expected["prompt_ids"]], len(ids) - len(expected["prompt_ids"]), **settings)
+    assert list(found[0]) == ids
+
+
+def test_the_best_of_four_beams_is_that_of_transformers(stories, expected):
+    prompt, ids = expected["prompt_ids"], expected["beam4"]["ids"]
+    ((best, *_),) = beam_search(stories, [prompt], len(ids) - len(prompt), BeamConfig(num_beams=4), eos_id=2)
+    assert prompt + best.ids == ids
+
+
+@pytest.mark.parametrize("name", ["greedy_from_bos", "greedy", "beam4", "repetition_penalty_1_3"])
+def test_the_texts_of_its_tokens_are_those_of_transformers(name, expected):
+    tokenizer = load_tokenizer(STORIES)
+    assert tokenizer.decode(expected[name]["ids"]) == expected[name]["text"]
 
 
 def test_greedy_tokens_need_no_cache(stories, expected):

@@ -10,6 +10,7 @@ from numformer._names import takes_synonyms
 from numformer.errors import InputError
 from numformer.nn.attention import check_heads
 
+LAYER_BITS = 14  # a model has fewer layers than 2 to this power
 OTHER_ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -56,23 +57,23 @@ class ArchitectureConfig:
             value = getattr(self, name)
             if name in self.optional_lengths and value is None:
                 continue
-            bits = 14 if name.endswith("layers") else 31
-            if not _is_number(value, int) or not 1 <= value < 1 << bits:
+            bits = LAYER_BITS if name.endswith("layers") else 31
+            if not is_number(value, int) or not 1 <= value < 1 << bits:
                 raise InputError(f"{name} must be a positive whole number below 2**{bits}, got {value!r}")
         for name in self.vocabularies:
             value = getattr(self, name)
-            if not _is_number(value, int) or not 0 <= value < 1 << 31:
+            if not is_number(value, int) or not 0 <= value < 1 << 31:
                 raise InputError(f"{name} must be a whole number from 0 to 2**31, got {value!r}")
         if not isinstance(getattr(self, "pad_id", 0), int):
             raise InputError(f"pad_id must be a whole number, got {getattr(self, 'pad_id', 0)!r}")
         self._check_heads()
-        if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
+        if not is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
             raise InputError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
         for name in self.positive:
             value = getattr(self, name)
             if name in self.optional_numbers and value is None:
                 continue
-            if not _is_number(value) or not 0.0 < value < math.inf:
+            if not is_number(value) or not 0.0 < value < math.inf:
                 raise InputError(f"{name} must be a number above 0, got {value!r}")
         for name in self.switches:
             if not isinstance(getattr(self, name), bool):
@@ -92,6 +93,14 @@ class ArchitectureConfig:
     def depth(self) -> str:
         """The number of layers, in words where there are several kinds."""
         return str(getattr(self, "num_layers", 0))
+
+    @property
+    def least_weights(self) -> int:
+        """How many weights the model has at least: the embeddings, and two maps of each attention and feed-forward."""
+        vocabulary = sum(getattr(self, name) for name in self.vocabularies)
+        num_layers = sum(getattr(self, name) for name in self.lengths if name.endswith("layers"))
+        heads = self.num_heads * (getattr(self, "head_dim", None) or self.d_model // self.num_heads)
+        return self.d_model * (vocabulary + 2 * num_layers * (heads + self.ff_width))
 
     def check_vocabulary(self) -> None:
         """Raise InputError when a vocabulary size is still to be taken from a tokenizer."""
@@ -131,7 +140,7 @@ class ArchitectureConfig:
         return cls(**settings)
 
 
-def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
+def is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
     """Tell whether a value is a number of a kind; True and False are none."""
     return isinstance(value, kind) and not isinstance(value, bool)
 

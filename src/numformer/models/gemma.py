@@ -56,6 +56,13 @@ class GemmaConfig(LayerTypesConfig):
         """Return the keys of a Hugging Face config.json."""
         return super().to_disk() | {"query_pre_attn_scalar": self.query_pre_attn_scalar or self.head_width}
 
+    @classmethod
+    def _settings_of(cls, keys: dict[str, Any]) -> dict[str, Any]:
+        settings = super()._settings_of(keys)
+        if settings["query_pre_attn_scalar"] == keys["head_dim"]:
+            settings["query_pre_attn_scalar"] = None
+        return settings
+
 
 LAYOUT = replace(
     llama.LAYOUT,

@@ -12,8 +12,9 @@ from numformer import ops
 from numformer._names import takes_synonyms
 from numformer.errors import InputError
 from numformer.models import gemma
+from numformer.models.config import is_number
 from numformer.models.gemma import Gemma, GemmaConfig, GemmaLayer, OffsetRMSNorm
-from numformer.models.layer_types import FULL, SLIDING
+from numformer.models.layer_types import FULL, SLIDING, types_of
 from numformer.models.qwen3 import QK_NORM
 from numformer.models.registry import register
 from numformer.models.rope import rope_from_disk, rope_to_disk
@@ -61,11 +62,11 @@ class Gemma3Config(GemmaConfig):
             raise InputError(f"config.json: rope_parameters of {SLIDING} stretch them, which is not supported")
         if "rope_theta" in local:
             settings["local_rope_theta"] = local["rope_theta"]
-        every, number = keys.get("sliding_window_pattern"), settings["num_layers"]
-        if settings["layer_types"] is None and every not in (None, PATTERN):
-            if not isinstance(every, int) or every < 1 or not isinstance(number, int):
-                raise InputError(f"config.json: sliding_window_pattern must be a number of layers, got {every!r}")
-            settings["layer_types"] = [SLIDING if (layer + 1) % every else FULL for layer in range(number)]
+        every = keys.get("sliding_window_pattern", PATTERN)
+        if not is_number(every, int) or every < 1:
+            raise InputError(f"config.json: sliding_window_pattern must be a number of layers, got {every!r}")
+        if settings["layer_types"] is None and every != PATTERN:
+            settings["layer_types"] = types_of(settings["num_layers"], lambda layer: (layer + 1) % every > 0)
         return settings
 
 

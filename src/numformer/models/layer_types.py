@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from numformer.errors import InputError
+from numformer.models.config import LAYER_BITS, is_number
 from numformer.models.llama import LlamaConfig
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -59,3 +60,10 @@ class LayerTypesConfig(LlamaConfig):
     @classmethod
     def _settings_of(cls, keys: dict[str, Any]) -> dict[str, Any]:
         return super()._settings_of(keys) | {"layer_types": keys.get("layer_types")}
+
+
+def types_of(num_layers: Any, is_sliding: Callable[[int], bool]) -> list[str] | None:
+    """Return the types of so many layers of a file, or none for a number that the config is to refuse."""
+    if not is_number(num_layers, int) or num_layers >= 1 << LAYER_BITS:
+        return None
+    return [SLIDING if is_sliding(layer) else FULL for layer in range(num_layers)]

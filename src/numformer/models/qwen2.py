@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from numformer._names import takes_synonyms
+from numformer.errors import InputError
+from numformer.models.config import is_number
 from numformer.models.decoder import Decoder
-from numformer.models.layer_types import FULL, SLIDING, LayerTypesConfig
+from numformer.models.layer_types import FULL, SLIDING, LayerTypesConfig, types_of
 from numformer.models.llama import LAYOUT, LlamaLayer
 from numformer.models.registry import register
 
@@ -20,6 +22,13 @@ class Qwen2Config(LayerTypesConfig):
     model_type: ClassVar[str] = "qwen2"
     fixed_on_disk: ClassVar[dict[str, Any]] = {}
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sliding_window is not None and not any(map(self.is_sliding, range(self.num_layers))):
+            raise InputError(
+                f"sliding_window={self.sliding_window}, but no layer has it: layer_types says which are {SLIDING}"
+            )
+
     def to_disk(self) -> dict[str, Any]:
         """Return the keys of a Hugging Face config.json, where the last layers have the window in older versions."""
         keys = super().to_disk()
@@ -28,12 +37,13 @@ class Qwen2Config(LayerTypesConfig):
 
     @classmethod
     def _settings_of(cls, keys: dict[str, Any]) -> dict[str, Any]:
-        settings = super()._settings_of(keys)
-        if not keys.get("use_sliding_window", False):
-            return settings | {"sliding_window": None}
-        first, number = keys.get("max_window_layers"), settings["num_layers"]
-        if settings["layer_types"] is None and isinstance(first, int) and isinstance(number, int):
-            settings["layer_types"] = [FULL if layer < first else SLIDING for layer in range(number)]
+        settings, first = super()._settings_of(keys), keys.get("max_window_layers")
+        types, has_windows = settings["layer_types"], bool(keys.get("use_sliding_window"))
+        if types is None and has_windows and is_number(first, int):
+            types = types_of(settings["num_layers"], lambda layer: layer >= int(first or 0))
+        if not has_windows or types is None or (isinstance(types, list) and SLIDING not in types):
+            settings["sliding_window"] = None  # which a file may name all the same
+        settings["layer_types"] = types
         return settings
 
 

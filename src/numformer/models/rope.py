@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from numformer import ops
 from numformer.errors import InputError
+from numformer.models.config import is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class RopeScaling:
             raise InputError(f"unknown rope_type {self.rope_type!r}: choose {', '.join(self.types)}")
         for name in self.types["llama3"]:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < math.inf:
+            if not is_number(value) or not 0.0 < value < math.inf:
                 raise InputError(f"{name} must be a number above 0, got {value!r}")
         if not self.low_freq_factor < self.high_freq_factor:
             raise InputError(
