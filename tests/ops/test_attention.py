@@ -277,6 +277,24 @@ def test_a_window_is_a_mask_of_the_last_keys(queries, keys, window, blocked, req
     np.testing.assert_allclose(ops.attention(*arrays, causal=True, window=window), plain(*arrays, mask)[0], atol=1e-13)
 
 
+@pytest.mark.parametrize("length", [1, 300])
+def test_keys_before_the_window_of_every_query_of_a_block_are_not_read(length):
+    q, k, v = draw(B=1, H=2, T=length, S=300)
+    expected = ops.attention(q, k, v, causal=True, window=4)[:, :, -1]
+    k[:, :, :100] = v[:, :, :100] = np.nan
+    np.testing.assert_array_equal(ops.attention(q, k, v, causal=True, window=4)[:, :, -1], expected)
+
+
+def test_memory_of_a_window_grows_with_the_window(measure_bytes):
+    q, k, v = (Tensor(a, requires_grad=True) for a in draw(B=1, H=4, T=4096, S=4096, K=8, dtype=np.float32))
+    _, _, whole = measure_bytes(lambda: ops.attention(q, k, v, causal=True))
+    module._causal_bias.cache_clear()
+    out, _, peak = measure_bytes(lambda: ops.attention(q, k, v, causal=True, window=16))
+    assert peak < whole / 3
+    _, _, peak = measure_bytes(lambda: gradients(out, [q, k, v], out.data))
+    assert peak < whole
+
+
 def test_a_window_past_the_query_block():
     length = module.QUERY_BLOCK + 40
     arrays = draw(B=1, H=2, T=length, S=length)

@@ -144,12 +144,12 @@ class MultiHeadAttention(Module):
         dropping, observed = self.dropout.active, self.is_observed("weights")
         settings = {
             "causal": causal,
+            "window": window,
             "dropout": self.dropout.p if dropping else 0.0,
             "key": self.dropout.next_key() if dropping else (),
         }
         result = ops.attention(
             *(q, k, v, None if mask is None else ops.as_mask(mask), bias),
-            window=window,
             scale=self.scale,
             soft_cap=self.soft_cap,
             return_weights=need_weights or observed,
