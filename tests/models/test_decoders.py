@@ -176,6 +176,7 @@ def without(config, *names):
     [
         (CONFIGS["gemma2"], ["layer_types", "rope_parameters"], {}),
         (CONFIGS["gemma3"], ["layer_types", "rope_parameters"], {"sliding_window_pattern": 6}),
+        (CONFIGS["gemma3"], [], {"sliding_window_pattern": None, "_sliding_window_pattern": 6}),
         (CONFIGS["gemma3"], ["rope_parameters"], {"rope_scaling": {"type": "linear", "factor": 8.0}}),
         (CONFIGS["qwen2"], ["layer_types", "rope_parameters", "rope_scaling"], {}),
         (CONFIGS["qwen3"], ["layer_types", "use_sliding_window", "sliding_window"], {"max_window_layers": 28}),
@@ -208,6 +209,7 @@ def test_a_shorter_pattern_of_windows_is_read_as_the_types_of_the_layers():
         ),
         ("qwen2", {"layer_types": 3}, "must be a list of full_attention and sliding_attention, got 3"),
         ("qwen2", {"use_sliding_window": False}, "layers of sliding_attention need a sliding_window"),
+        ("qwen2", {"layer_types": None, "max_window_layers": "1"}, "needs max_window_layers, got '1'"),
         ("qwen2", {"sliding_window": -3}, "sliding_window must be a positive whole number"),
         ("qwen3", {"attention_bias": True}, "attention_bias=True is not supported"),
         ("gemma2", {"attn_logit_softcapping": -1.0}, "attn_logit_softcapping must be a number above 0, got -1.0"),
@@ -218,6 +220,7 @@ def test_a_shorter_pattern_of_windows_is_read_as_the_types_of_the_layers():
         ("gemma3", {"rope_parameters": {"rope_theta": 1.0}}, "rope_parameters must have tables for full_attention and"),
         ("gemma3", {"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2}}}, "stretch them"),
         ("gemma3", {"sliding_window_pattern": "6"}, "sliding_window_pattern must be a number of layers, got '6'"),
+        ("gemma3", {"sliding_window_pattern": 0}, "sliding_window_pattern must be a number of layers, got 0"),
         ("gemma3", {"sliding_window": None}, "layers of sliding_attention need a sliding_window"),
         ("gpt_neox", {"rope_parameters": {"partial_rotary_factor": 0.3}}, "rotary_pct=0.3 must rotate an even part"),
         ("gpt_neox", {"rope_parameters": {"partial_rotary_factor": 1.5}}, "rotary_pct=1.5 must rotate an even part"),

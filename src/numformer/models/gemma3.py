@@ -62,7 +62,7 @@ class Gemma3Config(GemmaConfig):
             raise InputError(f"config.json: rope_parameters of {SLIDING} stretch them, which is not supported")
         if "rope_theta" in local:
             settings["local_rope_theta"] = local["rope_theta"]
-        every = keys.get("sliding_window_pattern", PATTERN)
+        every = PATTERN if keys.get("sliding_window_pattern") is None else keys["sliding_window_pattern"]
         if not is_number(every, int) or every < 1:
             raise InputError(f"config.json: sliding_window_pattern must be a number of layers, got {every!r}")
         if settings["layer_types"] is None and every != PATTERN:

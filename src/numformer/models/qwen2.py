@@ -39,7 +39,9 @@ class Qwen2Config(LayerTypesConfig):
     def _settings_of(cls, keys: dict[str, Any]) -> dict[str, Any]:
         settings, first = super()._settings_of(keys), keys.get("max_window_layers")
         types, has_windows = settings["layer_types"], bool(keys.get("use_sliding_window"))
-        if types is None and has_windows and is_number(first, int):
+        if types is None and has_windows:
+            if not is_number(first, int):
+                raise InputError(f"config.json: use_sliding_window=True needs max_window_layers, got {first!r}")
             types = types_of(settings["num_layers"], lambda layer: layer >= int(first or 0))
         if not has_windows or types is None or (isinstance(types, list) and SLIDING not in types):
             settings["sliding_window"] = None  # which a file may name all the same
