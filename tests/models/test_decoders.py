@@ -148,6 +148,21 @@ def test_the_window_of_an_attention_is_what_limits_how_far_a_layer_sees():
     assert changed.tolist() == [t in (2, 3, 4) for t in range(9)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "windows"),
+    [(Gemma2Config, [3, None] * 4), (Gemma3Config, [*[3] * 5, None, 3, 3]), (Qwen3Config, [None] * 8)],
+)
+def test_every_architecture_has_its_own_pattern_of_windows(kind, windows):
+    sizes = GROUPED | {"num_layers": 8} | ({} if kind is Qwen3Config else {"sliding_window": 3})
+    layers = build_model(kind(**sizes), "lm").layers
+    assert [layer.self_attn.window for layer in layers] == windows
+
+
+def test_a_share_of_1_rotates_whole_heads():
+    (layer,) = build_model(GPTNeoXConfig(**SIZES | {"num_layers": 1}, rotary_pct=1.0), "lm").layers
+    assert layer.self_attn.rope_frequencies == (1.0,)  # heads are 2 wide
+
+
 def test_layers_with_and_without_a_window_have_rotary_positions_of_their_own():
     layers = Gemma3(CONFIGS["gemma3"]).layers
     fast, slow = layers[0].self_attn, layers[5].self_attn
