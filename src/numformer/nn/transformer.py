@@ -27,12 +27,13 @@ class Residual(Module):
     def forward(self, x: Array, part: Callable[[Array], Array], onto: Array | None = None) -> Tensor:
         """Return x [B T D] with what `part`, a function of such a stream, has to add to it.
 
-        Pre-norm, `onto` is what that is added to where it is not x: so branches of one stream lie side by side.
+        `onto` is what that is added to where it is not x: so branches that read one stream lie side by side.
         """
         x = self.observe("before", x)
+        stream = x if onto is None else onto
         if self.pre_norm:
-            return (x if onto is None else onto) + self.dropout(part(self.norm(x)))
-        return self.norm(x + self.dropout(part(x)))
+            return stream + self.dropout(part(self.norm(x)))
+        return self.norm(stream + self.dropout(part(x)))
 
 
 class Layer(Module):
