@@ -69,7 +69,7 @@ def names_of(model: Any) -> Names:
 
 def _check_memory(config: ArchitectureConfig, where: str) -> None:
     """Raise InputError for a model whose weights alone are more than the machine's memory, before anything is reserved."""
-    if not hasattr(os, "sysconf"):  # Windows does not say so
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # not every system says so
         return
     there, needed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 4 * config.least_weights
     if needed > there:
