@@ -335,6 +335,8 @@ def test_llama_3_divides_slow_frequencies_and_leaves_fast_ones():
             "lacks low_freq_factor, high_freq_factor, original_max",
         ),
         ({"rope_parameters": {"rope_type": "linear", "factor": -2}}, "factor must be a number above 0, got -2"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 0.5}}, "by a factor of at least 1, got 0.5"),
+        ({"rope_theta": 10**400, "rope_parameters": None}, "rope_theta must be a number above 0, got 1000"),
         ({"rope_parameters": {"rope_type": "linear", "factor": "2"}}, "factor must be a number above 0, got '2'"),
         ({"rope_parameters": LLAMA3 | {"low_freq_factor": 4.0}}, "low_freq_factor must be below high_freq_factor"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor=0.5, which is not supported"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypedDict
 
@@ -73,7 +73,7 @@ class ArchitectureConfig:
             value = getattr(self, name)
             if name in self.optional_numbers and value is None:
                 continue
-            if not is_number(value) or not 0.0 < value < math.inf:
+            if not is_number(value) or not 0.0 < value < sys.float_info.max:
                 raise InputError(f"{name} must be a number above 0, got {value!r}")
         for name in self.switches:
             if not isinstance(getattr(self, name), bool):

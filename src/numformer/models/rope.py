@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -43,8 +44,10 @@ class RopeScaling:
             raise InputError(f"unknown rope_type {self.rope_type!r}: choose {', '.join(self.types)}")
         for name in self.types["llama3"]:
             value = getattr(self, name)
-            if not is_number(value) or not 0.0 < value < math.inf:
+            if not is_number(value) or not 0.0 < value < sys.float_info.max:
                 raise InputError(f"{name} must be a number above 0, got {value!r}")
+        if self.factor < 1.0:
+            raise InputError(f"a context is stretched by a factor of at least 1, got {self.factor}")
         if not self.low_freq_factor < self.high_freq_factor:
             raise InputError(
                 f"low_freq_factor must be below high_freq_factor, got {self.low_freq_factor} and {self.high_freq_factor}"
