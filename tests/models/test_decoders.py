@@ -1,5 +1,6 @@
 """What every decoder-only architecture with rotary positions does: heads, training, newer and older files."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -252,6 +253,20 @@ def test_a_shorter_pattern_of_windows_is_read_as_the_types_of_the_layers():
 def test_keys_that_are_not_supported_or_cannot_be_right_are_named(kind, keys, message):
     with pytest.raises(InputError, match=message):
         type(CONFIGS[kind]).from_disk(CONFIGS[kind].to_disk() | keys)
+
+
+NONSENSE = [None, True, -1, 0, 7.5, 10**400, float("nan"), float("inf"), "x", [], [[]], {}, {"a": 1}, {"rope_type": {}}]
+
+
+@every_config
+def test_no_value_of_any_key_is_more_than_refused(config):
+    keys = config.to_disk()
+    more = ("rope_scaling", "rope_parameters", "max_window_layers", "use_sliding_window", "sliding_window_pattern")
+    for key in {*keys, *more}:
+        for value in NONSENSE:
+            for changed in (keys, without(config, "rope_parameters", "layer_types")):
+                with contextlib.suppress(InputError):
+                    type(config).from_disk(changed | {key: value})
 
 
 def test_a_window_that_no_layer_has_is_refused_in_python_and_left_out_where_a_file_names_it():

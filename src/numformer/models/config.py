@@ -140,7 +140,7 @@ class ArchitectureConfig:
         return cls(**settings)
 
 
-def is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
+def is_number(value: Any, kind: type[int] | tuple[type, ...] = (int, float)) -> bool:
     """Tell whether a value is a number of a kind; True and False are none."""
     return isinstance(value, kind) and not isinstance(value, bool)
 

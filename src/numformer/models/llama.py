@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Unpack
 
 from numformer._names import takes_synonyms
 from numformer.errors import InputError
-from numformer.models.config import ArchitectureConfig, ArchitectureSettings
+from numformer.models.config import ArchitectureConfig, ArchitectureSettings, is_number
 from numformer.models.decoder import Decoder
 from numformer.models.layouts import Layout
 from numformer.models.registry import register
@@ -101,10 +101,10 @@ class LlamaConfig(ArchitectureConfig):
     @classmethod
     def _settings_of(cls, keys: dict[str, Any]) -> dict[str, Any]:
         settings = super()._settings_of(keys) | rope_settings(keys)
-        heads, width = settings.get("num_heads"), settings.get("d_model")
+        heads, width, head_width = (settings.get(name, 0) for name in ("num_heads", "d_model", "head_dim"))
         if settings.get("num_kv_heads") == heads:
             settings["num_kv_heads"] = None
-        if isinstance(heads, int) and isinstance(width, int) and settings.get("head_dim") == width / heads:
+        if is_number(heads, int) and is_number(head_width, int) and heads * head_width == width:
             settings["head_dim"] = None
         return settings
 
