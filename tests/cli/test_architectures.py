@@ -6,6 +6,8 @@ import pytest
 
 from numformer import Classifier, LanguageModel
 from numformer.models import GPTConfig, LlamaConfig
+from numformer.models.decoder import Decoder
+from numformer.models.registry import ARCHITECTURES
 from numformer.pretrained import load_model
 
 SHAPE = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 8}
@@ -80,12 +82,41 @@ def test_a_file_of_options_may_choose_an_architecture(here, numformer):
     assert (type(config), config.num_kv_heads, config.num_layers) == (LlamaConfig, 1, 1)
 
 
+DECODERS = sorted(name for name, each in ARCHITECTURES.items() if issubclass(each.model, Decoder))
+PARTICULAR = {  # settings that only some have, and that are tables or lists in a file
+    "llama": 'rope_scaling = {rope_type = "llama3", factor = 4.0, original_max_seq_len = 4}',
+    "mistral": "sliding_window = 3",
+    "gemma2": 'sliding_window = 3\nlayer_types = ["full_attention"]',
+    "gemma3_text": "sliding_window = 3\nhead_dim = 4",
+    "qwen3": 'sliding_window = 3\nlayer_types = ["sliding_attention"]',
+    "gpt_neox": "rotary_pct = 0.5",
+}
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_every_decoder_is_trained_resumed_asked_and_shown_by_the_commands(here, numformer, kind):
+    lines = (f'model_type = "{kind}"', "d_model = 16", "num_heads = 2", "num_layers = 1", "max_seq_len = 8")
+    (here / "my.toml").write_text("\n".join(("[model]", *lines, PARTICULAR.get(kind, ""), "")))
+    words = ("train", "lm", "--config=my.toml", "--data=text.txt", *TRAINING)
+    assert numformer(*words, "--out=run").status == 0
+    assert numformer(*words, "--out=whole", "--train.steps=4").status == 0
+    result = numformer("train", "lm", "--out=run", "--resume", "--train.steps=4", "--sample=0")
+    assert result.status == 0, result.err
+    assert same_weights(here / "run", here / "whole")
+    result = numformer("generate", "run", "--prompt=the", "--max-new-tokens=12")
+    assert result.status == 0, result.err
+    assert numformer("evaluate", "run").status == numformer("info", "run").status == 0
+    result = numformer("attention", "run", "the cat", "--out=map.png")
+    assert result.status == 0, result.err
+    assert load_model("run").config.model_type == kind
+
+
 @pytest.mark.parametrize(
     ("task", "kind", "known"),
     [
-        ("lm", '"lama"', "gpt2, llama"),
-        ("lm", '"bert"', "gpt2, llama"),
-        ("lm", "[3]", "gpt2, llama"),
+        ("lm", '"lama"', "gemma2, gemma3_text, gpt2, gpt_neox, llama, mistral, qwen2, qwen3"),
+        ("lm", '"bert"', "gemma2, gemma3_text, gpt2, "),
+        ("lm", "[3]", "gemma2, gemma3_text, gpt2, "),
         ("summarise", '"llama"', "transformer"),
     ],
 )

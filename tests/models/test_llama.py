@@ -9,12 +9,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from numformer import CrossEntropyLoss, InputError, no_grad, optim, random
-from numformer.models import Llama, LlamaConfig, SequenceClassifier, build_model
+from numformer.generation import BeamConfig, beam_search
+from numformer.models import Llama, LlamaConfig, RopeScaling, SequenceClassifier, build_model
 from numformer.models.disk import names_of, to_disk
 from numformer.models.llama import LlamaSettings
 from numformer.pretrained import load_model, save_model
 from numformer.tasks import LanguageModel, load_task
 from numformer.testing import check_gradients
+from numformer.tokenizers import load_tokenizer
 
 SMALL = {
     "vocab_size": 11,
@@ -26,6 +28,8 @@ SMALL = {
     "max_seq_len": 7,
 }
 STORIES = Path(os.environ.get("NUMFORMER_DATA", "../shared/data")) / "ckpt" / "stories260K"
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LLAMA3 |= {"original_max_position_embeddings": 4}
 both_ties = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 
 
@@ -59,6 +63,25 @@ def test_greedy_tokens_are_those_of_transformers(name, stories, expected):
     prompt = [1] if name == "greedy_from_bos" else expected["prompt_ids"]
     found = stories.generate([prompt], len(ids) - len(prompt), temperature=0.0, stop_ids=(2,))
     assert list(found[0]) == ids
+
+
+def test_tokens_with_a_repetition_penalty_are_those_of_transformers(stories, expected):
+    ids = expected["repetition_penalty_1_3"]["ids"]
+    settings = {"temperature": 0.0, "repetition_penalty": 1.3, "stop_ids": (2,)}
+    found = stories.generate([expected["prompt_ids"]], len(ids) - len(expected["prompt_ids"]), **settings)
+    assert list(found[0]) == ids
+
+
+def test_the_best_of_four_beams_is_that_of_transformers(stories, expected):
+    prompt, ids = expected["prompt_ids"], expected["beam4"]["ids"]
+    ((best, *_),) = beam_search(stories, [prompt], len(ids) - len(prompt), BeamConfig(num_beams=4), eos_id=2)
+    assert prompt + best.ids == ids
+
+
+@pytest.mark.parametrize("name", ["greedy_from_bos", "greedy", "beam4", "repetition_penalty_1_3"])
+def test_the_texts_of_its_tokens_are_those_of_transformers(name, expected):
+    tokenizer = load_tokenizer(STORIES)
+    assert tokenizer.decode(expected[name]["ids"]) == expected[name]["text"]
 
 
 def test_greedy_tokens_need_no_cache(stories, expected):
@@ -271,21 +294,60 @@ def test_the_config_survives_the_way_to_disk_and_back():
     assert LlamaConfig.from_disk(json.loads(json.dumps(config.to_disk()))) == config
     plain = LlamaConfig(vocab_size=11, d_ff=12)
     assert LlamaConfig.from_disk(json.loads(json.dumps(plain.to_disk()))) == plain
-    keys = {k: v for k, v in plain.to_disk().items() if k != "rope_theta"}
+    keys = {k: v for k, v in plain.to_disk().items() if k not in ("rope_theta", "rope_parameters")}
     for rope in ({"rope_theta": 500.0}, {"rope_theta": 500.0, "rope_type": "default"}):
         assert LlamaConfig.from_disk(keys | {"rope_parameters": rope}).rope_theta == 500.0
+
+
+def test_stretched_positions_are_read_from_newer_and_older_files_and_written_for_both():
+    stretched = LlamaConfig(
+        **SMALL, rope_theta=500.0, rope_scaling=RopeScaling(rope_type="llama3", factor=8.0, original_max_seq_len=4)
+    )
+    keys = json.loads(json.dumps(stretched.to_disk()))
+    assert keys["rope_parameters"] == keys["rope_scaling"] == LLAMA3 | {"rope_theta": 500.0}
+    older = {name: value for name, value in keys.items() if name != "rope_parameters"} | {"rope_scaling": LLAMA3}
+    newer = {name: value for name, value in keys.items() if name not in ("rope_scaling", "rope_theta")}
+    for given in (keys, older, newer):
+        assert LlamaConfig.from_disk(given) == stretched
+    oldest = LlamaConfig(**SMALL).to_disk() | {"rope_scaling": {"type": "linear", "factor": 2}}
+    assert LlamaConfig.from_disk(oldest).rope_scaling == RopeScaling(rope_type="linear", factor=2)
+
+
+def test_llama_3_divides_slow_frequencies_and_leaves_fast_ones():
+    scaling = RopeScaling(rope_type="llama3", factor=8.0, original_max_seq_len=8192)
+    turns = 2 * np.pi / 8192  # the frequency of one turn over the original context
+    assert [scaling.apply(n * turns) / turns for n in (0.5, 1.0, 4.0, 100.0)] == pytest.approx([1 / 16, 1 / 8, 4, 100])
+    assert scaling.apply(2.5 * turns) / turns == pytest.approx(0.5 * 2.5 + 0.5 * 2.5 / 8)
+    assert RopeScaling(factor=4.0).apply(0.2) == 0.05
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"rope_scaling": {"factor": 8.0}}, "rope_scaling=.* is not supported, only None"),
-        ({"rope_parameters": {"rope_type": "llama3"}}, "only the default rope_type"),
-        ({"rope_parameters": [3]}, "only the default rope_type"),
+        (
+            {"rope_scaling": {"factor": 8.0}},
+            "rope_scaling has factor=8.0, which is not supported with rope_type='default'",
+        ),
+        ({"rope_scaling": {"type": "yarn"}}, "rope_type='yarn', supported are default, linear, llama3"),
+        ({"rope_parameters": {"rope_type": [3]}}, r"rope_type=\[3\], supported are"),
+        (
+            {"rope_parameters": {"rope_type": "llama3", "factor": 8}},
+            "lacks low_freq_factor, high_freq_factor, original_max",
+        ),
+        ({"rope_parameters": {"rope_type": "linear", "factor": -2}}, "factor must be a number above 0, got -2"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 0.5}}, "by a factor of at least 1, got 0.5"),
+        ({"rope_theta": 10**400, "rope_parameters": None}, "rope_theta must be a number above 0, got 1000"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": "2"}}, "factor must be a number above 0, got '2'"),
+        ({"rope_parameters": LLAMA3 | {"low_freq_factor": 4.0}}, "low_freq_factor must be below high_freq_factor"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor=0.5, which is not supported"),
+        ({"rope_parameters": [3]}, r"rope_parameters must be a table of rotary positions, got \[3\]"),
+        ({"rope_theta": 0}, "rope_theta=0, but rope_parameters has rope_theta=10000.0"),
+        ({"rope_parameters": {"rope_theta": float("inf")}, "rope_theta": None}, "rope_theta must be a number above 0"),
+        ({"num_hidden_layers": 1 << 30}, r"num_layers must be a positive whole number below 2\*\*14"),
+        ({"hidden_size": True}, "d_model must be a positive whole number"),
         ({"attention_bias": True}, "attention_bias=True is not supported"),
         ({"num_key_value_heads": 3}, "num_kv_heads=3 does not divide num_heads=4"),
         ({"head_dim": 3}, "rotary positions need heads of an even width, got 3"),
-        ({"rope_theta": 0}, "rope_theta must be a number above 0"),
         ({"rms_norm_eps": "x"}, "rms_norm_eps must be a number above 0"),
         ({"tie_word_embeddings": 1}, "tie_embeddings must be true or false, got 1"),
         ({"hidden_act": "mish"}, "unknown activation 'mish'"),

@@ -75,7 +75,9 @@ def test_the_number_of_labels_goes_by_its_usual_names():
 
 
 def test_what_is_no_config_is_refused():
-    with pytest.raises(InputError, match=r"is built from a ModelConfig, BertConfig, GPTConfig.*, got dict"):
+    with pytest.raises(
+        InputError, match=r"is built from a ModelConfig, BertConfig, GPTConfig, GPTNeoXConfig, .*, got dict"
+    ):
         build_model({"vocab_size": 9}, "lm")
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from numformer import InputError, nn
+from numformer import InputError, nn, ops
 from numformer.testing import check_gradients
 
 D = 8
@@ -123,6 +123,41 @@ def test_a_window_hides_what_lies_too_far_before(randomise):
     seen = np.tri(5, dtype=bool) & ~np.tri(5, k=-2, dtype=bool)
     assert (weights[..., seen] > 0.0).all()
     assert not weights[..., ~seen].any()
+
+
+def test_a_soft_cap_bounds_the_scores(randomise):
+    plain, capped = (randomise(nn.MultiHeadAttention(D, 2, soft_cap=cap)) for cap in (None, 0.5))
+    x = draw(1, 4, D)
+    scores = np.log(plain(x)[1].data)  # up to a constant for every query, which is their mean then
+    assert abs(scores - scores.mean(-1, keepdims=True)).max() > 1.0
+    bent = np.log(capped(x)[1].data)
+    assert abs(bent - bent.mean(-1, keepdims=True)).max() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("bias", "out_bias", "found"), [(True, None, "qkvo"), (True, False, "qkv"), (False, True, "o")]
+)
+def test_the_projection_back_may_have_a_bias_of_its_own_accord(bias, out_bias, found):
+    attention = nn.MultiHeadAttention(D, 2, bias=bias, out_bias=out_bias)
+    projections = zip("qkvo", ("q_proj", "k_proj", "v_proj", "out_proj"), strict=True)
+    assert [letter for letter, name in projections if getattr(attention, name).bias is not None] == list(found)
+
+
+def test_every_head_of_queries_and_keys_is_normalised_before_it_is_rotated(randomise):
+    settings = {"num_kv_heads": 1, "rope_theta": 10.0}
+    plain = nn.MultiHeadAttention(D, 2, **settings)
+    normed = nn.MultiHeadAttention(D, 2, **settings, q_norm=nn.RMSNorm(4), k_norm=nn.RMSNorm(4))
+    randomise(normed)
+    plain = plain.astype(np.float64)
+    plain.load_state_dict({name: normed.state_dict()[name] for name in plain.state_dict()})
+    x = draw(1, 5, D)
+    q, k, v = normed._queries_keys_values(x, x, x, None)
+    flat_q, flat_k, flat_v = plain._queries_keys_values(x, x, x, np.zeros(5, int))
+    for found, flat, norm in ((q, flat_q, normed.q_norm), (k, flat_k, normed.k_norm)):
+        expected = flat.data / np.sqrt((flat.data**2).mean(-1, keepdims=True) + 1e-6) * norm.weight.data
+        np.testing.assert_allclose(found.data, ops.rope(expected, np.arange(5), theta=10.0), atol=1e-12)
+    np.testing.assert_array_equal(v.data, flat_v.data)
+    check_gradients(lambda x: normed(x)[0], x, parameters=list(normed.parameters()), tolerance=1e-5)
 
 
 # Rotary positions

@@ -32,12 +32,11 @@ def test_updates_continue_each_other():
 
 
 @pytest.mark.parametrize("num_new", [1, 3])
-@pytest.mark.parametrize("window", [None, 1, 3, 99])
-def test_rows_of_unequal_length_get_positions_and_a_mask_of_their_own(num_new, window):
+def test_rows_of_unequal_length_get_positions_and_a_mask_of_their_own(num_new):
     cache, (k, v) = KVCache(2, 3, 16), draw(3, 2, 5, 4)
     fill(cache, k, v)
     cache.lengths[:] = [5, 2, 0]
-    positions, mask = cache.positions_and_mask(num_new, window)
+    positions, mask = cache.positions_and_mask(num_new)
     new_k, new_v = draw(3, 2, num_new, 4, seed=1)
     for keys, values in fill(cache, new_k, new_v):
         assert keys.shape[2] == values.shape[2] == 5 + num_new
@@ -49,8 +48,7 @@ def test_rows_of_unequal_length_get_positions_and_a_mask_of_their_own(num_new, w
         for t in range(num_new):
             at = length + t
             assert positions[row, t] == at
-            seen = [s for s in range(5 + num_new) if s <= at and (window is None or s > at - window)]
-            assert np.flatnonzero(mask[row, 0, t]).tolist() == seen
+            assert np.flatnonzero(mask[row, 0, t]).tolist() == list(range(at + 1))
     assert mask.shape == (3, 1, num_new, 5 + num_new)
     assert mask.dtype == bool
 
@@ -217,12 +215,12 @@ def test_a_window_counts_from_each_rows_own_end(randomise):
     x = np.random.default_rng(0).standard_normal((2, 9, 8))
     lengths = [8, 3]
     cache = KVCache(1, 2, 16)
-    _, mask = cache.positions_and_mask(8, 3)
-    attention(x[:, :8], causal=True, mask=mask, cache=cache.layer(0))
+    positions, mask = cache.positions_and_mask(8)
+    attention(x[:, :8], causal=True, mask=mask, cache=cache.layer(0), positions=positions)
     cache.lengths[:] = lengths
-    _, mask = cache.positions_and_mask(1, 3)
+    positions, mask = cache.positions_and_mask(1)
     new = np.stack([x[row, length : length + 1] for row, length in enumerate(lengths)])
-    output, _ = attention(new, causal=True, mask=mask, cache=cache.layer(0))
+    output, _ = attention(new, causal=True, mask=mask, cache=cache.layer(0), positions=positions)
     for row, length in enumerate(lengths):
         alone, _ = attention(x[row : row + 1, : length + 1], causal=True)
         np.testing.assert_allclose(output.data[row, 0], alone.data[0, -1], rtol=1e-9)

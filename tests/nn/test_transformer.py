@@ -110,3 +110,17 @@ def test_the_encoder_sees_both_ways_and_the_decoder_all_of_the_memory(randomise)
     changed[:, 3] *= -1.0
     for before, after in ((encoder(x), encoder(changed)), (decoder(x, x), decoder(x, changed))):
         assert (abs(before.data - after.data).max(axis=-1) > 1e-3).all()
+
+
+@both_norms
+def test_parallel_parts_read_the_same_stream(pre_norm, randomise):
+    layer, x = make(randomise, nn.EncoderLayer, pre_norm), draw(2, 5, D)
+    layer.is_parallel = True
+    if pre_norm:
+        attended = layer.self_attn(layer.residual1.norm(x))[0].data
+        expected = x + attended + layer.feed_forward(layer.residual2.norm(x)).data
+    else:
+        attended = layer.residual1.norm(x + layer.self_attn(x)[0].data).data
+        expected = layer.residual2.norm(attended + layer.feed_forward(x).data).data
+    np.testing.assert_allclose(layer(x).data, expected, atol=1e-12)
+    check_gradients(layer, x, parameters=list(layer.parameters()), tolerance=1e-5)

@@ -140,3 +140,17 @@ def test_softmax_runs_along_the_last_axis_alone(op, shape):
     y = op(x)
     np.testing.assert_allclose((np.exp(y) if op is ops.log_softmax else y).sum(axis=-1), 1.0)
     check_gradients(op, x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_soft_cap_leaves_small_numbers_and_bounds_large_ones(dtype):
+    y, slope = pull(lambda x: ops.soft_cap(x, cap=30.0), np.array([0.0, 1e-3, 15.0, 1e6, -np.inf], dtype))
+    np.testing.assert_allclose(y, [0.0, 1e-3, 30.0 * math.tanh(0.5), 30.0, -30.0], rtol=1e-6)
+    np.testing.assert_allclose(slope, [1.0, 1.0, 1.0 - math.tanh(0.5) ** 2, 0.0, 0.0], rtol=1e-6)
+    assert y.dtype == slope.dtype == dtype
+
+
+@pytest.mark.parametrize("cap", [0.0, -1.0, math.nan])
+def test_a_soft_cap_is_above_0(cap):
+    with pytest.raises(InputError, match=f"soft_cap: the cap must be above 0, got {cap}"):
+        ops.soft_cap(np.ones(2), cap=cap)

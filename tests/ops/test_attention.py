@@ -16,11 +16,12 @@ def draw(seed=0, B=B, H=H, G=None, T=T, S=S, K=K, dtype=np.float64):
     return [rng.standard_normal(shape).astype(dtype) for shape in ((B, H, T, K), (B, G, S, K), (B, G, S, K))]
 
 
-def plain(q, k, v, mask=None, causal=False, bias=0.0, scale=None):
+def plain(q, k, v, mask=None, causal=False, bias=0.0, scale=None, soft_cap=None):
     """Attention as the formula says it, every score at once; returns output and weights."""
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat(groups, axis=1), v.repeat(groups, axis=1)
-    scores = q @ k.swapaxes(-1, -2) * (1.0 / np.sqrt(q.shape[-1]) if scale is None else scale) + bias
+    scores = q @ k.swapaxes(-1, -2) * (1.0 / np.sqrt(q.shape[-1]) if scale is None else scale)
+    scores = bias + (scores if soft_cap is None else soft_cap * np.tanh(scores / soft_cap))
     allowed = np.ones(scores.shape, bool) if mask is None else np.broadcast_to(mask, scores.shape)
     if causal:
         allowed = allowed & np.tri(*scores.shape[-2:], scores.shape[-1] - scores.shape[-2], dtype=bool)
@@ -276,6 +277,24 @@ def test_a_window_is_a_mask_of_the_last_keys(queries, keys, window, blocked, req
     np.testing.assert_allclose(ops.attention(*arrays, causal=True, window=window), plain(*arrays, mask)[0], atol=1e-13)
 
 
+@pytest.mark.parametrize("length", [1, 300])
+def test_keys_before_the_window_of_every_query_of_a_block_are_not_read(length):
+    q, k, v = draw(B=1, H=2, T=length, S=300)
+    expected = ops.attention(q, k, v, causal=True, window=4)[:, :, -1]
+    k[:, :, :100] = v[:, :, :100] = np.nan
+    np.testing.assert_array_equal(ops.attention(q, k, v, causal=True, window=4)[:, :, -1], expected)
+
+
+def test_memory_of_a_window_grows_with_the_window(measure_bytes):
+    q, k, v = (Tensor(a, requires_grad=True) for a in draw(B=1, H=4, T=4096, S=4096, K=8, dtype=np.float32))
+    _, _, whole = measure_bytes(lambda: ops.attention(q, k, v, causal=True))
+    module._causal_bias.cache_clear()
+    out, _, peak = measure_bytes(lambda: ops.attention(q, k, v, causal=True, window=16))
+    assert peak < whole / 3
+    _, _, peak = measure_bytes(lambda: gradients(out, [q, k, v], out.data))
+    assert peak < whole
+
+
 def test_a_window_past_the_query_block():
     length = module.QUERY_BLOCK + 40
     arrays = draw(B=1, H=2, T=length, S=length)
@@ -301,6 +320,39 @@ def test_without_a_scale_it_is_one_over_the_root_of_the_width():
     arrays = draw()
     for ours, expected in zip(pull(arrays), pull(arrays, scale=1.0 / np.sqrt(K)), strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_soft_cap_bends_the_scores_before_anything_is_added(causal, blocked, request):
+    if blocked:
+        request.getfixturevalue("small_blocks")
+    q, k, v = draw(G=2)
+    bias = 5.0 * np.random.default_rng(3).standard_normal((1, H, T, S))
+    mask = np.random.default_rng(1).random((B, 1, T, S)) < 0.7
+    settings = {"causal": causal, "scale": 1.5, "soft_cap": 0.8}
+    expected = plain(q, k, v, mask, causal, bias, scale=1.5, soft_cap=0.8)[0]
+    np.testing.assert_allclose(ops.attention(q, k, v, mask, bias, **settings), expected, atol=1e-12)
+    check_gradients(lambda *a: ops.attention(*a, **settings), q, k, v, mask, bias, tolerance=2e-6)
+
+
+def test_a_soft_cap_past_the_query_block_and_with_dropout_and_weights():
+    T = module.QUERY_BLOCK + 5
+    settings = {"causal": True, "dropout": 0.3, "key": (1,), "soft_cap": 0.5}
+    check_gradients(lambda *a: ops.attention(*a, **settings), *draw(B=2, H=2, G=1, T=T, S=T), tolerance=2e-6)
+    check_gradients(lambda *a: ops.attention(*a, return_weights=True, **settings)[1], *draw(B=2, H=2, G=1))
+
+
+def test_a_soft_cap_far_above_the_scores_changes_nothing():
+    arrays = draw()
+    for ours, expected in zip(pull(arrays, soft_cap=1e9), pull(arrays), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("cap", [0.0, -2.0])
+def test_a_cap_on_scores_is_above_0(cap):
+    with pytest.raises(InputError, match=f"a soft cap must be above 0, got {cap}"):
+        ops.attention(*draw(), soft_cap=cap)
 
 
 @pytest.mark.parametrize("causal", [False, True])

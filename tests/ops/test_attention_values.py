@@ -4,6 +4,7 @@ import pytest
 from numformer import InputError, Tensor, gradients, ops
 
 SETTINGS = [{}, {"causal": True}, {"dropout": 0.4, "key": (3,)}, {"causal": True, "dropout": 0.4, "key": (3,)}]
+SETTINGS.append({"causal": True, "window": 3, "dropout": 0.4, "key": (3,)})
 
 
 def draw(T):

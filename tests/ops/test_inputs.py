@@ -112,3 +112,13 @@ def test_rows_of_unequal_length_are_refused_with_their_lengths(make):
         InputError, match=r"must have one length, got rows of 2, 1 elements; pad them first \(nf.Padding"
     ):
         make([[1, 2], [3]])
+
+
+@pytest.mark.parametrize("positions", [[4, 5], [[4, 5], [1, 2]]], ids=str)
+def test_a_window_counts_back_from_the_position_of_each_query(positions):
+    positions = np.array(positions)
+    mask = np.random.default_rng(0).random((2, 1, 2, 7)) < 0.8
+    found = ops.window_mask(mask, positions, 3)
+    rows = np.broadcast_to(positions, (2, 2))
+    for row, t, s in np.ndindex(2, 2, 7):
+        assert found[row, 0, t, s] == (mask[row, 0, t, s] and s > rows[row, t] - 3)

@@ -71,3 +71,26 @@ def test_the_gradient_is_turned_back():
     x = Tensor(np.random.default_rng(0).standard_normal((1, 2, 3, 4)), requires_grad=True)
     y = ops.rope(x, np.array([3, 70, 9]))
     np.testing.assert_allclose(gradients(y, [x], y.data)[0], x.data, atol=1e-13)
+
+
+def test_frequencies_take_the_place_of_the_powers_of_theta():
+    x, positions = np.random.default_rng(0).standard_normal((1, 2, 3, 6)), np.array([3, 70, 9])
+    frequencies = ops.rope_frequencies(6, 500.0)
+    assert frequencies == pytest.approx([1.0, 500.0 ** (-1 / 3), 500.0 ** (-2 / 3)])
+    expected = ops.rope(x, positions, theta=500.0)
+    np.testing.assert_array_equal(ops.rope(x, positions, frequencies=frequencies), expected)
+    halves = ops.rope(x, positions, frequencies=tuple(f / 2 for f in frequencies))
+    np.testing.assert_allclose(halves, rotated(x, positions / 2, 500.0), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("width", [6, 7])
+def test_with_fewer_frequencies_the_rest_of_a_head_stays(width):
+    x, positions = np.random.default_rng(0).standard_normal((1, 2, 3, width)), np.array([3, 70, 9])
+    y = ops.rope(x, positions, frequencies=ops.rope_frequencies(4, 500.0))
+    np.testing.assert_allclose(y[..., :4], rotated(x[..., :4], positions, 500.0), rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(y[..., 4:], x[..., 4:])
+
+
+def test_more_frequencies_than_pairs_are_refused():
+    with pytest.raises(InputError, match="rope: 3 frequencies are too many for a head of width 4"):
+        ops.rope(np.ones((1, 1, 2, 4)), np.arange(2), frequencies=(1.0, 0.5, 0.1))

@@ -142,5 +142,5 @@ def _architecture(model_type: Any, task: str, path: Path) -> Architecture:
     """Return the architecture that a file names; raises InputError for one that is unknown or does not do the task."""
     able = {name: each for name, each in ARCHITECTURES.items() if model_task(task) in tasks_of(each)}
     if not isinstance(model_type, str) or model_type not in able:
-        raise InputError(f"{path} [model]: model_type is {model_type!r}, for {task} choose {', '.join(able)}")
+        raise InputError(f"{path} [model]: model_type is {model_type!r}, for {task} choose {', '.join(sorted(able))}")
     return able[model_type]

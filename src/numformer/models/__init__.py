@@ -3,9 +3,16 @@
 from numformer.models.bert import Bert, BertConfig
 from numformer.models.build import build_model
 from numformer.models.config import ModelConfig
+from numformer.models.gemma2 import Gemma2, Gemma2Config
+from numformer.models.gemma3 import Gemma3, Gemma3Config
 from numformer.models.gpt import GPT, GPTConfig
+from numformer.models.gpt_neox import GPTNeoX, GPTNeoXConfig
 from numformer.models.heads import MaskedLM, SequenceClassifier, SequenceRegressor, SpanClassifier, TokenClassifier
 from numformer.models.llama import Llama, LlamaConfig
+from numformer.models.mistral import Mistral, MistralConfig
+from numformer.models.qwen2 import Qwen2, Qwen2Config
+from numformer.models.qwen3 import Qwen3, Qwen3Config
+from numformer.models.rope import RopeScaling
 from numformer.models.transformer import Transformer, TransformerConfig
 
 __all__ = [
@@ -13,10 +20,23 @@ __all__ = [
     "Bert",
     "BertConfig",
     "GPTConfig",
+    "GPTNeoX",
+    "GPTNeoXConfig",
+    "Gemma2",
+    "Gemma2Config",
+    "Gemma3",
+    "Gemma3Config",
     "Llama",
     "LlamaConfig",
     "MaskedLM",
+    "Mistral",
+    "MistralConfig",
     "ModelConfig",
+    "Qwen2",
+    "Qwen2Config",
+    "Qwen3",
+    "Qwen3Config",
+    "RopeScaling",
     "SequenceClassifier",
     "SequenceRegressor",
     "SpanClassifier",

@@ -97,13 +97,11 @@ def writes_with(generate: Callable[..., Generation]) -> None:
     CausalModel.written_by = staticmethod(generate)
 
 
-def place(
-    tokens: Array, mask: ArrayLike | None, cache: KVCache | None, longest: int, window: int | None = None
-) -> tuple[Any, Any]:
+def place(tokens: Array, mask: ArrayLike | None, cache: KVCache | None, longest: int) -> tuple[Any, Any]:
     """Return the positions [B T] that tokens [B T] have after those in a cache, and what hides keys from them.
 
-    Both are made once for all layers; `window` is that of a model whose attentions have one. Without a cache the positions
-    are None: they are 0..T-1. Raises InputError when they reach over the context length.
+    Both are made once for all layers. Without a cache the positions are None: they are 0..T-1. Raises InputError when they
+    reach over the context length.
     """
     length = tokens.shape[1]
     if length > longest:
@@ -114,4 +112,4 @@ def place(
         raise InputError(
             "a mask of padding and a cache do not go together: the rows of a cache have lengths of their own"
         )
-    return cache.positions_and_mask(length, window)
+    return cache.positions_and_mask(length)

@@ -98,7 +98,7 @@ LAYOUT = Layout(
 )
 
 
-@register(BertConfig, LAYOUT, class_prefix="Bert")
+@register(BertConfig, LAYOUT, class_prefix="Bert", is_default=True)
 class Bert(Backbone):
     """Encode tokens looking both ways, tokens [B T] (or features [B T C], which are summed) -> [B T D]."""
 

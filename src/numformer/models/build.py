@@ -67,8 +67,8 @@ def _settings_of(kind: type[Any]) -> list[str]:
 
 
 def _default_for(name: str, task: str) -> Architecture:
-    """Return the first architecture that does a task on its own, else the first that looks both ways and does it."""
-    able = [each for each in ARCHITECTURES.values() if name in tasks_of(each)]
+    """Return the default architecture that does a task on its own, else the one that looks both ways and does it."""
+    able = [each for each in ARCHITECTURES.values() if each.is_default and name in tasks_of(each)]
     for architecture in able:
         if name == architecture.task:
             return architecture

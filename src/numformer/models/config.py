@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypedDict
 
@@ -9,6 +10,13 @@ from numformer._names import takes_synonyms
 from numformer._notices import amount
 from numformer.errors import InputError
 from numformer.nn.attention import check_heads
+
+LAYER_BITS = 14  # a model has fewer layers than 2 to this power
+OTHER_ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "swish": "silu",
+}  # words of Hugging Face
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +50,35 @@ class ArchitectureConfig:
     optional_lengths: ClassVar[tuple[str, ...]] = ("d_ff",)  # which may be None
     vocabularies: ClassVar[tuple[str, ...]] = ("vocab_size",)
     positive: ClassVar[tuple[str, ...]] = ("layer_norm_eps",)
+    optional_numbers: ClassVar[tuple[str, ...]] = ()  # of the positive ones, those which may be None
+    switches: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for name in self.lengths:
             value = getattr(self, name)
             if name in self.optional_lengths and value is None:
                 continue
-            if type(value) is not int or not 1 <= value < 1 << 31:
-                raise InputError(f"{name} must be a positive whole number below 2**31, got {value!r}")
+            bits = LAYER_BITS if name.endswith("layers") else 31
+            if not is_number(value, int) or not 1 <= value < 1 << bits:
+                raise InputError(f"{name} must be a positive whole number below 2**{bits}, got {value!r}")
         for name in self.vocabularies:
             value = getattr(self, name)
-            if type(value) is not int or not 0 <= value < 1 << 31:
+            if not is_number(value, int) or not 0 <= value < 1 << 31:
                 raise InputError(f"{name} must be a whole number from 0 to 2**31, got {value!r}")
         if not isinstance(getattr(self, "pad_id", 0), int):
             raise InputError(f"pad_id must be a whole number, got {getattr(self, 'pad_id', 0)!r}")
         self._check_heads()
-        if not isinstance(self.dropout, (int, float)) or not 0.0 <= self.dropout < 1.0:
+        if not is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
             raise InputError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
         for name in self.positive:
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not value > 0.0:
+            if name in self.optional_numbers and value is None:
+                continue
+            if not is_number(value) or not 0.0 < value < sys.float_info.max:
                 raise InputError(f"{name} must be a number above 0, got {value!r}")
+        for name in self.switches:
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if self.activation not in tuple(self.activations_on_disk):
             raise InputError(f"unknown activation {self.activation!r}: choose {', '.join(self.activations_on_disk)}")
 
@@ -78,6 +94,14 @@ class ArchitectureConfig:
     def depth(self) -> str:
         """The number of layers, in words: "6 layers"."""
         return amount(getattr(self, "num_layers", 0), "layers")
+
+    @property
+    def least_weights(self) -> int:
+        """How many weights the model has at least: the embeddings, and two maps of each attention and feed-forward."""
+        vocabulary = sum(getattr(self, name) for name in self.vocabularies)
+        num_layers = sum(getattr(self, name) for name in self.lengths if name.endswith("layers"))
+        heads = self.num_heads * (getattr(self, "head_dim", None) or self.d_model // self.num_heads)
+        return self.d_model * (vocabulary + 2 * num_layers * (heads + self.ff_width))
 
     def check_vocabulary(self) -> None:
         """Raise InputError when a vocabulary size is still to be taken from a tokenizer."""
@@ -98,18 +122,28 @@ class ArchitectureConfig:
         if missing:
             raise InputError(f"config.json lacks {', '.join(missing)}")
         for key, supported in cls.fixed_on_disk.items():
-            if keys.get(key, supported) != supported:
+            if (keys.get(key, supported) or None) != (supported or None):  # null and false say the same
                 raise InputError(f"config.json: {key}={keys[key]!r} is not supported, only {supported!r}")
+        return cls(**cls._settings_of(keys))
+
+    @classmethod
+    def _settings_of(cls, keys: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields that the keys of a config.json give."""
         settings = {here: keys[there] for here, there in cls.names_on_disk.items() if there in keys}
         if "activation" in settings:
-            known = {there: here for here, there in cls.activations_on_disk.items()}
+            known = {there: here for here, there in cls.activations_on_disk.items()} | OTHER_ACTIVATIONS
             settings["activation"] = known.get(str(settings["activation"]), settings["activation"])
-        return cls(**settings)
+        return settings
 
     @classmethod
     def from_general(cls, settings: dict[str, Any]) -> Self:
         """Return the config with these fields of a ModelConfig."""
         return cls(**settings)
+
+
+def is_number(value: Any, kind: type[int] | tuple[type, ...] = (int, float)) -> bool:
+    """Tell whether a value is a number of a kind; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 class ArchitectureSettings(TypedDict, total=False):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from numformer.errors import InputError
 from numformer.models.build import build_model, task_of, tasks_of
+from numformer.models.config import ArchitectureConfig
 from numformer.models.heads import HEADS, Headed
 from numformer.models.layouts import Names
 from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
@@ -29,11 +31,12 @@ def to_disk(model: Any) -> dict[str, Any]:
 def from_disk(keys: dict[str, Any], where: str) -> Any:
     """Return a model of the kind that a config.json describes, its weights undrawn.
 
-    Raises InputError for an architecture that is not known, and for what its config does not take.
+    Raises InputError for an architecture that is not known, for what its config does not take, and for a model that is larger
+    than the memory of this machine.
     """
     kind = keys.get("model_type")
     if kind not in tuple(ARCHITECTURES):  # it may be anything that JSON can say
-        raise InputError(f"{where}: model_type is {kind!r}, supported are {', '.join(ARCHITECTURES)}")
+        raise InputError(f"{where}: model_type is {kind!r}, supported are {', '.join(sorted(ARCHITECTURES))}")
     architecture = ARCHITECTURES[str(kind)]
     names = keys.get("architectures") or [""]
     name = str(names[0]) if isinstance(names, list) else str(names)
@@ -49,14 +52,31 @@ def from_disk(keys: dict[str, Any], where: str) -> Any:
         settings["labels"] = _labels(keys, where)
     if task in ("classify", "regress"):
         settings["pooling"] = "mean" if name.startswith(MEAN) else "first"
-    with init.undrawn():
-        return build_model(architecture.config.from_disk(keys), task, **settings)
+    config = architecture.config.from_disk(keys)
+    _check_memory(config, where)
+    try:
+        with init.undrawn():
+            return build_model(config, task, **settings)
+    except MemoryError:
+        raise InputError(f"{where}: the model does not fit into the memory of this machine") from None
 
 
 def names_of(model: Any) -> Names:
     """Return the names of a model's parameters, here and on disk."""
     layout, task = architecture_of(model.config).layout, task_of(model)
     return layout.names("classify" if task == "regress" else task, isinstance(model, Headed))
+
+
+def _check_memory(config: ArchitectureConfig, where: str) -> None:
+    """Raise InputError for a model whose weights alone are more than the machine's memory, before anything is reserved."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # not every system says so
+        return
+    there, needed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 4 * config.least_weights
+    if needed > there:
+        raise InputError(
+            f"{where}: a model of these sizes takes {needed / 2**30:,.0f} GiB at least, "
+            f"and this machine has {there / 2**30:,.0f} GiB of memory"
+        )
 
 
 def _task_of_class(name: str, architecture: Architecture) -> str:

@@ -89,7 +89,7 @@ LAYOUT = Layout(
 )
 
 
-@register(GPTConfig, LAYOUT, task="lm", class_on_disk="GPT2LMHeadModel", class_prefix="GPT2")
+@register(GPTConfig, LAYOUT, task="lm", class_on_disk="GPT2LMHeadModel", class_prefix="GPT2", is_default=True)
 class GPT(CausalModel):
     """Predict the next token at every position, tokens [B T] -> logits [B T V].
 

@@ -1,28 +1,25 @@
-"""Llama: the decoder-only Transformer of Touvron et al. 2023 (arXiv:2302.13971), with the grouped heads of its successors."""
+"""Llama: the decoder-only Transformer of Touvron et al. 2023 (arXiv:2302.13971), with what its successors added.
+
+Those are grouped heads and, in Llama 3, rotary positions stretched over a longer context; SmolLM is a Llama too. Mistral,
+Qwen and Gemma have files of their own beside this one, which say in what they differ.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, Unpack
+from typing import Any, ClassVar, Unpack
 
-from numformer import ops, random
 from numformer._names import takes_synonyms
-from numformer.autograd import ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
-from numformer.models.backbone import CausalModel, place
-from numformer.models.config import ArchitectureConfig, ArchitectureSettings
+from numformer.models.config import ArchitectureConfig, ArchitectureSettings, is_number
+from numformer.models.decoder import Decoder
 from numformer.models.layouts import Layout
 from numformer.models.registry import register
-from numformer.nn import init
+from numformer.models.rope import RopeScaling, rope_settings, rope_to_disk, scaled_frequencies
 from numformer.nn.attention import MultiHeadAttention, check_heads
-from numformer.nn.cache import KVCache
-from numformer.nn.dropout import Dropout
 from numformer.nn.feed_forward import FeedForward
-from numformer.nn.layers import Embedding, Linear, RMSNorm
-from numformer.nn.stack import Stack
-from numformer.nn.transformer import Layer, Residual, reseed_dropout
-
-STD = 0.02  # of the weights at the start
+from numformer.nn.layers import RMSNorm
+from numformer.nn.transformer import Layer, Residual
 
 
 @takes_synonyms
@@ -42,6 +39,8 @@ class LlamaConfig(ArchitectureConfig):
     """One of gelu_tanh, gelu, relu, silu."""
     rope_theta: float = 10000.0
     """Base of the wavelengths of the rotary positions."""
+    rope_scaling: RopeScaling | None = None
+    """How they are stretched over a context longer than the one trained on first."""
     rms_norm_eps: float = 1e-6
     """Added to the mean square in every RMSNorm."""
     tie_embeddings: bool = False
@@ -51,6 +50,7 @@ class LlamaConfig(ArchitectureConfig):
     lengths: ClassVar[tuple[str, ...]] = (*ArchitectureConfig.lengths, "num_kv_heads", "head_dim")
     optional_lengths: ClassVar[tuple[str, ...]] = ("d_ff", "num_kv_heads", "head_dim")
     positive: ClassVar[tuple[str, ...]] = ("rms_norm_eps", "rope_theta")
+    switches: ClassVar[tuple[str, ...]] = ("tie_embeddings",)
     names_on_disk: ClassVar[dict[str, str]] = {
         "vocab_size": "vocab_size",
         "d_model": "hidden_size",
@@ -70,32 +70,43 @@ class LlamaConfig(ArchitectureConfig):
         *("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers"),
         *("intermediate_size", "max_position_embeddings"),
     )
-    fixed_on_disk: ClassVar[dict[str, Any]] = {"attention_bias": False, "mlp_bias": False, "rope_scaling": None}
+    fixed_on_disk: ClassVar[dict[str, Any]] = {"attention_bias": False, "mlp_bias": False}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.tie_embeddings, bool):
-            raise InputError(f"tie_embeddings must be true or false, got {self.tie_embeddings!r}")
+        if self.rope_scaling is not None and not isinstance(self.rope_scaling, RopeScaling):
+            raise InputError(f"rope_scaling must be a RopeScaling, got {self.rope_scaling!r}")
 
     def _check_heads(self) -> None:
         width = check_heads(self.d_model, self.num_heads, self.num_kv_heads or self.num_heads, self.head_dim)
         if width % 2:
             raise InputError(f"rotary positions need heads of an even width, got {width}")
 
+    @property
+    def head_width(self) -> int:
+        """Width of a head."""
+        return self.head_dim or self.d_model // self.num_heads
+
     def to_disk(self) -> dict[str, Any]:
-        """Return the keys of a Hugging Face config.json."""
-        return super().to_disk() | {"intermediate_size": self.ff_width}
+        """Return the keys of a Hugging Face config.json, rotary positions as newer and as older versions read them."""
+        rope = rope_to_disk(self.rope_theta, self.rope_scaling)
+        return super().to_disk() | {
+            "num_key_value_heads": self.num_kv_heads or self.num_heads,
+            "head_dim": self.head_width,
+            "intermediate_size": self.ff_width,
+            "rope_parameters": rope,
+            "rope_scaling": None if self.rope_scaling is None else rope,
+        }
 
     @classmethod
-    def from_disk(cls, keys: dict[str, Any]) -> Self:
-        """Read the keys of a Hugging Face config.json, whose rotary positions may be in a table of their own.
-
-        Raises InputError for a missing or unsupported key.
-        """
-        rope = keys.get("rope_parameters") or {}
-        if not isinstance(rope, dict) or rope.get("rope_type", "default") != "default":
-            raise InputError(f"config.json: rope_parameters={rope!r} is not supported, only the default rope_type")
-        return super().from_disk(keys | {name: rope[name] for name in ("rope_theta",) if name in rope})
+    def _settings_of(cls, keys: dict[str, Any]) -> dict[str, Any]:
+        settings = super()._settings_of(keys) | rope_settings(keys)
+        heads, width, head_width = (settings.get(name, 0) for name in ("num_heads", "d_model", "head_dim"))
+        if settings.get("num_kv_heads") == heads:
+            settings["num_kv_heads"] = None
+        if is_number(heads, int) and is_number(head_width, int) and heads * head_width == width:
+            settings["head_dim"] = None
+        return settings
 
 
 class LlamaSettings(ArchitectureSettings, total=False):
@@ -106,6 +117,7 @@ class LlamaSettings(ArchitectureSettings, total=False):
     num_kv_heads: int | None
     head_dim: int | None
     rope_theta: float
+    rope_scaling: RopeScaling | None
     rms_norm_eps: float
     tie_embeddings: bool
 
@@ -131,78 +143,50 @@ LAYOUT = Layout(
 
 
 @register(LlamaConfig, LAYOUT, task="lm", class_on_disk="LlamaForCausalLM", class_prefix="Llama")
-class Llama(CausalModel):
+class Llama(Decoder):
     """Predict the next token at every position, tokens [B T] -> logits [B T V].
 
     Takes a LlamaConfig or its fields as keywords: `Llama(vocab_size=512, d_model=64, num_heads=8, num_kv_heads=4)`.
     Raises InputError for a setting that is unknown or out of range.
     """
 
+    config_class = LlamaConfig
+
     def __init__(self, config: LlamaConfig | None = None, *, seed: int = 0, **settings: Unpack[LlamaSettings]) -> None:
-        if config is not None and settings:
-            raise InputError(
-                f"Llama takes a LlamaConfig or its fields, not both; got a config and {', '.join(settings)}"
-            )
-        self.config = config = config or LlamaConfig(**settings)  # type: ignore[misc]  # max_len is a field's other name
-        config.check_vocabulary()
-        with init.undrawn():
-            self.token_embedding = Embedding(config.vocab_size, config.d_model)
-            self.dropout = Dropout(config.dropout)
-            self.layers = Stack(LlamaLayer(config) for _ in range(config.num_layers))
-            self.norm = RMSNorm(config.d_model, config.rms_norm_eps)
-            self.output = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size, bias=False)
-        init_weights(self, seed)
-        reseed_dropout(self, seed)
+        super().__init__(config, seed=seed, **settings)
 
-    def encode(self, tokens: ArrayLike, mask: ArrayLike | None = None, cache: KVCache | None = None) -> Tensor:
-        """Return a vector for every token, as CausalModel says, tokens [B T] -> [B T D]."""
-        ids = ops.as_ids(tokens)
-        positions, mask = place(ids, mask, cache, self.config.max_seq_len)
-        if positions is None:
-            positions = namespace_of(ids).arange(ids.shape[1])
-        x = self.dropout(self.token_embedding(ids))
-        x = self.layers(x, mask=mask, causal=True, cache=cache, positions=positions)
-        if cache is not None:
-            cache.advance(ids.shape[1])
-        return self.norm(x)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of the next token, x [B T D] -> [B T V]."""
-        if self.config.tie_embeddings:
-            return ops.linear(x, self.token_embedding.weight)
-        if self.output is None:
-            raise InputError("this Llama has no output layer any more: it is the backbone of another model's head")
-        return self.output(x)
-
-    def prepare_for_head(self, *, summarises: bool, seed: int) -> None:
-        """Drop the output layer, which only the model on its own has."""
-        self.output = None
+    def make_layer(self, number: int) -> Layer:
+        """Return a layer; all are alike."""
+        return LlamaLayer(self.config)
 
 
 class LlamaLayer(Layer):
-    """Pre-norm attention with rotary positions and gated feed-forward, x [B T D] -> [B T D]."""
+    """Pre-norm attention with rotary positions and gated feed-forward, x [B T D] -> [B T D].
 
-    def __init__(self, config: LlamaConfig) -> None:
+    `attention` are settings of MultiHeadAttention that a successor of Llama has besides, or in place of Llama's.
+    """
+
+    def __init__(self, config: LlamaConfig, **attention: Any) -> None:
         D, eps = config.d_model, config.rms_norm_eps
         self.residual1 = Residual(RMSNorm(D, eps), config.dropout)
-        self.self_attn = MultiHeadAttention(
-            D,
-            config.num_heads,
-            config.dropout,
-            num_kv_heads=config.num_kv_heads,
-            head_dim=config.head_dim,
-            bias=False,
-            rope_theta=config.rope_theta,
-        )
+        self.self_attn = make_attention(config, **attention)
         self.residual2 = Residual(RMSNorm(D, eps), config.dropout)
-        self.feed_forward = FeedForward(
-            D, config.ff_width, dropout=None, activation=config.activation, gated=True, bias=False
-        )
+        self.feed_forward = make_feed_forward(config)
 
 
-def init_weights(model: Llama, seed: int) -> None:
-    """Draw every matrix from N(0, 0.02²)."""
-    generator = random.generator(seed)
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
-            init.draw_normal(parameter, STD, generator)
+def make_attention(config: LlamaConfig, **settings: Any) -> MultiHeadAttention:
+    """Return Llama's attention, with these settings of MultiHeadAttention besides or in place of its own."""
+    own = {
+        "num_kv_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "bias": False,
+        "rope_frequencies": scaled_frequencies(config.head_width, config.rope_theta, config.rope_scaling),
+    }
+    return MultiHeadAttention(config.d_model, config.num_heads, config.dropout, **own | settings)
+
+
+def make_feed_forward(config: LlamaConfig) -> FeedForward:
+    """Return Llama's gated feed-forward part, with no dropout inside."""
+    return FeedForward(
+        config.d_model, config.ff_width, dropout=None, activation=config.activation, gated=True, bias=False
+    )

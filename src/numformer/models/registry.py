@@ -18,7 +18,8 @@ class Architecture:
     """What `@register(…)` above a model says about it.
 
     `task` is what the model does without a head, None where it needs one; `class_on_disk` is how Hugging Face calls it
-    then, and `class_prefix` how the names of its classes with a head begin.
+    then, and `class_prefix` how the names of its classes with a head begin. One with `is_default` is what a shape without
+    an architecture may become.
     """
 
     model: type[Any]
@@ -27,6 +28,7 @@ class Architecture:
     task: str | None
     class_on_disk: str
     class_prefix: str
+    is_default: bool
 
 
 ARCHITECTURES: dict[str, Architecture] = {}  # by model_type
@@ -39,6 +41,7 @@ def register(
     task: str | None = None,
     class_on_disk: str = "",
     class_prefix: str = "",
+    is_default: bool = False,
 ) -> Callable[[Model], Model]:
     """Make the model below known, with its config, its names on disk, and what Architecture says besides.
 
@@ -46,7 +49,9 @@ def register(
     """
 
     def add(model: Model) -> Model:
-        ARCHITECTURES[config.model_type] = Architecture(model, config, layout, task, class_on_disk, class_prefix)
+        ARCHITECTURES[config.model_type] = Architecture(
+            model, config, layout, task, class_on_disk, class_prefix, is_default
+        )
         return model
 
     return add
@@ -57,5 +62,5 @@ def architecture_of(config: Any) -> Architecture:
     for architecture in ARCHITECTURES.values():
         if type(config) is architecture.config:
             return architecture
-    known = ", ".join(architecture.config.__name__ for architecture in ARCHITECTURES.values())
+    known = ", ".join(sorted(architecture.config.__name__ for architecture in ARCHITECTURES.values()))
     raise InputError(f"a model is built from a ModelConfig, {known}, got {type(config).__name__}")

@@ -60,6 +60,7 @@ class TransformerConfig(ArchitectureConfig):
         *("d_model", "num_heads", "d_ff", "max_seq_len", "num_encoder_layers", "num_decoder_layers"),
     )
     vocabularies: ClassVar[tuple[str, ...]] = ("src_vocab_size", "tgt_vocab_size")
+    switches: ClassVar[tuple[str, ...]] = ("pre_norm", "share_embeddings", "tie_output")
     names_on_disk: ClassVar[dict[str, str]] = {
         "src_vocab_size": "vocab_size",
         "tgt_vocab_size": "decoder_vocab_size",
@@ -82,9 +83,6 @@ class TransformerConfig(ArchitectureConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("pre_norm", "share_embeddings", "tie_output"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if self.positions not in ("sinusoidal", "learned"):
             raise InputError(f"unknown positions {self.positions!r}: choose sinusoidal or learned")
         if self.share_embeddings and self.src_vocab_size != self.tgt_vocab_size:
@@ -119,7 +117,9 @@ class TransformerSettings(TypedDict, total=False):
     pad_id: int
 
 
-@register(TransformerConfig, Layout(), task="seq2seq", class_on_disk="TransformerForConditionalGeneration")
+@register(
+    TransformerConfig, Layout(), task="seq2seq", class_on_disk="TransformerForConditionalGeneration", is_default=True
+)
 class Transformer(Module):
     """Predict every next token of a target from a source, src [B S], tgt [B T] -> logits [B T V].
 

@@ -17,9 +17,11 @@ class MultiHeadAttention(Module):
     """Project, attend in `num_heads` heads side by side, project back (Vaswani et al. 2017, §3.2.2).
 
     With `num_kv_heads` below `num_heads` the heads share keys and values in groups. `head_dim` is the width of a head where
-    it is not the heads' equal share of the width. With `rope_theta` queries and keys are rotated by their positions
-    (Su et al. 2021). With `window` a position sees only so many of the last ones, and `scale` replaces 1/√K.
-    Raises InputError when the heads do not divide the width, or the groups the heads.
+    it is not the heads' equal share of the width. `out_bias` says it of the projection back alone. With `q_norm` and
+    `k_norm` every head of a query and of a key is normalised (Henry et al. 2020, arXiv:2010.04245). With `rope_theta`
+    queries and keys are rotated by their positions (Su et al. 2021), and with `rope_frequencies` by these angles, as
+    `ops.rope` says. With `window` a position sees only so many of the last ones; `scale` replaces 1/√K, and `soft_cap`
+    bounds the scores. Raises InputError when the heads do not divide the width, or the groups the heads.
     """
 
     points: ClassVar[tuple[str, ...]] = ("heads",)
@@ -34,16 +36,25 @@ class MultiHeadAttention(Module):
         num_kv_heads: int | None = None,
         head_dim: int | None = None,
         bias: bool = True,
+        out_bias: bool | None = None,
+        q_norm: Module | None = None,
+        k_norm: Module | None = None,
         rope_theta: float | None = None,
+        rope_frequencies: tuple[float, ...] | None = None,
         window: int | None = None,
         scale: float | None = None,
+        soft_cap: float | None = None,
         generator: Generator | None = None,
     ) -> None:
         self.num_heads, self.num_kv_heads = num_heads, num_heads if num_kv_heads is None else num_kv_heads
-        self.rope_theta, self.window, self.scale = rope_theta, window, scale
+        self.window, self.scale, self.soft_cap = window, scale, soft_cap
         width = check_heads(d_model, num_heads, self.num_kv_heads, head_dim)
+        if rope_theta is not None and rope_frequencies is None:
+            rope_frequencies = ops.rope_frequencies(width, rope_theta)
+        self.rope_frequencies = rope_frequencies
         self._add_projections(d_model, width * num_heads, width * self.num_kv_heads, bias, generator)
-        self.out_proj = Linear(width * num_heads, d_model, bias, generator=generator)
+        self.out_proj = Linear(width * num_heads, d_model, bias if out_bias is None else out_bias, generator=generator)
+        self.q_norm, self.k_norm = q_norm, k_norm
         self.dropout = Dropout(dropout)
 
     def _add_projections(
@@ -71,7 +82,7 @@ class MultiHeadAttention(Module):
         Without `need_weights`, which saves time and memory, the second is None. mask: [T S], [B T S] or [B H T S], True =
         attend. bias: added to the scores, [B H T S], any axis of which may be 1. positions: [T] or [B T], from 0 by
         default. `cache` is one attention's part of a cache: it takes the keys and values of new tokens, and gives all
-        that it holds.
+        that it holds; with a mask, a window counts from the positions.
         """
         if cache is not None and cache.is_filled:  # by what the encoder said, which stays the same for every token
             q = self._queries(query)
@@ -81,8 +92,10 @@ class MultiHeadAttention(Module):
             q, k, v = self._queries_keys_values(query, key, key if value is None else value, positions)
             if cache is not None:
                 k, v = cache.update(k, v)
-        # Rows of unequal length come with a mask in which the window is: the op would count it from the longest row.
-        window = None if cache is not None and mask is not None else self.window
+        window = self.window
+        if window is not None and cache is not None and mask is not None:
+            # Rows of unequal length: the op would count the window of all of them from the end of the longest.
+            mask, window = ops.window_mask(mask, self._positions(query, positions), window), None
         output, weights = self._attend(q, k, v, mask, bias, causal, window, need_weights)
         return self.out_proj(ops.merge_heads(output)), weights
 
@@ -91,19 +104,25 @@ class MultiHeadAttention(Module):
 
     def _queries(self, query: Array) -> Array:
         """Return the queries [B H T K] of a module that attends to what is in a cache already."""
-        return ops.split_heads(self._project(query, None, None)[0], num_heads=self.num_heads)
+        q = ops.split_heads(self._project(query, None, None)[0], num_heads=self.num_heads)
+        return q if self.q_norm is None else self.q_norm(q)
 
     def _queries_keys_values(
         self, query: Array, key: Array, value: Array, positions: Array | None
     ) -> tuple[Array, Array, Array]:
-        """Return queries [B H T K], and keys and values [B G S K], rotated where that is wanted."""
+        """Return queries [B H T K], and keys and values [B G S K], normalised and rotated where that is wanted."""
         q, k, v = self._project(query, key, value)
         q = ops.split_heads(q, num_heads=self.num_heads)
         k, v = ops.split_heads(k, num_heads=self.num_kv_heads), ops.split_heads(v, num_heads=self.num_kv_heads)
-        if self.rope_theta is not None:
-            positions = namespace_of(query).arange(query.shape[1]) if positions is None else positions
-            q, k = ops.rope(q, positions, theta=self.rope_theta), ops.rope(k, positions, theta=self.rope_theta)
+        q, k = q if self.q_norm is None else self.q_norm(q), k if self.k_norm is None else self.k_norm(k)
+        if self.rope_frequencies is not None:
+            positions, frequencies = self._positions(query, positions), self.rope_frequencies
+            q, k = ops.rope(q, positions, frequencies=frequencies), ops.rope(k, positions, frequencies=frequencies)
         return q, k, v
+
+    @staticmethod
+    def _positions(query: Array, positions: Array | None) -> Any:
+        return namespace_of(query).arange(query.shape[1]) if positions is None else positions
 
     def _project(self, query: Array, key: Array | None, value: Array | None) -> tuple[Any, Any, Any]:
         """Return what is to be cut into heads, nothing for a key or a value that is None."""
@@ -125,13 +144,14 @@ class MultiHeadAttention(Module):
         dropping, observed = self.dropout.active, self.is_observed("weights")
         settings = {
             "causal": causal,
+            "window": window,
             "dropout": self.dropout.p if dropping else 0.0,
             "key": self.dropout.next_key() if dropping else (),
         }
         result = ops.attention(
             *(q, k, v, None if mask is None else ops.as_mask(mask), bias),
-            window=window,
             scale=self.scale,
+            soft_cap=self.soft_cap,
             return_weights=need_weights or observed,
             **settings,
         )

@@ -44,12 +44,12 @@ class KVCache:
         """Return one layer's part: for a decoder-only model the LayerCache of its self-attention."""
         return LayerCache(self, self._stores[number])
 
-    def positions_and_mask(self, num_new: int, window: int | None = None) -> tuple[Any, Any]:
+    def positions_and_mask(self, num_new: int) -> tuple[Any, Any]:
         """Return the positions [B T] of the next `num_new` tokens, and the mask [B 1 T S] of what they may attend to.
 
-        Each sees its own row up to itself, or the last `window` positions of that. The mask is None when all rows are of
-        one length: causal attention, with that window, is right then. Where there is a mask, causal attention besides
-        changes nothing, but a window does: it is in the mask. Raises InputError when a row would outgrow the context.
+        Each sees its own row up to itself; what an attention hides besides, as by a window, it takes from the mask itself.
+        The mask is None when all rows are of one length: causal attention is right then. Where there is a mask, causal
+        attention besides changes nothing. Raises InputError when a row would outgrow the context.
         """
         shortest, longest = self._shortest_and_longest()
         end = longest + num_new
@@ -59,9 +59,7 @@ class KVCache:
         positions = self.lengths[:, None] + xp.arange(num_new)
         if shortest == longest:
             return positions, None
-        queries, keys = positions[:, None, :, None], xp.arange(end)
-        mask = keys <= queries
-        return positions, mask if window is None else mask & (keys > queries - window)
+        return positions, xp.arange(end) <= positions[:, None, :, None]
 
     def advance(self, num_new: int) -> None:
         """Count tokens that every layer has now stored, in every row."""

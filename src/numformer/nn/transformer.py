@@ -24,24 +24,30 @@ class Residual(Module):
         self.dropout = Dropout(dropout)
         self.pre_norm = pre_norm
 
-    def forward(self, x: Array, part: Callable[[Array], Array]) -> Tensor:
-        """Return x [B T D] with what `part`, a function of such a stream, has to add to it."""
+    def forward(self, x: Array, part: Callable[[Array], Array], onto: Array | None = None) -> Tensor:
+        """Return x [B T D] with what `part`, a function of such a stream, has to add to it.
+
+        `onto` is what that is added to where it is not x: so branches that read one stream lie side by side.
+        """
         x = self.observe("before", x)
+        stream = x if onto is None else onto
         if self.pre_norm:
-            return x + self.dropout(part(self.norm(x)))
-        return self.norm(x + self.dropout(part(x)))
+            return stream + self.dropout(part(self.norm(x)))
+        return self.norm(stream + self.dropout(part(x)))
 
 
 class Layer(Module):
     """Self-attention and feed-forward, each on a residual branch, x [B T D] -> [B T D].
 
-    An architecture whose layers have these four parts writes the constructor that makes them, in any order.
+    An architecture whose layers have these four parts writes the constructor that makes them, in any order. With
+    `is_parallel` both parts read x itself (Wang and Komatsuzaki 2021), otherwise the second what the first has added to it.
     """
 
     self_attn: MultiHeadAttention
     feed_forward: FeedForward
     residual1: Residual
     residual2: Residual
+    is_parallel = False
 
     def forward(
         self,
@@ -54,8 +60,10 @@ class Layer(Module):
     ) -> Tensor:
         """Transform x; mask and positions as in MultiHeadAttention, `cache` is the layer's part of a cache."""
         settings = {"mask": mask, "causal": causal, "cache": cache, "positions": positions, "need_weights": False}
-        x = self.residual1(x, lambda y: self.self_attn(y, **settings)[0])
-        return self.residual2(x, self.feed_forward)
+        attended = self.residual1(x, lambda y: self.self_attn(y, **settings)[0])
+        if self.is_parallel:
+            return self.residual2(x, self.feed_forward, onto=attended)
+        return self.residual2(attended, self.feed_forward)
 
 
 class EncoderLayer(Layer):

@@ -7,7 +7,7 @@ H heads              G key/value heads    K head width         F feed-forward wi
 V vocabulary         N tokens             C classes            ... any leading axes
 """
 
-from numformer.ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, tanh
+from numformer.ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, soft_cap, softmax, tanh
 from numformer.ops.attention import attention, merge_heads, split_heads
 from numformer.ops.attention_values import attention_values
 from numformer.ops.basic import (
@@ -32,12 +32,12 @@ from numformer.ops.basic import (
 from numformer.ops.dropout import dropout
 from numformer.ops.embedding import embedding
 from numformer.ops.embedding_bag import embedding_bag
-from numformer.ops.inputs import as_ids, as_mask, causal_mask, key_mask, padding_mask, target_mask
+from numformer.ops.inputs import as_ids, as_mask, causal_mask, key_mask, padding_mask, target_mask, window_mask
 from numformer.ops.linear import linear
 from numformer.ops.loss import bce_with_logits, cross_entropy, l1, mse
 from numformer.ops.norm import layer_norm, rms_norm
 from numformer.ops.pooling import last_true, masked_mean, take_position
-from numformer.ops.position import rope, sinusoidal_positions
+from numformer.ops.position import rope, rope_frequencies, sinusoidal_positions
 from numformer.ops.reductions import max, mean, min, sum
 
 __all__ = [
@@ -81,9 +81,11 @@ __all__ = [
     "reshape",
     "rms_norm",
     "rope",
+    "rope_frequencies",
     "sigmoid",
     "silu",
     "sinusoidal_positions",
+    "soft_cap",
     "softmax",
     "split",
     "split_heads",
@@ -95,4 +97,5 @@ __all__ = [
     "target_mask",
     "transpose",
     "where",
+    "window_mask",
 ]

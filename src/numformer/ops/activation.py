@@ -58,6 +58,26 @@ def tanh(x: np.ndarray, *, need: Need) -> Result:
 
 
 @op
+def soft_cap(x: np.ndarray, *, need: Need, cap: float) -> Result:
+    """Press every element into -cap..cap by cap tanh(x/cap), which leaves small ones nearly as they are.
+
+    x [...] -> [...] with cap=2.0
+
+    The derivative is 1 - tanh² (Gemma Team 2024, arXiv:2408.00118, §2). Raises InputError for a cap that is not above 0.
+    """
+    if not cap > 0.0:
+        raise InputError(f"soft_cap: the cap must be above 0, got {cap}")
+    y = np.tanh(as_float(x) * (1.0 / cap))
+    kept = save(y, need)
+
+    def vjp(dy: np.ndarray) -> np.ndarray:
+        y = load(kept)
+        return dy * (1.0 - y * y)  # the slope 1 - tanh²: the cap and the 1/cap cancel
+
+    return y * cap, vjp
+
+
+@op
 def sigmoid(x: np.ndarray, *, need: Need) -> Result:
     """Logistic function 1/(1 + e⁻ˣ); its derivative is σ(1 - σ).
 

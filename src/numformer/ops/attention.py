@@ -6,7 +6,8 @@ applied to the small output [.. T K] rather than to the large e. The pullback, w
 
     dV = Aᵀ dO      dA = dO Vᵀ      dS = A (dA - Σ A dA) = A (dA - Σ O dO)      dQ = dS K/√K      dK = dSᵀ Q/√K
 
-where S are the scores with everything that was added to them, so dS is the gradient of an additive bias too.
+where S are the scores with everything that was added to them, so dS is the gradient of an additive bias too. A soft cap
+acts before anything is added: its slope 1 - tanh² is taken from scores computed anew, since e took the place of the first.
 
 A short sequence keeps e for the pullback; a long one computes it again block by block (Dao et al. 2022, arXiv:2205.14135).
 """
@@ -40,12 +41,12 @@ class _Weights(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Sequences, queries and the number of keys that those queries may see."""
+    """Sequences, queries and the keys that those queries may see."""
 
     number: int
     batch: slice
     queries: slice
-    num_keys: int
+    keys: slice
 
 
 @op
@@ -60,6 +61,7 @@ def attention(
     causal: bool = False,
     window: int | None = None,
     scale: float | None = None,
+    soft_cap: float | None = None,
     dropout: float = 0.0,
     key: Key = (),
     return_weights: bool = False,
@@ -69,6 +71,7 @@ def attention(
     q [B H T K], k [B G S K], v [B G S K], mask [B H T S] bool -> [B H T K]
     q [B H T K], k [B G S K], v [B G S K], mask [B H T S] bool, bias [B H T S] or 1 -> [B H T K] with scale=0.7
     q [B H T K], k [B G S K], v [B G S K] -> [B H T K] with causal=True, window=3
+    q [B H T K], k [B G S K], v [B G S K], mask [B H T S] bool, bias [B H T S] or 1 -> [B H T K] with soft_cap=1.5
     q [B H T K], k [B G S K], v [B G S K] -> [B H T K]
     q [B H T K], k [B G S K], v [B G S K] -> [B H T K], [B H T S] with return_weights=True
     q [B H T K], k [B H S K], v [B H S K] -> [B H T K] with causal=True, dropout=0.3, key=(5,)
@@ -76,15 +79,18 @@ def attention(
     True in the mask means attend; a query with nothing to attend to gets zeros. `causal` lines the last query up with the
     last key: query t sees keys up to t + S - T, and with `window` only the last so many of them (Beltagy et al. 2020,
     arXiv:2004.05150). `bias` is added to the scores (Raffel et al. 2020, arXiv:1910.10683, §2.1), whose factor is 1/√K
-    unless `scale` is given. Each of the G key/value heads serves H/G query heads (Ainslie et al. 2023,
+    unless `scale` is given; with `soft_cap` they are pressed into -soft_cap..soft_cap before (Gemma Team 2024,
+    arXiv:2408.00118). Each of the G key/value heads serves H/G query heads (Ainslie et al. 2023,
     arXiv:2305.13245). Dropout acts on the weights; the returned weights are those before it.
-    Raises InputError when G does not divide H, and for a window without `causal` or below 1.
+    Raises InputError when G does not divide H, for a window without `causal` or below 1, and a cap that is not above 0.
     """
     (B, H, T, K), (G, S), dtype = q.shape, k.shape[1:3], q.dtype
     if not G or H % G:
         raise InputError(f"attention: {H} query heads cannot share {G} key/value heads evenly")
     if window is not None and (window < 1 or not causal):
         raise InputError(f"attention: a window must be at least 1 and needs causal=True, got {window}, causal={causal}")
+    if soft_cap is not None and not soft_cap > 0.0:
+        raise InputError(f"attention: a soft cap must be above 0, got {soft_cap}")
     R, scaling = H // G, 1.0 / math.sqrt(max(1, K)) if scale is None else scale
     qT = np.multiply(q.reshape(B, G, R, T, K).swapaxes(-1, -2), scaling, order="C")
     k5, v5 = _packed(k)[:, :, None], _packed(v)[:, :, None]
@@ -94,11 +100,15 @@ def attention(
     all_weights = np.zeros((B, G, R, T, S), dtype) if return_weights else None
 
     def weigh(block: _Block, qT: np.ndarray, k5: np.ndarray, hidden: Any, added: Any) -> _Weights:
-        batch, queries, seen = block.batch, block.queries, block.num_keys
-        scores = np.matmul(k5[batch, :, :, :seen], qT[batch, ..., queries])
-        if causal and (T > 1 or window):  # without a window, the block's first query sees every key before `first`
-            first = max(0, queries.start + S - T) if window is None else 0
-            scores[..., first:, :] += _causal_bias(queries.start, queries.stop, first, seen, S - T, window)
+        batch, queries, seen = block.batch, block.queries, block.keys
+        scores = np.matmul(k5[batch, :, :, seen], qT[batch, ..., queries])
+        if soft_cap is not None:
+            scores = soft_cap * _tanh_of(scores, soft_cap)
+        if causal and T > 1:  # a lone query sees all of its keys
+            last = queries.start + S - T  # that the first query sees; without a window it sees all before that, too
+            first = seen.start if window is not None else max(0, last)
+            bias = _causal_bias(first - last, seen.stop - last, queries.stop - queries.start, window)
+            scores[..., first - seen.start :, :] += bias
         for part in (hidden, added):
             if part is not None:
                 scores += part[_of_block(part, block)]
@@ -106,19 +116,19 @@ def attention(
         largest = np.maximum(largest, np.finfo(dtype).min)  # -inf only where all is masked
         scores -= largest
         e = np.exp(scores, out=scores)
-        total = np.ones((1, seen), dtype) @ e  # at least e^0 = 1, except in a fully masked row: 0
+        total = np.ones((1, e.shape[-2]), dtype) @ e  # at least e^0 = 1, except in a fully masked row: 0
         keep, scale = keep_mask(e.shape, dropout, (*key, block.number)) if dropout else (None, 1.0)
         return _Weights(e, 1.0 / np.maximum(total, 1.0), keep, scale)
 
     kept_weights: dict[int, _Weights] = {}
-    for block in _cut(B, H, T, S, causal):
-        batch, queries, seen = block.batch, block.queries, block.num_keys
+    for block in _cut(B, H, T, S, causal, window):
+        batch, queries, seen = block.batch, block.queries, block.keys
         w = weigh(block, qT, k5, hidden, added)
         dropped = w.e if w.keep is None else w.e * w.keep
-        part = np.matmul(dropped.swapaxes(-1, -2), v5[batch, :, :, :seen], out=out[batch, ..., queries, :])
+        part = np.matmul(dropped.swapaxes(-1, -2), v5[batch, :, :, seen], out=out[batch, ..., queries, :])
         part *= (w.inv * w.scale).swapaxes(-1, -2)
         if all_weights is not None:
-            all_weights[batch, ..., queries, :seen] = (w.e * w.inv).swapaxes(-1, -2)
+            all_weights[batch, ..., queries, seen] = (w.e * w.inv).swapaxes(-1, -2)
         if T <= QUERY_BLOCK:
             kept_weights[block.number] = w._replace(e=save(w.e, need))
     kept = [save(array, need) for array in (qT, k5, v5, out, hidden, added)]
@@ -129,11 +139,11 @@ def attention(
         dw = None if dweights is None else dweights.reshape(B, G, R, T, S)
         dadded = np.zeros(added.shape, dtype) if need[4] else None
         dq, dk, dv = (_head_major(B, G, length, K, dtype, r) for length, r in ((T, R), (S, None), (S, None)))
-        for block in _cut(B, H, T, S, causal):
-            batch, queries, seen = block.batch, block.queries, block.num_keys
+        for block in _cut(B, H, T, S, causal, window):
+            batch, queries, seen = block.batch, block.queries, block.keys
             w = kept_weights.get(block.number) or weigh(block, qT, k5, hidden, added)
             e = load(w.e)
-            kb, vb, qb = k5[batch, :, :, :seen], v5[batch, :, :, :seen], qT[batch, ..., queries].swapaxes(-1, -2)
+            kb, vb, qb = k5[batch, :, :, seen], v5[batch, :, :, seen], qT[batch, ..., queries].swapaxes(-1, -2)
             do_block = do[batch, ..., queries, :] * w.inv.swapaxes(-1, -2)
             ds = np.matmul(vb, np.ascontiguousarray(do_block.swapaxes(-1, -2)))  # dA = dO Vᵀ, transposed and times inv
             dropped = e
@@ -145,16 +155,18 @@ def attention(
             if dw is None:
                 ds -= np.vecdot(do_block, out[batch, ..., queries, :])[..., None, :]  # less Σ A dA = Σ O dO
             else:
-                ds += dw[batch, ..., queries, :seen].swapaxes(-1, -2) * w.inv  # what the weights were used for besides
+                ds += dw[batch, ..., queries, seen].swapaxes(-1, -2) * w.inv  # what the weights were used for besides
                 ds -= (e * ds).sum(axis=-2, keepdims=True) * w.inv  # less Σ A dA
             ds *= e  # dS = A (dA - Σ A dA)
             if dadded is not None:
                 at = _of_block(dadded, block)
                 dadded[at] += _sum_to(ds, dadded[at].shape)  # the bias was added to S: dbias = dS
+            if soft_cap is not None:
+                ds *= 1.0 - np.square(_tanh_of(np.matmul(kb, qT[batch, ..., queries]), soft_cap))  # through the cap
             dq_block = np.matmul(ds.swapaxes(-1, -2), kb, out=dq[batch, ..., queries, :])
             dq_block *= scaling  # dQ = dS K/√K
-            dk[batch, :, :seen] += _sum_groups(ds @ qb)  # dK = dSᵀ Q/√K; qb holds Q/√K
-            dv[batch, :, :seen] += _sum_groups(dropped @ do_block)  # dV = Aᵀ dO
+            dk[batch, :, seen] += _sum_groups(ds @ qb)  # dK = dSᵀ Q/√K; qb holds Q/√K
+            dv[batch, :, seen] += _sum_groups(dropped @ do_block)  # dV = Aᵀ dO
         dbias = None if dadded is None or bias is None else dadded.swapaxes(-1, -2).reshape(bias.shape)
         return dq.reshape(B, H, T, K), dk, dv, None, dbias
 
@@ -183,17 +195,25 @@ def merge_heads(x: np.ndarray) -> Result:
     return x.transpose(0, 2, 1, 3).reshape(B, T, H * K), lambda dy: dy.reshape(B, T, H, K).transpose(0, 2, 1, 3)
 
 
-def _cut(B: int, H: int, T: int, S: int, causal: bool) -> Iterator[_Block]:
+def _cut(B: int, H: int, T: int, S: int, causal: bool, window: int | None = None) -> Iterator[_Block]:
     """Yield blocks whose scores stay near the cache: several short sequences, or some queries of a long one."""
     num_queries = max(1, min(T, QUERY_BLOCK))
-    num_sequences = max(1, 2 * BLOCK // max(1, H * S * num_queries))
+    num_keys = S if window is None else min(S, window + num_queries)
+    num_sequences = max(1, 2 * BLOCK // max(1, H * num_keys * num_queries))
     number = 0
     for first in range(0, B, num_sequences):
         for start in range(0, T, num_queries):
             stop = min(start + num_queries, T)
-            num_keys = min(S, max(1, stop + S - T)) if causal else S
-            yield _Block(number, slice(first, first + num_sequences), slice(start, stop), num_keys)
+            first_key = 0 if window is None else max(0, start + S - T + 1 - window)
+            stop_key = min(S, max(1, stop + S - T)) if causal else S
+            yield _Block(number, slice(first, first + num_sequences), slice(start, stop), slice(first_key, stop_key))
             number += 1
+
+
+def _tanh_of(scores: np.ndarray, cap: float) -> np.ndarray:
+    """Return tanh(scores/cap), in the memory of the scores."""
+    scores *= 1.0 / cap
+    return np.tanh(scores, out=scores)
 
 
 def _packed(x: np.ndarray) -> np.ndarray:
@@ -222,7 +242,7 @@ def _transposed(x: np.ndarray, G: int, R: int) -> np.ndarray:
 
 def _of_block(part: np.ndarray, block: _Block) -> tuple[Any, ...]:
     """Return the index of a block in [B G R S T], any axis of which may be 1."""
-    wanted = (block.batch, slice(None), slice(None), slice(0, block.num_keys), block.queries)
+    wanted = (block.batch, slice(None), slice(None), block.keys, block.queries)
     return tuple(slice(None) if length == 1 else at for at, length in zip(wanted, part.shape, strict=True))
 
 
@@ -233,10 +253,8 @@ def _sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _causal_bias(
-    first_query: int, stop_query: int, first_key: int, stop_key: int, offset: int, window: int | None
-) -> np.ndarray:
-    """Return [S T]: -inf where a key in first_key..stop_key lies after the last one that a query sees, or too far before."""
-    keys, last_seen = np.arange(first_key, stop_key)[:, None], np.arange(first_query, stop_query) + offset
-    hidden = keys > last_seen if window is None else (keys > last_seen) | (keys <= last_seen - window)
+def _causal_bias(first_key: int, stop_key: int, num_queries: int, window: int | None) -> np.ndarray:
+    """Return [S T]: -inf where a key lies after its query, or too far before; the first query is at position 0."""
+    keys, queries = np.arange(first_key, stop_key)[:, None], np.arange(num_queries)
+    hidden = keys > queries if window is None else (keys > queries) | (keys <= queries - window)
     return np.where(hidden, np.float32(-np.inf), np.float32(0.0))

@@ -21,6 +21,7 @@ def attention_values(
     *,
     need: Need,
     causal: bool = False,
+    window: int | None = None,
     dropout: float = 0.0,
     key: Key = (),
     computed: tuple[Any, Any] | None = None,
@@ -30,15 +31,15 @@ def attention_values(
     weights [B H T S], v [B G S K] -> [B H T K]
     weights [B H T S], v [B H S K] -> [B H T K] with causal=True, dropout=0.3, key=(5,)
 
-    `attention` does the same at the end, and with its `causal`, `dropout` and `key` the same weights are dropped here. Its
-    result is (O, A); where it is given as `computed` and A are these very weights, O is taken over, bit for bit.
+    `attention` does the same at the end, and with its `causal`, `window`, `dropout` and `key` the same weights are dropped
+    here. Its result is (O, A); where it is given as `computed` and A are these very weights, O is taken over, bit for bit.
     Raises InputError when G does not divide H.
     """
     (B, H, T, S), (G, K), dtype = weights.shape, (v.shape[1], v.shape[3]), weights.dtype
     if not G or H % G:
         raise InputError(f"attention_values: {H} heads of weights cannot share {G} heads of values evenly")
     R = H // G
-    factor = _dropped(B, G, R, T, S, causal, dropout, key) if dropout else None
+    factor = _dropped(B, G, R, T, S, causal, window, dropout, key) if dropout else None
     a = weights.reshape(B, G, R, T, S)
     a = a if factor is None else a * factor.astype(dtype)
     known, known_weights = (x.data if isinstance(x, Tensor) else x for x in computed or (None, None))
@@ -56,11 +57,13 @@ def attention_values(
     return out, vjp
 
 
-def _dropped(B: int, G: int, R: int, T: int, S: int, causal: bool, p: float, key: Key) -> np.ndarray:
+def _dropped(
+    B: int, G: int, R: int, T: int, S: int, causal: bool, window: int | None, p: float, key: Key
+) -> np.ndarray:
     """Return what `attention` multiplies its weights by, [B G R T S]: 0 or the scale; it draws block by block."""
     factor = np.zeros((B, G, R, T, S), np.float32)
-    for block in _cut(B, G * R, T, S, causal):
-        part = factor[block.batch, ..., block.queries, : block.num_keys].swapaxes(-1, -2)
+    for block in _cut(B, G * R, T, S, causal, window):
+        part = factor[block.batch, ..., block.queries, block.keys].swapaxes(-1, -2)
         keep, scale = keep_mask(part.shape, p, (*key, block.number))
         part[...] = keep * np.float32(scale)
     return factor

@@ -75,6 +75,16 @@ def target_mask(mask: Any, ids: Any) -> Any:
     return as_mask(given) if is_causal else key_mask(given)
 
 
+def window_mask(mask: Any, positions: Any, window: int) -> Any:
+    """Return a mask [B H T S] without the keys `window` or more positions before their query.
+
+    `positions` [B T] or [T] are those of the queries; key s is at position s.
+    """
+    mask, xp = as_mask(mask), namespace_of(mask)
+    first = xp.reshape(positions, (-1, 1, positions.shape[-1], 1)) - window + 1
+    return mask & (xp.arange(mask.shape[-1]) >= first)
+
+
 def causal_mask(length: int, like: Any = None) -> Any:
     """Return the mask [T T] that lets position t attend to positions up to t, as the kind of array that `like` is."""
     xp = namespace_of(like)
