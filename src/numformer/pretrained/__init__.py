@@ -4,3 +4,5 @@ from numformer.pretrained.folders import load_model as load_model
 from numformer.pretrained.folders import read_safetensors as read_safetensors
 from numformer.pretrained.folders import save_model as save_model
 from numformer.pretrained.folders import write_safetensors as write_safetensors
+from numformer.pretrained.gguf_read import GGUFModel as GGUFModel
+from numformer.pretrained.gguf_read import read_gguf as read_gguf
