@@ -6,3 +6,4 @@ from numformer.pretrained.folders import save_model as save_model
 from numformer.pretrained.folders import write_safetensors as write_safetensors
 from numformer.pretrained.gguf_read import GGUFModel as GGUFModel
 from numformer.pretrained.gguf_read import read_gguf as read_gguf
+from numformer.pretrained.gguf_write import write_gguf as write_gguf
