@@ -103,16 +103,13 @@ def _q8_0(blocks: Blocks, out: Numbers) -> None:
 
 
 def _pack_q8_0(rows: Numbers, blocks: Blocks) -> None:
-    """Divide by a 127th of the largest absolute value and round half away from zero, as ggml does."""
-    scale = np.abs(rows).max(axis=1) / np.float32(127)
+    """Divide by a 127th of the largest absolute value, rounded to float16 as it is stored, and round to the nearest."""
     with np.errstate(over="ignore"):
-        blocks["d"] = scale
+        blocks["d"] = np.abs(rows).max(axis=1) / np.float32(127)
     _check_range(blocks["d"])
-    tiny = scale < np.finfo(np.float32).tiny  # far below what float16 holds
-    inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=~tiny)
-    scaled = rows * inverse[:, None]
-    whole = np.trunc(scaled)
-    blocks["q"] = whole + np.trunc(2 * (scaled - whole))
+    scale = _column(blocks["d"])
+    whole = np.rint(np.divide(rows, scale, out=np.zeros_like(rows), where=scale > 0))
+    blocks["q"] = np.clip(whole, -127, 127)
 
 
 def _halves(packed: NDArray[np.uint8], out: Numbers) -> None:
