@@ -36,8 +36,14 @@ NUMBERS = {
 }
 
 _MOST_DIMENSIONS = 4
+_LONGEST_NAME = 256  # characters
 _SMALLEST_ENTRY = 13  # bytes of a key without letters and a value of one byte
 _SMALLEST_TENSOR = 24  # bytes of a tensor's entry without letters and without dimensions
+
+_WORDS: dict[type, str] = {
+    **{int: "a whole number", float: "a number with a fraction", bool: "a yes or no", str: "a text"},
+    **{list: "a list of texts", np.ndarray: "a list of numbers"},
+}
 
 Kind = TypeVar("Kind", int, float, str, bool)
 
@@ -51,7 +57,7 @@ class Metadata(dict[str, Any]):
             raise InputError(f"the metadata lacks {key}")
         value = self[key]
         if type(value) is not kind:
-            raise InputError(f"the metadata has a {type(value).__name__} as {key}, expected {kind.__name__}")
+            raise InputError(f"the metadata has {_WORDS[type(value)]} as {key}, expected {_WORDS[kind]}")
         return value
 
     def want(self, key: str, kind: type[Kind], default: Kind) -> Kind:
@@ -141,6 +147,13 @@ class _Cursor:
         except UnicodeDecodeError:
             raise InputError(f"{what} is not valid UTF-8: {content[:40]!r}") from None
 
+    def name(self, what: str) -> str:
+        """Return the next text; raises InputError where it could not be the name of anything."""
+        name = self.text(what)
+        if not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise InputError(f"the file is damaged: {what} is {name[:40]!r}")
+        return name
+
 
 def _header(cursor: _Cursor) -> tuple[int, int]:
     """Return the numbers of tensors and of metadata entries, none so large that the file could not hold them."""
@@ -160,7 +173,7 @@ def _header(cursor: _Cursor) -> tuple[int, int]:
 def _metadata(cursor: _Cursor, num_entries: int) -> Metadata:
     metadata = Metadata()
     for number in range(1, num_entries + 1):
-        key = cursor.text(f"the key of metadata entry {number}")
+        key = cursor.name(f"the key of metadata entry {number}")
         if key in metadata:
             raise InputError(f"the metadata has {key} twice")
         metadata[key] = _value(cursor, cursor.number("I", key), key)
@@ -202,7 +215,7 @@ def _tensors(cursor: _Cursor, count: int, alignment: int, size: int) -> dict[str
     """Return where each tensor lies; raises InputError where one lies outside the file or over another."""
     entries: dict[str, TensorInfo] = {}
     for number in range(1, count + 1):
-        name = cursor.text(f"the name of tensor {number}")
+        name = cursor.name(f"the name of tensor {number}")
         if name in entries:
             raise InputError(f"the tensor {name} is there twice")
         entries[name] = _entry(cursor, name, alignment)

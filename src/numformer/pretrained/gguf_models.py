@@ -28,7 +28,7 @@ def read_model(file: GGUFFile) -> Any:
     """
     name = file.metadata.need("general.architecture", str)
     if name not in supported():
-        raise InputError(f"its architecture is {name!r}, supported are {', '.join(supported())}")
+        raise InputError(f"its architecture is {name[:40]!r}, supported are {', '.join(supported())}")
     _refuse_experts(file, name)
     family = FAMILIES[name]
     keys = config_keys(file, name, family)
@@ -99,7 +99,6 @@ def _decoder_keys(file: GGUFFile, name: str, keys: dict[str, Any]) -> dict[str, 
         if file.metadata.want(f"{name}.{key}", int, width) != width:
             raise InputError(f"{name}.{key} is not the width of a head, {width}, which is not supported")
     found["tie_word_embeddings"] = "output.weight" not in file.tensors
-    found["attention_bias"] = name == "llama" and "blk.0.attn_q.bias" in file.tensors
     if name.startswith("gemma"):
         largest = keys["num_hidden_layers"] == {"gemma2": 46, "gemma3": 62}[name]  # the model of 27 billion
         found["query_pre_attn_scalar"] = keys["hidden_size"] // heads if largest else width
@@ -113,6 +112,8 @@ def _rope_scaling(file: GGUFFile, name: str, theta: float, width: int) -> dict[s
         return _llama3_scaling(file, name, theta, width)
     if kind == "none":
         return None
+    if kind != "linear":
+        raise InputError(f"{name}.rope.scaling.type is {kind[:40]!r}, supported are none, linear and that of Llama 3")
     return {"rope_type": kind, "factor": file.metadata.need(f"{name}.rope.scaling.factor", float)}
 
 

@@ -40,7 +40,7 @@ def read_tokenizer(metadata: Metadata, num_rows: int) -> SubwordTokenizer:
         tokens = _with_continuations(tokens, kinds)
         content = _wordpiece(tokens, kinds, special)
     else:
-        raise InputError(f"its tokenizer is of the kind {model!r}, supported are gpt2, llama, bert")
+        raise InputError(f"its tokenizer is of the kind {model[:40]!r}, supported are gpt2, llama, bert")
     content["added_tokens"] = [
         _added_token(number, tokens[number], kind != USER_DEFINED)
         for number, kind in enumerate(kinds)
@@ -103,7 +103,7 @@ def _byte_level(metadata: Metadata, tokens: list[str]) -> dict[str, Any]:
     """Return byte-pair encoding as GPT-2 has it: on words, whose bytes are spelt as characters."""
     pre = metadata.want("tokenizer.ggml.pre", str, "default")
     if pre not in PRE_TOKENIZERS:
-        raise InputError(f"its pre-tokenizer is {pre!r}, supported are {', '.join(PRE_TOKENIZERS)}")
+        raise InputError(f"its pre-tokenizer is {pre[:40]!r}, supported are {', '.join(PRE_TOKENIZERS)}")
     merges = metadata.get("tokenizer.ggml.merges")
     if not isinstance(merges, list):
         raise InputError("the metadata lacks tokenizer.ggml.merges, a list of texts")
