@@ -167,6 +167,7 @@ def without(table, *keys):
 METADATA = {
     "unknown architecture": ({"general.architecture": "mamba"}, r"'mamba', supported are llama, .*gpt2, bert"),
     "experts": ({"llama.expert_count": 8}, "mixture of 8 experts"),
+    "part of a model": ({"split.count": 3}, "one of 3 parts of a model: join them"),
     "no block count": ({"llama.block_count": None}, r"lacks llama\.block_count"),
     "too many blocks": ({"llama.block_count": 1 << 31}, "block_count of 2147483648, but there are tensors of 2 blocks"),
     "no epsilon": ({"llama.attention.layer_norm_rms_epsilon": None}, r"lacks llama\.attention\.layer_norm_rms_epsilon"),

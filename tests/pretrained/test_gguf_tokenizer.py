@@ -214,6 +214,13 @@ def test_no_space_is_put_before_a_text_where_the_file_says_so(stories_metadata):
     assert found.decode(found.encode(" a")) == " a"
 
 
+def test_tokens_of_the_user_are_made_of_their_parts_too(stories_metadata):
+    kinds = stories_metadata["tokenizer.ggml.token_type"].copy()
+    kinds[stories_metadata["tokenizer.ggml.tokens"].index("▁the")] = 4  # as runs of spaces have it in Gemma's files
+    found = read_tokenizer(Metadata(stories_metadata | {"tokenizer.ggml.token_type": kinds}), 512)
+    assert found.encode("in the end").tolist() == read_tokenizer(stories_metadata, 512).encode("in the end").tolist()
+
+
 def test_a_token_of_absurd_length_is_refused(stories_metadata):
     tokens = [*stories_metadata["tokenizer.ggml.tokens"][:-1], "a" * 100_000]
     with pytest.raises(InputError, match="a token of 100000 characters, supported are up to 1024"):

@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -6,8 +8,8 @@ import pytest
 
 from numformer import InputError, no_grad
 from numformer.models import build_model
-from numformer.pretrained import read_gguf, write_gguf
-from numformer.tokenizers import CharacterTokenizer, SubwordTokenizer
+from numformer.pretrained import load_model, read_gguf, write_gguf
+from numformer.tokenizers import CharacterTokenizer, SubwordTokenizer, load_tokenizer
 
 IDS = np.array([[5, 9, 2, 0, 11, 7, 3]])
 TEXTS = ["The cat sat", "  two  spaces\n", "naïve 日本 🙂", "<bos> 123"]
@@ -146,6 +148,21 @@ def test_sentencepiece_is_written_with_scores(files, tmp_path):
     field = gguf.GGUFReader(tmp_path / "x.gguf").fields
     assert field["tokenizer.ggml.scores"].contents()[-3:] == [0, -1, -2]
     assert field["tokenizer.ggml.token_type"].contents()[:4] == [2, 3, 3, 6]
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+def test_a_real_model_comes_back(dtype, tmp_path):
+    folder = Path(os.environ.get("NUMFORMER_DATA", "../shared/data")) / "ckpt" / "stories260K"
+    if not folder.exists():
+        pytest.skip(f"there is no {folder}: NUMFORMER_DATA names the folder of test data")
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    write_gguf(model, tokenizer, tmp_path / "x.gguf", dtype)
+    found = read_gguf(tmp_path / "x.gguf")
+    assert found.metadata["tokenizer.ggml.add_bos_token"] is True
+    for text in ["Once upon a time, there was a café.", "  two </s>\n"]:
+        assert found.tokenizer.encode(text).tolist() == tokenizer.encode(text).tolist()
+        assert found.tokenizer.encode_control(text).tolist() == tokenizer.encode_control(text).tolist()
+    np.testing.assert_allclose(logits(found.model), logits(model), atol=0 if dtype == "f32" else 0.02)
 
 
 # What is refused

@@ -29,7 +29,7 @@ def read_model(file: GGUFFile) -> Any:
     name = file.metadata.need("general.architecture", str)
     if name not in supported():
         raise InputError(f"its architecture is {name[:40]!r}, supported are {', '.join(supported())}")
-    _refuse_experts(file, name)
+    _refuse_parts(file, name)
     family = FAMILIES[name]
     keys = config_keys(file, name, family)
     _check_sizes(file, family, keys)
@@ -139,7 +139,10 @@ def llama3_divisors(scaling: dict[str, Any], theta: float, width: int) -> NDArra
     return (1.0 / (kept + (1.0 - kept) / scaling["factor"])).astype(np.float32)
 
 
-def _refuse_experts(file: GGUFFile, name: str) -> None:
+def _refuse_parts(file: GGUFFile, name: str) -> None:
+    """Raise InputError for a part of a model in several files, and for a mixture of experts."""
+    if (parts := file.metadata.want("split.count", int, 1)) > 1:
+        raise InputError(f"it is one of {parts} parts of a model: join them with `llama-gguf-split --merge`")
     for tensor in file.tensors:
         if "_exps." in tensor or ".ffn_gate_inp." in tensor:
             raise InputError(f"it is a mixture of experts, as the tensor {tensor} shows, which is not supported")

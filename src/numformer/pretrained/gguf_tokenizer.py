@@ -144,7 +144,7 @@ def merges_of(tokens: list[str], scores: list[float], kinds: list[int]) -> list[
     numbers = {token: number for number, token in enumerate(tokens)}
     found = []
     for token, score, kind in zip(tokens, scores, kinds, strict=True):
-        if kind != NORMAL:
+        if kind not in (NORMAL, USER_DEFINED):
             continue
         for cut in range(1, len(token)):
             left, right = token[:cut], token[cut:]

@@ -93,8 +93,9 @@ def _sentencepiece(
     for merge in merges:
         ranks.setdefault("".join(merge), len(ranks))
     scores = [-float(ranks.get(token, 0)) for token in tokens]
-    normalizer = json.dumps(content["normalizer"])
-    if merges_of(tokens, scores, kinds) != merges or normalizer not in _NORMALIZERS or content["pre_tokenizer"]:
+    normalizer, order = json.dumps(content["normalizer"]), [ranks["".join(merge)] for merge in merges]
+    same = order == sorted(order) and sorted(merges) == sorted(merges_of(tokens, scores, kinds))
+    if not same or normalizer not in _NORMALIZERS or content["pre_tokenizer"]:
         raise InputError("the tokenizer has byte fallback, but is not one that SentencePiece makes")
     return {
         "tokenizer.ggml.model": "llama",
