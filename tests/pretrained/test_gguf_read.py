@@ -2,6 +2,8 @@ import hashlib
 import json
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import gguf
@@ -12,9 +14,9 @@ from numformer import InputError, no_grad
 from numformer.models.build import build_backbone
 from numformer.models.registry import ARCHITECTURES
 from numformer.pretrained import memory, read_gguf
+from numformer.pretrained.gguf_config import llama3_divisors
 from numformer.pretrained.gguf_families import FAMILIES, supported
 from numformer.pretrained.gguf_file import GGUFFile
-from numformer.pretrained.gguf_models import llama3_divisors
 
 DATA = Path(os.environ.get("NUMFORMER_DATA", "../shared/data"))
 IDS = np.array([[5, 9, 2, 0, 11, 7, 3]])
@@ -179,6 +181,7 @@ METADATA = {
     "absurd key heads": ({"llama.attention.head_count_kv": 1 << 30}, r"blk\.0\.attn_k\.weight has the shape"),
     "partial rotary": ({"llama.rope.dimension_count": 4}, r"rope\.dimension_count is not the width of a head, 8"),
     "rope of another kind": ({"llama.rope.scaling.type": "yarn"}, "type is 'yarn', supported are none, linear"),
+    "wavelengths of 0": ({"llama.rope.freq_base": 0.0}, r"rope\.freq_base must be above 0, got 0\.0"),
     "no tokens": ({"tokenizer.ggml.tokens": None}, r"lacks tokenizer\.ggml\.tokens"),
     "no merges": ({"tokenizer.ggml.merges": None}, r"lacks tokenizer\.ggml\.merges"),
     "unknown tokenizer": ({"tokenizer.ggml.model": "rwkv"}, "of the kind 'rwkv', supported are gpt2, llama, bert"),
@@ -332,6 +335,18 @@ def test_the_likelihood_of_a_text_is_that_of_transformers(smollm2, expected):
     log_p = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
     assert -log_p[np.arange(len(ids) - 1), ids[1:]].mean() == pytest.approx(expected["nll"]["mean_nll"], abs=1e-4)
     np.testing.assert_allclose(logits[-1, :20], expected["nll"]["last_logits_first20"], atol=1e-3)
+
+
+def test_a_real_model_takes_little_more_memory_than_its_weights(smollm2_file):
+    code = (
+        "import resource, sys\n"
+        "from numformer.pretrained import read_gguf\n"
+        "read_gguf(sys.argv[1])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    command = [sys.executable, "-c", code, str(smollm2_file)]
+    peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1024
+    assert peak < 900, "MB; the weights are 538 as float32, and the file that they come from 98"
 
 
 def test_tensors_of_the_real_file_are_those_of_the_reference(smollm2_file):

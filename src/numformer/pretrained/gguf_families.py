@@ -6,7 +6,7 @@ Hugging Face's names stand between GGUF's and ours, so that a table here knows n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from numformer.models.layouts import Layout, Names
@@ -31,7 +31,6 @@ class Family:
     swaps_pairs: bool = False  # rows of q and k lie so that neighbours are rotated, not halves
     norms_are_offset: bool = False  # the scale of a norm is stored as 1 + weight
     is_written: bool = False
-    ignored: frozenset[str] = field(default_factory=frozenset)  # tensors that only say what the metadata says
 
 
 def _names(table: str) -> Names:
@@ -95,20 +94,12 @@ _SIZES = {
     "num_attention_heads": "attention.head_count",
     "max_position_embeddings": "context_length",
 }
-_RMS_SIZES = _SIZES | {"rms_norm_eps": "attention.layer_norm_rms_epsilon"}
+_WIDTHS = {"token_embd.weight": (1, ("hidden_size",)), "blk.0.ffn_up.weight": (0, ("intermediate_size",))}
 _ROPE: dict[str, tuple[str, Any]] = {
     "num_key_value_heads": ("attention.head_count_kv", None),
     "head_dim": ("attention.key_length", None),
     "rope_theta": ("rope.freq_base", 10000.0),
 }
-_SILU = {"hidden_act": "silu"}
-_GELU = {"hidden_activation": "gelu_pytorch_tanh"}
-_ATTENTION = {
-    "blk.0.attn_q.weight": (0, ("num_attention_heads", "head_dim")),
-    "blk.0.attn_k.weight": (0, ("num_key_value_heads", "head_dim")),
-}
-_WIDTHS = {"token_embd.weight": (1, ("hidden_size",)), "blk.0.ffn_up.weight": (0, ("intermediate_size",))}
-_DECODER_WIDTHS = _WIDTHS | _ATTENTION
 _WINDOW: dict[str, tuple[str, Any]] = {"sliding_window": ("attention.sliding_window", 4096)}
 _SOFT_CAPS: dict[str, tuple[str, Any]] = {
     "attn_logit_softcapping": ("attn_logit_softcapping", 50.0),
@@ -116,22 +107,34 @@ _SOFT_CAPS: dict[str, tuple[str, Any]] = {
 }
 _LOCAL_ROPE: dict[str, tuple[str, Any]] = {"rope_local_base_freq": ("rope.freq_base_swa", 10000.0)}
 
+
+def _decoder(model_type: str, **settings: Any) -> Family:
+    """Return the entry of a decoder with rotary positions and gated feed-forward, Llama's but for the settings."""
+    usual: dict[str, Any] = {"names": _LLAMA, "optional": _ROPE, "fixed": {"hidden_act": "silu"}}
+    return Family(
+        model_type=model_type,
+        keys=_SIZES | {"rms_norm_eps": "attention.layer_norm_rms_epsilon"},
+        sizes=_WIDTHS
+        | {
+            "blk.0.attn_q.weight": (0, ("num_attention_heads", "head_dim")),
+            "blk.0.attn_k.weight": (0, ("num_key_value_heads", "head_dim")),
+        },
+        **usual | settings,
+    )
+
+
+def _gemma(model_type: str, optional: dict[str, tuple[str, Any]]) -> Family:
+    activation = {"hidden_activation": "gelu_pytorch_tanh"}
+    optional = _ROPE | _WINDOW | optional
+    return _decoder(model_type, names=_GEMMA, optional=optional, fixed=activation, norms_are_offset=True)
+
+
 FAMILIES = {
-    "llama": Family(
-        *("llama", _LLAMA, _RMS_SIZES, _ROPE, _SILU, _DECODER_WIDTHS),
-        swaps_pairs=True,
-        is_written=True,
-        ignored=frozenset({"rope_freqs.weight"}),
-    ),
-    "qwen2": Family("qwen2", _LLAMA, _RMS_SIZES, _ROPE, _SILU, _DECODER_WIDTHS),
-    "qwen3": Family("qwen3", _LLAMA, _RMS_SIZES, _ROPE, _SILU, _DECODER_WIDTHS),
-    "gemma2": Family(
-        *("gemma2", _GEMMA, _RMS_SIZES, _ROPE | _WINDOW | _SOFT_CAPS, _GELU, _DECODER_WIDTHS), norms_are_offset=True
-    ),
-    "gemma3": Family(
-        *("gemma3_text", _GEMMA, _RMS_SIZES, _ROPE | _WINDOW | _LOCAL_ROPE, _GELU, _DECODER_WIDTHS),
-        norms_are_offset=True,
-    ),
+    "llama": _decoder("llama", swaps_pairs=True, is_written=True),
+    "qwen2": _decoder("qwen2"),
+    "qwen3": _decoder("qwen3"),
+    "gemma2": _gemma("gemma2", _SOFT_CAPS),
+    "gemma3": _gemma("gemma3_text", _LOCAL_ROPE),
     "gpt2": Family(
         model_type="gpt2",
         names=_GPT2,

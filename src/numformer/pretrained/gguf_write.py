@@ -13,16 +13,10 @@ from numpy.typing import NDArray
 
 from numformer._files import replacing
 from numformer.errors import InputError
+from numformer.pretrained.gguf_config import config_metadata, head_width, llama3_divisors, rope_table
 from numformer.pretrained.gguf_families import Family
 from numformer.pretrained.gguf_file import ALIGNMENT, ARRAY, BOOL, MAGIC, STRING
-from numformer.pretrained.gguf_models import (
-    architecture_in_gguf,
-    gguf_names,
-    head_width,
-    is_swapped,
-    llama3_divisors,
-    swap_pairs,
-)
+from numformer.pretrained.gguf_models import architecture_in_gguf, gguf_names, is_swapped, swap_pairs
 from numformer.pretrained.gguf_types import BY_NAME, BlockType, quantise
 from numformer.pretrained.gguf_vocabulary import tokenizer_metadata
 
@@ -55,7 +49,7 @@ def write_gguf(
     keys = model.config.to_disk()
     metadata: dict[str, Any] = {"general.architecture": name, "general.type": "model"}
     metadata |= {"general.file_type": FILE_TYPES[dtype], "general.quantization_version": 2}
-    metadata |= _shape(name, family, keys)
+    metadata |= config_metadata(name, family, keys)
     metadata |= tokenizer_metadata(tokenizer, keys["vocab_size"])
     if chat_template is not None:
         metadata["tokenizer.chat_template"] = chat_template
@@ -64,41 +58,11 @@ def write_gguf(
         _write(file, metadata, tensors)
 
 
-def _shape(name: str, family: Family, keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata that say what a config.json says."""
-    for key, value in family.fixed.items():
-        if keys[key] != value:
-            raise InputError(f"GGUF's {name} has {key} {value}, this model has {keys[key]}")
-    found = {there: keys[key] for key, there in family.keys.items() if keys[key] is not None}
-    if name == "gpt2":
-        found["feed_forward_length"] = keys["n_inner"] or 4 * keys["n_embd"]
-    if name == "llama":
-        width, rope = head_width(keys), _rope(keys)
-        found |= {
-            "vocab_size": keys["vocab_size"],
-            "attention.head_count_kv": keys["num_key_value_heads"] or keys["num_attention_heads"],
-            "attention.key_length": width,
-            "attention.value_length": width,
-            "rope.dimension_count": width,
-            "rope.freq_base": float(rope["rope_theta"]),
-        }
-        if rope.get("rope_type") == "linear":
-            found |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
-        if rope.get("rope_type") == "llama3":
-            found["rope.scaling.original_context_length"] = rope["original_max_position_embeddings"]
-    return {f"{name}.{there}": value for there, value in found.items()}
-
-
-def _rope(keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the table of rotary positions in a config.json, of the newer form or the older."""
-    return keys | (keys.get("rope_scaling") or keys.get("rope_parameters") or {})
-
-
 def _tensors(model: Any, family: Family, keys: dict[str, Any], dtype: str) -> Iterator[Tensor]:
     names, offset = gguf_names(model, family), 0
     arrays = {names[ours]: np.asarray(parameter.data) for ours, parameter in model.named_parameters()}
-    if _rope(keys).get("rope_type") == "llama3":
-        rope = _rope(keys)
+    if rope_table(keys).get("rope_type") == "llama3":
+        rope = rope_table(keys)
         arrays["rope_freqs.weight"] = llama3_divisors(rope, rope["rope_theta"], head_width(keys))
     for name, array in arrays.items():
         kind = _kind(name, array, dtype)
