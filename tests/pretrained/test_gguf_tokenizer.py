@@ -8,7 +8,7 @@ import pytest
 from numformer import InputError
 from numformer.pretrained.gguf_file import Metadata
 from numformer.pretrained.gguf_tokenizer import adds_bos, read_tokenizer
-from numformer.pretrained.pre_tokenizers import PRE_TOKENIZERS, name_of, to_json
+from numformer.pretrained.pre_tokenizers import GPT2, PRE_TOKENIZERS, name_of, to_json
 from numformer.tokenizers import SubwordTokenizer
 from numformer.tokenizers.tokenizer_json import tokenizers_library
 
@@ -72,19 +72,22 @@ def test_a_pre_tokenizer_cuts_as_its_name_says(name):
 
 @pytest.mark.parametrize("name", PRE_TOKENIZERS)
 def test_a_pre_tokenizer_is_known_again(name):
-    patterns, ignores_merges, *_ = PRE_TOKENIZERS[name]
-    again = PRE_TOKENIZERS[name_of(to_json(patterns), ignores_merges)]
-    assert (again.patterns, again.ignores_merges) == (patterns, ignores_merges)
+    each = PRE_TOKENIZERS[name]
+    again = name_of(to_json(each.patterns), ignores_merges=each.ignores_merges, composes=each.composes)
+    assert PRE_TOKENIZERS[again][:3] == each[:3]
 
 
 def test_other_spellings_of_a_pre_tokenizer_are_known():
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     digits = {"type": "Digits", "individual_digits": True}
-    assert name_of(byte_level, False) == "gpt-2"
-    assert name_of({"type": "Sequence", "pretokenizers": [digits, byte_level]}, False) == "smollm"
-    assert name_of(byte_level | {"add_prefix_space": True}, False) is None
-    assert name_of({"type": "Whitespace"}, False) is None
-    assert name_of(None, False) is None
+    assert name_of(byte_level) == "gpt-2"
+    assert name_of({"type": "Sequence", "pretokenizers": [digits, byte_level]}) == "smollm"
+    assert name_of(to_json(PRE_TOKENIZERS["qwen2"].patterns)) == "stablelm2"
+    assert name_of(byte_level, composes=True) is None
+    assert name_of(byte_level | {"add_prefix_space": True}) is None
+    assert name_of({"type": "Whitespace"}) is None
+    assert name_of({"type": "Sequence", "pretokenizers": to_json([GPT2])["pretokenizers"][:1]}) is None
+    assert name_of(None) is None
 
 
 # Byte-pair encoding as GPT-2 has it

@@ -94,6 +94,19 @@ def test_the_tokenizer_and_the_template_come_back(kind, files, tmp_path):
     assert (template, metadata["tokenizer.ggml.add_bos_token"]) == ("{{ 1 }}", False)
 
 
+@pytest.mark.parametrize("around", [lambda step: step, lambda step: {"type": "Sequence", "processors": [step]}])
+def test_a_bos_token_before_every_text_is_told(around, files, tmp_path):
+    bos, sequence = {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    other = {"Sequence": {"id": "B", "type_id": 1}}
+    table = {"<bos>": {"id": "<bos>", "ids": [1], "tokens": ["<bos>"]}}
+    step = {"type": "TemplateProcessing", "single": [bos, sequence], "pair": [bos, sequence, other]}
+    content = json.loads(files.tokenizer.content) | {"post_processor": around(step | {"special_tokens": table})}
+    write_gguf(files.gpt2()[0], SubwordTokenizer(json.dumps(content)), tmp_path / "x.gguf")
+    found = read_gguf(tmp_path / "x.gguf")
+    assert found.metadata["tokenizer.ggml.add_bos_token"] is True
+    assert found.tokenizer.encode("cat").tolist() == files.tokenizer.encode("cat").tolist()
+
+
 def test_what_was_read_is_written_again_to_the_same_bytes(files, tmp_path):
     _, found = written(files, "llama", tmp_path / "x.gguf", dtype="q8_0", chat_template="{{ 1 }}")
     write_gguf(found.model, found.tokenizer, tmp_path / "y.gguf", "q8_0", found.chat_template)
@@ -209,6 +222,8 @@ def test_byte_fallback_without_the_merges_of_sentencepiece_is_refused(files, tmp
 
 def test_a_tensor_that_cannot_be_written_is_named_and_the_old_file_stays(files, tmp_path):
     model = files.gpt2()[0]
+    with pytest.raises(InputError, match="a text for the metadata is not valid Unicode"):
+        write_gguf(model, files.tokenizer, tmp_path / "x", chat_template="\ud800")
     model.token_embedding.weight.data[0, 0] = np.nan
     refused(r"the tensor token_embd\.weight holds numbers that are not finite", tmp_path / "x", model, files.tokenizer)
     model.token_embedding.weight.data[0, 0] = 1e6

@@ -44,9 +44,10 @@ def tokenizer_metadata(tokenizer: Any, num_rows: int) -> dict[str, Any]:
     tokens, kinds = _vocabulary(content, num_rows)
     merges = [tuple(each.split(" ")) if isinstance(each, str) else tuple(each) for each in model["merges"]]
     special = {key: getattr(tokenizer, ours) for ours, key in SPECIAL.items() if getattr(tokenizer, ours) is not None}
-    describe = _sentencepiece if model.get("byte_fallback") else _byte_level
+    falls_back = model.get("byte_fallback")
+    described = _sentencepiece(content, tokens, kinds, merges) if falls_back else _byte_level(content, merges)
     return {
-        **describe(content, tokens, kinds, merges),
+        **described,
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": kinds,
         **special,
@@ -71,11 +72,9 @@ def _vocabulary(content: dict[str, Any], num_rows: int) -> tuple[list[str], list
     return [tokens[number] for number in range(num_rows)], [kinds[number] for number in range(num_rows)]
 
 
-def _byte_level(
-    content: dict[str, Any], tokens: list[str], kinds: list[int], merges: list[tuple[str, ...]]
-) -> dict[str, Any]:
-    ignores_merges = bool(content["model"].get("ignore_merges"))
-    pre, normalizer = name_of(content["pre_tokenizer"], ignores_merges), content["normalizer"]
+def _byte_level(content: dict[str, Any], merges: list[tuple[str, ...]]) -> dict[str, Any]:
+    normalizer, ignores_merges = content["normalizer"], bool(content["model"].get("ignore_merges"))
+    pre = name_of(content["pre_tokenizer"], ignores_merges=ignores_merges, composes=normalizer is not None)
     if pre is None or normalizer not in (None, {"type": "NFC"}):
         raise InputError("the tokenizer cuts or changes texts in a way that GGUF has no name for")
     return {
@@ -107,4 +106,5 @@ def _sentencepiece(
 
 def _adds_bos(post_processor: Any) -> bool:
     """Tell whether other programs put a token before every text."""
-    return isinstance(post_processor, dict) and "SpecialToken" in post_processor.get("single", [{}])[0]
+    steps = post_processor.get("processors", [post_processor]) if isinstance(post_processor, dict) else []
+    return any(next(iter(step.get("single") or [{}])).keys() == {"SpecialToken"} for step in steps)

@@ -100,7 +100,10 @@ def _padded(size: int) -> int:
 
 
 def _text(text: str) -> bytes:
-    content = text.encode()
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"a text for the metadata is not valid Unicode: {text[:40]!r}") from None
     return struct.pack("<Q", len(content)) + content
 
 

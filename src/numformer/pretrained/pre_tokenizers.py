@@ -47,10 +47,12 @@ def to_json(patterns: tuple[str, ...]) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [*cuts, spell]}
 
 
-def name_of(pre_tokenizer: Any, ignores_merges: bool) -> str | None:
-    """Return the name of the pre-tokenizer in a tokenizer.json, None where llama.cpp has none that cuts so."""
+def name_of(pre_tokenizer: Any, *, ignores_merges: bool = False, composes: bool = False) -> str | None:
+    """Return the name of the pre-tokenizer in a tokenizer.json, None where there is none of which all holds."""
     steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer]) if isinstance(pre_tokenizer, dict) else []
     patterns: list[str] = []
+    if not steps or steps[-1]["type"] != "ByteLevel":
+        return None
     for step in steps:
         match step:
             case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated", "invert": False}:
@@ -61,7 +63,5 @@ def name_of(pre_tokenizer: Any, ignores_merges: bool) -> str | None:
                 patterns += [GPT2] if cuts else []
             case _:
                 return None
-    for name, each in PRE_TOKENIZERS.items():
-        if each.patterns == tuple(patterns) and each.ignores_merges == ignores_merges:
-            return name
-    return None
+    wanted = (tuple(patterns), ignores_merges, composes)
+    return next((name for name, each in PRE_TOKENIZERS.items() if each[:3] == wanted), None)
