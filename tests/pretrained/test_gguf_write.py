@@ -208,6 +208,10 @@ def test_tokenizers_that_are_not_written_are_refused(files, tmp_path):
     refused("kind WordPiece cannot be written as GGUF, only BPE", tmp_path / "x", model, wordpiece)
     lower = SubwordTokenizer.train("bpe", "the cat sat " * 9, 270, lowercase=True)
     refused("cuts or changes texts in a way that GGUF has no name for", tmp_path / "x", model, lower)
+    content = json.loads(files.tokenizer.content)
+    content["model"]["end_of_word_suffix"] = "</w>"
+    suffixed = SubwordTokenizer(json.dumps(content))
+    refused("cuts or changes texts in a way that GGUF has no name for", tmp_path / "x", model, suffixed)
     larger = SubwordTokenizer.train("bpe", "".join(map(chr, range(97, 400))) * 2, 400)
     refused("has 400 tokens, but the embedding of the model only", tmp_path / "x", model, larger)
 

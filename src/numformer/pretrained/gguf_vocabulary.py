@@ -65,8 +65,8 @@ def _vocabulary(content: dict[str, Any], num_rows: int) -> tuple[list[str], list
     for added in content["added_tokens"]:
         kind = CONTROL if added["special"] else USER_DEFINED
         tokens[added["id"]], kinds[added["id"]] = added["content"], kind
-    if model.get("unk_token") is not None:
-        kinds[model["vocab"][model["unk_token"]]] = UNKNOWN
+    if (unknown := model.get("unk_token")) in model["vocab"]:
+        kinds[model["vocab"][unknown]] = UNKNOWN
     if len(tokens) > num_rows:
         raise InputError(f"the tokenizer has {len(tokens)} tokens, but the embedding of the model only {num_rows} rows")
     return [tokens[number] for number in range(num_rows)], [kinds[number] for number in range(num_rows)]
@@ -75,7 +75,8 @@ def _vocabulary(content: dict[str, Any], num_rows: int) -> tuple[list[str], list
 def _byte_level(content: dict[str, Any], merges: list[tuple[str, ...]]) -> dict[str, Any]:
     normalizer, ignores_merges = content["normalizer"], bool(content["model"].get("ignore_merges"))
     pre = name_of(content["pre_tokenizer"], ignores_merges=ignores_merges, composes=normalizer is not None)
-    if pre is None or normalizer not in (None, {"type": "NFC"}):
+    marks = content["model"].get("continuing_subword_prefix") or content["model"].get("end_of_word_suffix")
+    if pre is None or marks or normalizer not in (None, {"type": "NFC"}):
         raise InputError("the tokenizer cuts or changes texts in a way that GGUF has no name for")
     return {
         "tokenizer.ggml.model": "gpt2",
