@@ -7,3 +7,6 @@ from numformer.pretrained.folders import read_safetensors as read_safetensors
 from numformer.pretrained.folders import save_config as save_config
 from numformer.pretrained.folders import save_model as save_model
 from numformer.pretrained.folders import write_safetensors as write_safetensors
+from numformer.pretrained.gguf_read import GGUFModel as GGUFModel
+from numformer.pretrained.gguf_read import read_gguf as read_gguf
+from numformer.pretrained.gguf_write import write_gguf as write_gguf

@@ -15,6 +15,7 @@ from numformer._files import replacing, write_atomically
 from numformer.errors import InputError
 from numformer.models.disk import from_disk, names_of, to_disk
 from numformer.nn import Module
+from numformer.pretrained.fitting import check_fit
 
 DTYPES = {  # of arrays, as safetensors names them
     **{"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"},
@@ -72,22 +73,11 @@ def _take_weights(model: Module, weights: dict[str, np.ndarray]) -> None:
     Raises InputError listing every missing, unexpected and misshapen name, as they are in the file.
     """
     names, own = names_of(model), dict(model.named_state())
-    found = {names.from_disk(there): there for there in weights}
-    shapes = {name: p.shape[::-1] if names.is_transposed(name) else p.shape for name, p in own.items()}
-    problems = {
-        "missing": [names.to_disk(name) for name in own if name not in found],
-        "unexpected": sorted(there for name, there in found.items() if name not in own),
-        "of the wrong shape": [
-            f"{found[name]} (got {list(weights[found[name]].shape)}, expected {list(shape)})"
-            for name, shape in shapes.items()
-            if name in found and weights[found[name]].shape != shape
-        ],
-    }
-    if any(problems.values()):
-        listed = "; ".join(f"{what}: {', '.join(each)}" for what, each in problems.items() if each)
-        raise InputError(f"the weights do not fit {type(model).__name__}: {listed}")
+    there = {name: names.to_disk(name) for name in own}
+    shapes = {there[name]: p.shape[::-1] if names.is_transposed(name) else p.shape for name, p in own.items()}
+    check_fit(model, shapes, {name: array.shape for name, array in weights.items()})
     for name, parameter in own.items():
-        value = weights[found[name]].astype(parameter.dtype, copy=False)
+        value = weights[there[name]].astype(parameter.dtype, copy=False)
         parameter.data = np.ascontiguousarray(value.T) if names.is_transposed(name) else value
 
 
