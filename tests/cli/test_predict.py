@@ -271,6 +271,8 @@ def test_the_settings_of_the_search_are_followed(runs_of_tasks, numformer, monke
 
 @pytest.mark.parametrize("task", ["seq2seq", "summarise"])
 def test_a_blank_source_has_a_blank_target(runs_of_tasks, numformer, task):
-    first, second = objects(numformer("predict", runs_of_tasks(task), " ", "", "--num-beams=2", "--num-return=2"), blank=2)
+    first, second = objects(
+        numformer("predict", runs_of_tasks(task), " ", "", "--num-beams=2", "--num-return=2"), blank=2
+    )
     assert first == {"source": " ", "target": "", "score": 0.0, "alternatives": []}
     assert second == {"source": "", "target": "", "score": 0.0, "alternatives": []}

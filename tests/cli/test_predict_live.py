@@ -56,6 +56,12 @@ def test_an_unknown_encoding_is_refused(monkeypatch):
         lines_of(monkeypatch, b"a\n", "klingon")
 
 
+def test_a_lone_carriage_return_ends_a_line_only_where_there_is_no_line_feed(monkeypatch, stdin):
+    for data, expected in ((b"a\rb\rc", ["a", "b", "c"]), (b"a\rb\nc\r", ["a\rb", "c"]), (b"a\r", ["a"])):
+        stdin(data)
+        assert list(StandardInput("utf-8")) == expected
+
+
 def test_standard_input_pauses_where_no_line_comes(monkeypatch):
     reading, writing = os.pipe()
     with os.fdopen(reading) as stdin, os.fdopen(writing, "wb", buffering=0) as pipe:

@@ -209,6 +209,11 @@ def test_hashtags_and_hashes_of_a_file_of_tweets_are_words(tmp_path):
     ]
 
 
+def test_a_hash_inside_a_sentence_with_a_value_of_its_own_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"line 2: '# remark' may be a comment or a word with its columns"):
+        conll(tmp_path, "a X\n# remark\nb X\n")
+
+
 def test_a_file_may_begin_with_the_word_hash(tmp_path):
     assert conll(tmp_path, "#\tO\nEU\tB\n") == [TaggedSentence(["#", "EU"], ["O", "B"])]
     assert conll(tmp_path, "# #\n5 CD\n") == [TaggedSentence(["#", "5"], ["#", "CD"])]

@@ -215,3 +215,22 @@ def test_the_best_of_a_run_of_an_earlier_version_is_taken_too(run, tmp_path, cap
     lines = [{k: v for k, v in line.items() if k != "best"} for line in read_metrics(folder / "metrics.jsonl")]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert "best loss 1.250 at step 4" in call(capsys, "info", folder)[1]
+
+
+@pytest.mark.parametrize("steps", [8, 10])
+def test_best_weights_that_a_kill_kept_from_being_written_come_from_the_state(tmp_path, monkeypatch, steps):
+    """The last evaluation is the best, and the kill comes between the state and best/."""
+    figures = [{"loss": loss, "accuracy": 0.5} for loss in (0.9, 0.8, 0.7, 0.6, 0.65)]
+    scripted(monkeypatch, ClassifyObjective, figures)
+    MAKE["classify"]().fit(out=tmp_path / "run", **FAST)
+    best, earlier = tmp_path / "run" / "best" / "model.safetensors", tmp_path / "earlier"
+    written = best.read_bytes()
+    scripted(monkeypatch, ClassifyObjective, figures)
+    MAKE["classify"]().fit(out=earlier, **FAST | {"steps": 6})
+    best.write_bytes((earlier / "best" / "model.safetensors").read_bytes())
+    scripted(monkeypatch, ClassifyObjective, figures[4:])
+    task = MAKE["classify"]()
+    result = task.fit(out=tmp_path / "run", resume=True, **FAST | {"steps": steps, "lr": 0.2})
+    assert result.best_step == 8
+    assert best.read_bytes() == written
+    assert same(weights(task), weights(load(tmp_path / "run" / "best")))

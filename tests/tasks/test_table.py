@@ -50,7 +50,18 @@ def test_the_task_that_a_folder_names_is_taken_where_it_has_such_models(tmp_path
 
 
 USED = {  # what a user of a task asks of it
-    *("from_text", "from_data", "from_config", "fit", "predict", "translate", "summarise", "generate", "evaluate", "stream"),
+    *(
+        "from_text",
+        "from_data",
+        "from_config",
+        "fit",
+        "predict",
+        "translate",
+        "summarise",
+        "generate",
+        "evaluate",
+        "stream",
+    ),
     *("attention", "save", "load", "label_names", "details"),
     *("model", "tokenizer", "config", "source", "seed", "train_data", "valid_data", "train_tokens", "valid_tokens"),
 }

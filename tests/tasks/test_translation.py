@@ -303,7 +303,9 @@ def test_spaces_at_the_ends_of_a_reference_do_not_count(translator):
 
 def test_a_measure_on_some_pairs_takes_them_from_the_whole(translator, monkeypatch):
     seen = []
-    monkeypatch.setattr(translator, "predict", lambda texts, **_: seen.extend(texts) or [{"target": "", "score": 0.0}] * 4)
+    monkeypatch.setattr(
+        translator, "predict", lambda texts, **_: seen.extend(texts) or [{"target": "", "score": 0.0}] * 4
+    )
     translator.evaluate(TWENTY, max_examples=4)
     assert seen == sources()[::5]
 

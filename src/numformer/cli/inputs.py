@@ -30,8 +30,8 @@ class Inputs(RunOptions):
     """Table (.csv, .tsv, .jsonl, .json) whose rows are read by column, or another file with a text on every line."""
     text: tuple[str, ...] = ()
     """Column of the text in a table, or several, which are joined with a space; those of the training when not given."""
-    encoding: str = "utf-8"
-    """Encoding of the input, and of a file with the context."""
+    encoding: str | None = None
+    """Encoding of the input, and of a file with the context; that of the training when not given (of stdin utf-8)."""
     skip_bad: bool = False
     """Leave rows of a table out that are malformed, and count them, instead of stopping at the first."""
     out: Path | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,14 @@ def run(command: str, arguments: list[str]) -> int:
     task = open_run(options)
     _check_task(command, task, options.run)
     settings = given_options(options, task_options(command), task)
+    if options.encoding is None:
+        trained = getattr(task.config, "encoding", "utf-8")
+        options = replace(options, encoding="utf-8" if options.input is None else trained)
     for second in task.inputs[1:]:
-        if _is_file(settings.get(second)):
+        given = settings.get(second)
+        if isinstance(given, str) and " " not in given and Path(given).suffix and not _is_file(given):
+            warn(f"--{second} {given} is no file, and is taken for the text itself")
+        if _is_file(given):
             settings[second] = "\n".join(read_lines(settings[second], options.encoding))
     source = open_source(options, task, settings)
     rows = blank = 0

@@ -31,7 +31,7 @@ def source_of_table(options: Any, task: Task, settings: dict[str, Any]) -> Sourc
     if not options.text and columns[0] not in table.names:
         if suffix_of(options.input) == ".tsv" and len(table.names) <= len(task.columns_without_header()):
             return _source_without_header(options, task, len(table.names))
-        if len(table.names) == 1:
+        if len(table.names) == 1 and table.is_regular:
             columns = (table.names[0],)
             warn(f"{options.input}: the text is the only column, {columns[0]!r}")
     for column in columns:
@@ -75,11 +75,10 @@ def _check_column(table: Table, name: str) -> None:
 
 
 def _names(table: Table, options: Any) -> list[str]:
-    """Return the names of all columns; in JSON those of any row, for which the file is read once more."""
+    """Return the names of all columns; for a table made of JSON those of any row, for which the file is read once more."""
     if suffix_of(options.input) not in DELIMITED:
+        if options.out is None or suffix_of(options.out) not in DELIMITED:
+            return table.names
         rows = read_table(options.input, options.encoding)
         return list(dict.fromkeys(name for _, cells in rows if not isinstance(cells, InputError) for name in cells))
-    names = list(dict.fromkeys(table.names))
-    if twice := [repr(name) for name in names if table.names.count(name) > 1]:
-        warn(f"{options.input}: of the columns called {', '.join(twice)} the last one is kept")
-    return names
+    return table.keys

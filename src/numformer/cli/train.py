@@ -17,7 +17,6 @@ from numformer.tasks import task_class
 from numformer.tasks.shared.task import Task
 from numformer.tasks.shared.text_task import TextConfig
 from numformer.training import FitResult, RunFolder
-from numformer.training.answering import describe_answering
 from numformer.training.metrics import Best
 from numformer.training.run_folder import OWN_FILES, read_toml
 from numformer.training.settings import RECORDED, earlier_parts, from_plain
@@ -39,8 +38,6 @@ def run(command: str, arguments: list[str]) -> int:
         raise InputError(f"--from {options.pretrained} would be replaced by what starts from it: choose another --out")
     if not options.resume:
         RunFolder(out).check_free(options.overwrite)  # before any work
-        if options.pretrained and (line := describe_answering(options.pretrained)):
-            warn(line.partition(";")[0])
     task = _make(task_class(name), options, RunFolder(out) if options.resume else None)
     result = task.fit(
         train=options.train, optim=options.optim, out=out, resume=options.resume, overwrite=options.overwrite

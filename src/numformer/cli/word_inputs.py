@@ -13,6 +13,7 @@ from numformer.data.conll import read_words
 from numformer.data.examples import LeftOut
 from numformer.data.lines import read_lines, suffix_of
 from numformer.data.rows import json_kind, parse_json
+from numformer.data.tables import TABLES
 from numformer.errors import InputError
 from numformer.tasks.shared.task import Task
 
@@ -36,6 +37,10 @@ def source_of_words(options: Any, task: Task) -> Source | None:
         lists = _lists(options.input, options.encoding)
         rows = make_rows(lists, lambda cells, where: words_in(cells["words"], where), options)
         return Source(["words"], ("words",), rows)
+    if suffix_of(options.input) not in TABLES and "\t" in next(read_lines(options.input, options.encoding)):
+        warn(
+            f"{options.input}: every line is read as a sentence; --word-column says which column of its TABs has the words"
+        )
     return None
 
 

@@ -16,6 +16,10 @@ def begins_sentence(line: str) -> bool:
     return bool(_BEGINS.match(line))
 
 
+def _is_hashtag(line: str) -> bool:
+    return not line[1:2].isspace() and "://" not in line
+
+
 def is_comment(
     line: str, fields: Sequence[str], width: int, last_values: AbstractSet[str], tabs: bool, begins: bool
 ) -> bool:
@@ -27,12 +31,13 @@ def is_comment(
     if begins and _KEY_VALUE.match(line):
         return True
     says = begins_sentence(line)
-    fits = len(fields) == width and (
-        width == 1
-        or fields[-1] in last_values
-        or fields[-1] == "#"  # the tag of the word # in the Penn Treebank
-        or (tabs and "\t" in line and not re.search(" |://", line))
-        or (not tabs and not begins and not says)
+    fits = (
+        len(fields) == width
+        and (
+            width == 1
+            or fields[-1] in last_values
+            or fields[-1] == "#"  # the tag of the word # in the Penn Treebank
+            or (_is_hashtag(line) and (("\t" in line and " " not in line) if tabs else not begins and not says))
     )
     if fits != says:
         return says

@@ -223,7 +223,8 @@ def concat(*xs: np.ndarray, axis: int = -1) -> Result:
     x [B T D], y [B S D] -> [B T+S D] with axis=1
     x [...], y [...] -> [B T+T]
     """
-    joined = np.concatenate(xs, axis=axis)
+    kinds = [x.dtype for x in xs if x.dtype.kind == "f"]  # NumPy makes float64 of float32 and whole numbers
+    joined = np.concatenate(xs, axis=axis, dtype=np.result_type(*kinds) if kinds else None)
     borders = np.cumsum([x.shape[axis] for x in xs])[:-1]
     return joined, lambda dy: tuple(np.split(dy, borders, axis=axis))  # each its own part
 

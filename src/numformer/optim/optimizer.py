@@ -72,8 +72,10 @@ class Optimizer:
         """Which of all parameters are trained now, group by group: those that require gradients."""
         return [p.requires_grad for p, _ in self._members]
 
-    def zero_grad(self) -> None:
-        """Set the `.grad` of every parameter to None, of frozen ones too."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the `.grad` of every parameter to None, of frozen ones too; raises InputError for `set_to_none=False`."""
+        if not set_to_none:
+            raise InputError("gradients are set to None here: leave out set_to_none=False")
         for parameter, _ in self._members:
             parameter.grad = None
 

@@ -22,7 +22,7 @@ from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import framed, pad_id, padded
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.format import DataConfig, Format, counted
-from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
+from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tasks.shared.prediction import as_texts, few, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
@@ -230,11 +230,13 @@ class Classifier(ExampleTask):
             draw_confusion_matrix(count_confusions(predicted, gold, labels), labels, Path(confusion_matrix))
         if errors is not None:
             wrong = [
-                {"text": text, "gold": label, "predicted": answer, "score": float(row.max())}
-                for (text, label), answer, row in zip(examples, predicted, found, strict=True)
+                {"place": place, "text": text, "gold": label, "predicted": answer, "score": float(row.max())}
+                for place, (text, label), answer, row in zip(
+                    places_of(examples), examples, predicted, found, strict=True
+                )
                 if answer != label
             ]
-            write_mistakes(errors, ("text", "gold", "predicted", "score"), wrong)
+            write_mistakes(errors, ("place", "text", "gold", "predicted", "score"), wrong)
         scores = classification_scores(predicted, gold, labels)
         return {"loss": float(loss), "count": len(examples)} | scores
 

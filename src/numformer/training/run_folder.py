@@ -137,12 +137,15 @@ class RunFolder:
         write_safetensors(self.checkpoint_file, tensors, {"progression": json.dumps(asdict(progression))})
         save_model(model, self.path, notes_of(progression.step))
 
-    def complete(self, model: Module, tokenizer: Savable, progression: Progression) -> None:
+    def complete(self, model: Module, tokenizer: Savable, progression: Progression, criterion: str) -> None:
         """Write what a kill has kept from being written after the last checkpoint, and nothing where all is there."""
         if step_of(self.path) != progression.step or not (self.path / "config.json").exists():
             save_model(model, self.path, notes_of(progression.step))
         if not (self.path / "tokenizer.json").exists():
             save_tokenizer(tokenizer, self.path)
+        is_best = progression.best and progression.best_step == progression.step
+        if is_best and step_of(self.path / "best") != progression.step:
+            self.save_best(model, tokenizer, progression, criterion)
         remove_temporaries(self.path, (*OWN_FILES, self.checkpoint_file.name))
 
     def load_checkpoint(self, model: Module, optimizer: Optimizer) -> Progression:
@@ -169,6 +172,15 @@ class RunFolder:
         save_tokenizer(tokenizer, self.path / "best")
         notes = notes_of(progression.best_step, criterion, progression.best[criterion])
         save_model(model, self.path / "best", notes)
+
+    def check_best(self) -> None:
+        """Raise InputError when best/ is damaged, which a resumed run would find at its end only."""
+        best = self.path / "best" / "model.safetensors"
+        if best.exists():
+            try:
+                read_safetensors(best)
+            except InputError as error:
+                raise InputError(f"{error}; remove {best.parent} to go on without it") from None
 
     def load_best(self, model: Module) -> None:
         """Give a model the weights of best/, where that is; raises InputError when they are damaged."""

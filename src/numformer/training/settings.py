@@ -32,7 +32,7 @@ SHOWN = ("sample", "prompt")
 SINCE_ADDED = {"skip_bad": False, "word_column": "auto", "text": []}
 
 # Files may have moved; the checksums and the tokens tell whether they are the same.
-NOT_COMPARED = ("data", "valid", "tokenizer", "resumed", "loss", *SHOWN, *CHECKSUMS, *COUNTS)
+NOT_COMPARED = ("data", "valid", "tokenizer", "pretrained", "resumed", "loss", *SHOWN, *CHECKSUMS, *COUNTS)
 
 
 def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, Any]) -> tuple[TrainConfig, OptimConfig]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ class MistakeOptions:
 
     errors: Path | None = None
     """Write the examples that are predicted wrongly into this .csv, .tsv or .jsonl file, the surest first."""
+
+
+def places_of(examples: Sequence[Any]) -> Sequence[str]:
+    """Return where examples stand in their file, or their numbers, from 0, where they come from a list."""
+    return getattr(examples, "places", None) or [f"example {number}" for number in range(len(examples))]
 
 
 def write_mistakes(path: str | Path, names: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:

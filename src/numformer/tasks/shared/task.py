@@ -73,6 +73,7 @@ class Task:
         self.source: dict[str, Any] = {}  # where the data came from, as run.toml says it
         self.about_data: list[str] = []  # what `fit` says of data that came as lists or text; of files, reading says it
         self.seed = 0
+        self._run: str | Path | None = None  # that the task was loaded from
 
     @classmethod
     def from_config(cls, config: Any, model: Any, *, seed: int = 0, resumed: RunFolder | None = None) -> Self:
@@ -126,10 +127,16 @@ class Task:
         train, optim = sort_settings(train, optim or self.optim_config, dict(settings))
         if self.optim_config.warmup_steps == optim.warmup_steps >= train.steps:  # the default is for longer runs
             optim = dataclasses.replace(optim, warmup_steps=train.steps // 10)
+            if progress:
+                say(
+                    f"warmup_steps={optim.warmup_steps}, a tenth of the steps: {self.optim_config.warmup_steps} are for more"
+                )
         if train.seed != self.seed:
             raise InputError(
                 f"seed is {train.seed}, but the model was made with seed={self.seed}: one seed decides both"
             )
+        if on_step is not None and not callable(on_step):
+            raise InputError(f"on_step must be a function of a step's figures, got {on_step!r:.60}")
         folder = None if out is None else RunFolder(out)
         before = folder.read_settings() if folder and resume else {}
         shards = train.shards or table_of(before, "train").get("shards") or train.num_shards
@@ -190,6 +197,10 @@ class Task:
 
         The first results come after 8 inputs. `settings` are those of `predict`.
         """
+        if not hasattr(self, "predict"):
+            raise InputError(
+                f"a {type(self).__name__} predicts nothing from texts: use generate, whose on_text gets pieces"
+            )
         shares = Shares()
         try:
             for piece in pieces(check_many(inputs)):
@@ -239,8 +250,13 @@ class Task:
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face folder (config.json, model.safetensors, tokenizer.json).
 
-        A task.toml beside them names the task and its settings about prediction, where it has any.
+        A task.toml beside them names the task and its settings about prediction, where it has any. Raises InputError for the
+        folder of a run, whose weights, best weights and settings belong together.
         """
+        if not isinstance(folder, (str, Path)):
+            raise InputError(f"a task is saved in a folder, got {folder!r:.60}")
+        if (Path(folder) / "run.toml").exists():
+            raise InputError(f"{folder} is a run, which keeps its own weights: save in another folder")
         save_tokenizer(self.tokenizer, folder)
         save_model(self.model, folder)
         general = {field.name for field in dataclasses.fields(DataConfig)}
