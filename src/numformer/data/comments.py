@@ -31,14 +31,9 @@ def is_comment(
     if begins and _KEY_VALUE.match(line):
         return True
     says = begins_sentence(line)
-    fits = (
-        len(fields) == width
-        and (
-            width == 1
-            or fields[-1] in last_values
-            or fields[-1] == "#"  # the tag of the word # in the Penn Treebank
-            or (_is_hashtag(line) and (("\t" in line and " " not in line) if tabs else not begins and not says))
-    )
+    known_value = width == 1 or fields[-1] in last_values or fields[-1] == "#"  # the tag of # in the Penn Treebank
+    hashtag = _is_hashtag(line) and (("\t" in line and " " not in line) if tabs else not begins and not says)
+    fits = len(fields) == width and (known_value or hashtag)
     if fits != says:
         return says
     if fits or len(fields) == width:
