@@ -205,7 +205,7 @@ def test_a_file_of_wrong_examples_replaces_another_only_when_that_is_said(here, 
     refused(lambda: numformer(*words, "wrong.csv"), "wrong.csv exists: choose another file, or replace it with")
     refused(lambda: numformer(*words, "wrong.txt"), "a table is written to a .csv, .tsv or .jsonl file, got wrong.txt")
     assert numformer(*words, "wrong.csv", "--overwrite").status == 0
-    assert (here / "wrong.csv").read_text().startswith("text,gold,predicted,score\n")
+    assert (here / "wrong.csv").read_text().startswith("place,text,gold,predicted,score\n")
 
 
 def test_scores_on_a_terminal_are_tables(runs_of_tasks, numformer, monkeypatch):

@@ -271,11 +271,15 @@ def test_keys_that_only_later_rows_have_are_columns_too(here, predict):
     assert (first["note"], second["note"], second["label"]) == ("", "[1]", "gold")
 
 
-def test_repeated_columns_are_said_when_only_one_is_kept(here, predict):
-    (here / "x.csv").write_text("text,a,a\nAnn,1,2\n")
-    result = predict("classify", "--input=x.csv")
-    assert "x.csv: of the columns called 'a' the last one is kept" in result.err
-    assert objects(result)[0]["a"] == "2"
+def test_columns_without_a_name_or_with_the_same_are_all_kept(here, predict):
+    (here / "x.csv").write_text("text,a,a,\nAnn,1,2,3\n")
+    row = objects(predict("classify", "--input=x.csv"))[0]
+    assert {name: row[name] for name in list(row)[:4]} == {
+        "text": "Ann",
+        "a": "1",
+        "a (column 3)": "2",
+        "column 4": "3",
+    }
 
 
 CELLS = ["", "  ", "Ann", "a,b", "x;y", 'he "said" so', '"quoted"', "two\nlines", "tab\there", "Zoë", "=1", "'"]

@@ -172,7 +172,7 @@ def test_a_row_that_does_not_go_on_counting_is_named_and_can_be_left_out(line, m
     found = conll(tmp_path, text, skip_bad=True)
     assert found == [TaggedSentence(["e", "f"], ["B-X", "O"])]
     assert found.report() == (
-        "2 sentences; words from column 2, tags from column 3; 1 left out (1 malformed, first at line 1)"
+        "2 sentences; words from column 2, tags from column 3; 1 left out (1 malformed, first at line 3)"
     )
 
 

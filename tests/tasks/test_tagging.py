@@ -392,7 +392,7 @@ def test_a_tagger_learns_from_a_file(tmp_path):
             lambda task: task.evaluate([TaggedSentence(["a"], ["X"])]),
             r"none of the tags is known to the model: it has 3: ADV, NOUN, VERB, and the data 'X' \(1\)",
         ),
-        (lambda task: task.evaluate([]), "no held-out examples"),
+        (lambda task: task.evaluate([]), "no examples in the list"),
         (lambda task: task.evaluate([TaggedSentence([], [])]), "no word to evaluate on"),
         (lambda task: task.predict("doing"), "a list of texts"),
         (lambda task: task.predict([["doing", 3]]), r"a sentence is a text or a list of words, got \['doing', 3\]"),

@@ -8,6 +8,7 @@ from numformer.errors import InputError
 
 # What CoNLL-U and MultiCoNER write before a sentence; nothing else has such a line inside one.
 _BEGINS = re.compile(r"# *(newdoc|newpar|sent_id|text|id|global\.columns)( id)? *=|# +(newdoc|newpar|sent_id|id)\b")
+_TAG = re.compile("#|O|[BIELSUM]-.+")  # of the word # in the Penn Treebank, and those of entities
 _KEY_VALUE = re.compile(r"# +[A-Za-z_][\w.:-]*( \w+)? *=( |$)")
 
 
@@ -31,7 +32,7 @@ def is_comment(
     if begins and _KEY_VALUE.match(line):
         return True
     says = begins_sentence(line)
-    known_value = width == 1 or fields[-1] in last_values or fields[-1] == "#"  # the tag of # in the Penn Treebank
+    known_value = width == 1 or fields[-1] in last_values or bool(_TAG.fullmatch(fields[-1]))
     hashtag = _is_hashtag(line) and (("\t" in line and " " not in line) if tabs else not begins and not says)
     fits = len(fields) == width and (known_value or hashtag)
     if fits != says:

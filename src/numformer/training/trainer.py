@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from numformer import random
-from numformer._notices import say
+from numformer._notices import amount, say
 from numformer.autograd import no_grad
 from numformer.errors import InputError
 from numformer.nn import Module
@@ -161,7 +161,9 @@ class Trainer:
             )  # It forks, so it comes before the thread of the progress line.
             interrupted = stack.enter_context(_interruptible(progress))
             stack.enter_context(progress)
-            progress.say(self.task.describe() + (f", run folder {self.folder.path}" if self.folder else ""))
+            warm_up = f", warm-up of {amount(self.optim.warmup_steps, 'steps')}" if self.optim.warmup_steps else ""
+            place = f", run folder {self.folder.path}" if self.folder else ""
+            progress.say(self.task.describe() + warm_up + place)
             while stopped is None:
                 line = self._step(train_step)
                 self.loss = line["loss"]

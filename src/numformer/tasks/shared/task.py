@@ -127,10 +127,6 @@ class Task:
         train, optim = sort_settings(train, optim or self.optim_config, dict(settings))
         if self.optim_config.warmup_steps == optim.warmup_steps >= train.steps:  # the default is for longer runs
             optim = dataclasses.replace(optim, warmup_steps=train.steps // 10)
-            if progress:
-                say(
-                    f"warmup_steps={optim.warmup_steps}, a tenth of the steps: {self.optim_config.warmup_steps} are for more"
-                )
         if train.seed != self.seed:
             raise InputError(
                 f"seed is {train.seed}, but the model was made with seed={self.seed}: one seed decides both"
