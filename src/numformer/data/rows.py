@@ -3,7 +3,7 @@
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numformer.data.lines import read_lines
 from numformer.errors import InputError
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _JSON_KINDS = {
     dict: "an object",
     list: "a list",
@@ -98,11 +99,19 @@ def clean_text(value: object, name: str, where: str) -> str:
     return value.strip()
 
 
+def are_clean(texts: Sequence[str]) -> bool:
+    """Tell at once of many texts whether `clean_text` would take each of them as it is."""
+    return all(text and text == text.strip() for text in texts) and not _NO_TEXT.search("\n".join(texts))
+
+
 def joined_text(values: Iterable[object], name: str, where: str) -> str:
     """Return several fields as one text with spaces between; a field may be a list of texts, and blank ones are skipped.
 
     Raises LeftOut when all are blank, and InputError as `clean_text` does and for a list that holds anything but texts.
     """
+    values = list(values)
+    if len(values) == 1 and isinstance(values[0], str):  # nearly always
+        return clean_text(values[0], name, where)
     texts = []
     for value in values:
         for part in value if isinstance(value, list) else [value]:
