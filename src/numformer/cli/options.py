@@ -8,7 +8,6 @@ import dataclasses
 import inspect
 import io
 import re
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_type_
 
 import tyro
 
+from numformer._notices import say
 from numformer.errors import InputError
 from numformer.tasks import load, task_classes
 from numformer.training.answering import describe_answering
@@ -71,7 +71,7 @@ def open_run(options: RunOptions) -> Any:
     """
     task = load(options.run, last=options.last)
     if line := describe_answering(options.run, options.last):
-        warn(line)
+        say(line)
     return task
 
 
@@ -159,8 +159,3 @@ def _plain(text: str) -> str:
         given = text.removeprefix("unrecognized options: ").split(", ")
         return f"unrecognized options: {', '.join([word for word in given if word.startswith('-')] or given)}"
     return text
-
-
-def warn(message: str) -> None:
-    """Print a message for a person on stderr."""
-    print(message, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from numformer.cli.options import warn
+from numformer._notices import amount, say
 from numformer.data.examples import LeftOut
 from numformer.errors import InputError
 
@@ -63,4 +63,4 @@ def make_rows(
         yield row
     if notes or malformed:
         left_out = [f"{malformed:,} left out (malformed)"] if malformed else []
-        warn(f"{options.input}: {'; '.join([f'{count:,} rows', *notes, *left_out])}")
+        say(f"{options.input}: {'; '.join([amount(count, 'rows'), *notes, *left_out])}")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
-from numformer.cli.options import warn
+from numformer._notices import listed, say
 from numformer.cli.rows import Fields, Row, Source, make_rows
 from numformer.cli.word_inputs import words_in, words_of
 from numformer.data.lines import suffix_of
@@ -33,7 +32,7 @@ def source_of_table(options: Any, task: Task, settings: dict[str, Any]) -> Sourc
             return _source_without_header(options, task, len(table.names))
         if len(table.names) == 1:
             columns = (table.names[0],)
-            warn(f"{options.input}: the text is the only column, {columns[0]!r}")
+            say(f"{options.input}: the text is the only column, {columns[0]!r}")
     for column in columns:
         table.column(column, "text")
     for other in others:
@@ -62,7 +61,7 @@ def _source_without_header(options: Any, task: Task, width: int) -> Source:
         return dict(zip(names, fields, strict=True))
 
     rows = ((where, cells(fields, where)) for where, fields in tab_rows(options.input, options.encoding))
-    warn(f"{options.input}: no header; the columns are {', '.join(names)}")
+    say(f"{options.input}: no header; the columns are {', '.join(names)}")
     return Source(
         names, task.inputs, make_rows(rows, lambda row, where: clean_text(row[column], column, where), options)
     )
@@ -70,8 +69,8 @@ def _source_without_header(options: Any, task: Task, width: int) -> Source:
 
 def _check_column(table: Table, name: str) -> None:
     if name not in table.names:
-        listed = textwrap.shorten(", ".join(map(repr, table.names)), 200) or "none"
-        raise InputError(f"{table.header}: there is no column {name!r} (the columns are {listed}); give --{name} TEXT")
+        columns = listed(table.names)
+        raise InputError(f"{table.header}: there is no column {name!r} (the columns are {columns}); give --{name} TEXT")
 
 
 def _names(table: Table, options: Any) -> list[str]:
@@ -81,5 +80,5 @@ def _names(table: Table, options: Any) -> list[str]:
         return list(dict.fromkeys(name for _, cells in rows if not isinstance(cells, InputError) for name in cells))
     names = list(dict.fromkeys(table.names))
     if twice := [repr(name) for name in names if table.names.count(name) > 1]:
-        warn(f"{options.input}: of the columns called {', '.join(twice)} the last one is kept")
+        say(f"{options.input}: of the columns called {', '.join(twice)} the last one is kept")
     return names

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from numformer.cli.options import warn
+from numformer._notices import say
 from numformer.cli.rows import Fields, Row, Source, make_rows
 from numformer.data.conll import read_words
 from numformer.data.examples import LeftOut
@@ -30,7 +30,7 @@ def source_of_words(options: Any, task: Task) -> Source | None:
     if column is not None or suffix_of(options.input) in COLUMN_FILES:
         column = getattr(task.config, "word_column", "auto") if column is None else column
         sentences = read_words(options.input, word_column=column, encoding=options.encoding, skip_bad=options.skip_bad)
-        warn(f"{options.input}: {sentences.report()}")
+        say(f"{options.input}: {sentences.report()}")
         return Source(["words"], ("words",), (Row({"words": words}, words) for words in sentences))
     if suffix_of(options.input) == ".jsonl" and _holds_lists(options.input, options.encoding):
         lists = _lists(options.input, options.encoding)

@@ -151,7 +151,9 @@ class ColumnFile:
         declared = next(filter(None, map(_GLOBAL_COLUMNS.match, lines)), None)
         names = tuple(declared[1].lower().split()) if declared else ()
         if names and len(names) != self.width:
-            raise InputError(f"{self.path} has {self.width} columns, but # global.columns names {len(names)}")
+            raise InputError(
+                f"{self.path} has {amount(self.width, 'columns')}, but # global.columns names {len(names)}"
+            )
         return names
 
     def where(self, number: int) -> str:

@@ -2,12 +2,12 @@
 
 import json
 import re
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from numformer._notices import amount, listed
 from numformer.data.examples import LeftOut
 from numformer.data.lines import read_lines
 from numformer.errors import InputError
@@ -77,9 +77,8 @@ def json_kind(value: object) -> str:
 def json_field(row: dict[str, Any], key: str, where: str, option: str = "") -> Any:
     """Return a field of a JSON object; raises InputError that lists the keys, and names the option that chooses another."""
     if key not in row:
-        listed = textwrap.shorten(", ".join(map(repr, row)), 200) or "none"
         hint = f"; choose another with --{option}" if option else ""
-        raise InputError(f"{where}: there is no {key!r} (the keys are {listed}){hint}")
+        raise InputError(f"{where}: there is no {key!r} (the keys are {listed(row)}){hint}")
     return row[key]
 
 
@@ -128,4 +127,4 @@ def joined_text(values: Iterable[object], name: str, where: str) -> str:
 
 def wrong_columns(got: int, expected: str, where: str) -> InputError:
     """Return the error for a row of a table that has more or fewer columns than expected."""
-    return InputError(f"{where}: got {got} column{'s' * (got != 1)}, expected {expected}")
+    return InputError(f"{where}: got {amount(got, 'columns')}, expected {expected}")
