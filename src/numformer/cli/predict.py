@@ -10,7 +10,7 @@ from typing import Any
 
 from numformer._notices import amount, say
 from numformer.cli.counter import LiveCounter
-from numformer.cli.inputs import Inputs, open_source
+from numformer.cli.inputs import InputOptions, open_inputs
 from numformer.cli.options import TaskOption, given_options, open_run, options_of_tasks, parse, with_options
 from numformer.cli.outputs import check_out, open_output
 from numformer.data.lines import read_lines
@@ -18,7 +18,7 @@ from numformer.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Inputs):
+class Predict(InputOptions):
     """Print what a model says about each text as it goes: for people on a terminal, else one JSON object a line."""
 
     words: bool = False
@@ -28,7 +28,7 @@ class Predict(Inputs):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translate(Inputs):
+class Translate(InputOptions):
     """Print the translation of each text: a line in, a line out."""
 
 
@@ -56,22 +56,22 @@ def run(command: str, arguments: list[str]) -> int:
     for second in task.inputs[1:]:
         if _is_file(settings.get(second)):
             settings[second] = "\n".join(read_lines(settings[second], options.encoding))
-    source = open_source(options, task, settings)
-    rows = blank = 0
+    inputs = open_inputs(options, task, settings)
+    count = blank = 0
     with (
-        open_output(options.out, command, task, settings, source) as write,
+        open_output(options.out, command, task, settings, inputs) as write,
         LiveCounter(_shows_progress(options)) as counter,
     ):
-        inputs, asked = tee(source.rows)
-        predictions = task.stream((row.given for row in asked), paused=source.paused, **settings)
-        for prediction, row in zip(predictions, inputs, strict=True):
+        rows, asked = tee(inputs.rows)
+        predictions = task.stream((row.given for row in asked), paused=inputs.paused, **settings)
+        for prediction, row in zip(predictions, rows, strict=True):
             write(row, prediction)
-            rows, blank = rows + 1, blank + (row.given is None)
-            counter.show(rows)
+            count, blank = count + 1, blank + (row.given is None)
+            counter.show(count)
     if blank and command != "translate":
-        say(f"{blank:,} of {amount(rows, 'inputs')} without a prediction: blank")
+        say(f"{blank:,} of {amount(count, 'inputs')} without a prediction: blank")
     if options.out:
-        say(f"{options.out}: {amount(rows, 'rows')}")
+        say(f"{options.out}: {amount(count, 'rows')}")
     return 0
 
 
