@@ -183,7 +183,8 @@ def test_the_wrong_examples_are_written_with_gold_and_predicted(examples, runs_o
     words = ["evaluate", runs_of_tasks(task), "--data", examples / DATA_OF[task], "--errors"]
     found = scores(result := numformer(*words, "wrong.csv"))
     rows = wrong_rows(examples / "wrong.csv")
-    assert f"wrong.csv: {len(rows)} wrong, by {'difference' if task == 'regress' else 'score'}\n" in result.err
+    said = f"{len(rows)} examples, by difference" if task == "regress" else f"{len(rows)} wrong, by score"
+    assert f"wrong.csv: {said}\n" in result.err
     if task == "classify":
         assert len(rows) == round((1 - found["accuracy"]) * 24)
     if task == "tag":

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from numformer.cli import standard_input
-from numformer.cli.counter import Counter
+from numformer.cli.counter import LiveCounter
 from numformer.cli.outputs import readable
 from numformer.cli.standard_input import StandardInput
 from numformer.errors import InputError
@@ -161,7 +161,7 @@ def test_a_prediction_is_read_on_a_line_of_the_terminal(runs_of_tasks, task, giv
 def test_a_person_who_waits_sees_how_many_are_done(capsys, monkeypatch):
     clock = iter([0.0, 1.9, 2.5, 2.6, 4.0])
     monkeypatch.setattr("numformer.cli.counter.time.monotonic", lambda: next(clock))
-    with Counter(shown=True) as counter:
+    with LiveCounter(shown=True) as counter:
         for count in (100, 2500, 2600, 4000):
             counter.show(count)
     drawn = capsys.readouterr().err
@@ -169,7 +169,7 @@ def test_a_person_who_waits_sees_how_many_are_done(capsys, monkeypatch):
 
 
 def test_nobody_sees_a_count_in_a_pipe(capsys):
-    with Counter(shown=False) as counter:
+    with LiveCounter(shown=False) as counter:
         counter.next = 0.0
         counter.show(5)
     assert capsys.readouterr().err == ""

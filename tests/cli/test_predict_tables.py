@@ -234,6 +234,13 @@ def test_a_column_of_the_name_of_a_prediction_is_kept_beside_it(here, predict):
     assert row["predicted_predicted_label"] in ("neg", "pos")
 
 
+def test_one_row_is_said_as_one(here, predict):
+    (here / "x.csv").write_text("text;id\nAnn;1\n")
+    said = predict("classify", "--input=x.csv", "--out=o.csv").err
+    assert said == "x.csv: 1 row; columns between semicolons\no.csv: 1 row\n"
+    assert predict("classify", "--out=p.csv", " ").err == "1 of 1 input without a prediction: blank\np.csv: 1 row\n"
+
+
 def test_blank_rows_stay_with_an_empty_prediction(here, predict):
     table(here / "x.csv", ("id", "text"), ("1", "Ann"), ("2", ""), ("3", "  "), ("4", "Bob"))
     result = predict("classify", "--input=x.csv", "--out=o.csv")

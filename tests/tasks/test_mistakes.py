@@ -45,7 +45,7 @@ def test_texts_with_a_wrong_label_come_surest_first(tmp_path, monkeypatch):
     ]
 
 
-def test_numbers_come_with_the_largest_difference_first(tmp_path, monkeypatch):
+def test_numbers_come_with_the_largest_difference_first(tmp_path, monkeypatch, capsys):
     task = Regressor.from_data([("a", 1.0), ("b", 2.0)] * 8, **TINY, **LAYER)
     monkeypatch.setattr(task, "predict", lambda texts, progress: [{"text": t, "value": 2.0} for t in texts])
     assert errors_of(task, [("a", 1.5), ("b", 4), ("c", -1)], tmp_path / "wrong.jsonl") == [
@@ -53,6 +53,7 @@ def test_numbers_come_with_the_largest_difference_first(tmp_path, monkeypatch):
         {"text": "b", "gold": 4.0, "predicted": 2.0, "difference": 2.0},
         {"text": "a", "gold": 1.5, "predicted": 2.0, "difference": 0.5},
     ]
+    assert capsys.readouterr().err.endswith("wrong.jsonl: 3 examples, by difference\n")
 
 
 def test_words_with_a_wrong_tag_come_with_their_sentences(tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ import dataclasses
 import inspect
 import io
 import re
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,8 +151,3 @@ def _plain(text: str) -> str:
         given = text.removeprefix("unrecognized options: ").split(", ")
         return f"unrecognized options: {', '.join([word for word in given if word.startswith('-')] or given)}"
     return text
-
-
-def warn(message: str) -> None:
-    """Print a message for a person on stderr."""
-    print(message, file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from numformer.cli.options import warn
+from numformer._notices import say
 from numformer.data.lines import USUAL_ENCODINGS, split_lines
 from numformer.errors import InputError
 
@@ -30,7 +30,7 @@ class StandardInput:
 
     def __iter__(self) -> Iterator[str]:
         if sys.stdin and sys.stdin.isatty():
-            warn("reading lines from the terminal; end with Ctrl-D")
+            say("reading lines from the terminal; end with Ctrl-D")
         begun: list[str] = []  # the parts of a line that has not ended
         has_line_feed = False
         mark = "\ufeff"

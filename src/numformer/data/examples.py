@@ -10,7 +10,7 @@ from numformer._notices import amount
 from numformer.errors import InputError
 
 Example = TypeVar("Example")
-Row = TypeVar("Row")
+Given = TypeVar("Given")
 MALFORMED = "malformed"
 
 
@@ -64,8 +64,8 @@ class Examples(list[Example]):
 
 
 def collect(
-    rows: Iterable[tuple[str, Row | InputError]],
-    parse: Callable[[str, Row], Example],
+    rows: Iterable[tuple[str, Given | InputError]],
+    parse: Callable[[str, Given], Example],
     *,
     unit: str = "rows",
     skip_bad: bool = False,

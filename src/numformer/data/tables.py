@@ -7,6 +7,7 @@ from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 
+from numformer._notices import listed
 from numformer.data.delimited import Line, Lines, QuoteError, Row, read_row, read_tab_row
 from numformer.data.lines import read_lines, suffix_of
 from numformer.data.rows import json_rows, wrong_columns
@@ -48,9 +49,9 @@ class Table:
             return name
         if name in self.names:
             raise InputError(f"{self.header}: the header names the column {name!r} more than once")
-        listed = textwrap.shorten(", ".join(map(repr, filter(None, self.names))), 200) or "none"
+        columns = listed(filter(None, self.names))
         raise InputError(
-            f"{self.header}: there is no column {name!r} for the {use} (the columns are {listed}); "
+            f"{self.header}: there is no column {name!r} for the {use} (the columns are {columns}); "
             f"choose another with --{use}"
         )
 

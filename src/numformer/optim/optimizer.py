@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from numformer._absent import OF_OPTIMIZER, answers_for
 from numformer._shared import shared_zeros
 from numformer.autograd import Parameter
 from numformer.errors import InputError
@@ -17,6 +18,7 @@ from numformer.optim.groups import Group, Parameters, Setting, as_dicts
 SLICE = 1 << 16  # Five slices of so many float32 (weight, gradient, two moments, scratch) fit a 2 MB cache.
 
 
+@answers_for(OF_OPTIMIZER)
 class Optimizer:
     """Updates parameters by a subclass's rule, in groups with settings of their own where dicts are given.
 

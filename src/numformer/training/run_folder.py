@@ -19,14 +19,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 
 from numformer._files import remove_temporaries, write_atomically
 from numformer.errors import InputError
 from numformer.nn import Module
 from numformer.optim import Optimizer
-from numformer.pretrained import load_weights, read_safetensors, save_config, save_model, write_safetensors
+from numformer.pretrained import (
+    load_folder_weights,
+    read_safetensors,
+    save_config,
+    save_model,
+    under,
+    write_safetensors,
+)
 from numformer.tokenizers import Savable, check_savable, save_tokenizer
 from numformer.training.answering import answering_folder, notes_of, step_of
 
@@ -162,8 +168,8 @@ class RunFolder:
             progression = Progression(**json.loads(metadata["progression"]))
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{self.checkpoint_file} is not the checkpoint of a run") from None
-        optimizer.load_state_dict(_under("optimizer.", tensors))  # it says when an earlier version wrote the state
-        model.load_state_dict(_under("model.", tensors))
+        optimizer.load_state_dict(under("optimizer.", tensors))  # it says when an earlier version wrote the state
+        model.load_state_dict(under("model.", tensors))
         return progression
 
     def save_best(self, model: Module, tokenizer: Savable, progression: Progression, criterion: str) -> None:
@@ -185,7 +191,7 @@ class RunFolder:
     def load_best(self, model: Module) -> None:
         """Give a model the weights of best/, where that is; raises InputError when they are damaged."""
         if (found := answering_folder(self.path)) != self.path:
-            load_weights(model, found)
+            load_folder_weights(model, found)
 
 
 def run_of(folder: str | Path) -> RunFolder:
@@ -213,7 +219,3 @@ def _as_toml(settings: dict[str, Any]) -> bytes:
         return tomli_w.dumps(settings).encode()
     except UnicodeEncodeError as error:
         raise InputError(f"run.toml cannot name a file that is not valid Unicode: {error.object!r}") from None
-
-
-def _under(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

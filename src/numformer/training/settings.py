@@ -8,8 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from numformer._names import check_settings as check_settings
-from numformer._names import rename_settings
+from numformer._names import check_settings, rename_settings
 from numformer.errors import InputError
 from numformer.tokenizers import KINDS
 from numformer.training.config import OptimConfig, TrainConfig

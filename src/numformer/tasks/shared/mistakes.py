@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numformer._notices import amount, say
 from numformer.data.table_writer import writing_table
 
 
@@ -24,10 +24,15 @@ def places_of(examples: Sequence[Any]) -> Sequence[str]:
     return getattr(examples, "places", None) or [f"example {number}" for number in range(len(examples))]
 
 
-def write_mistakes(path: str | Path, names: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write what is wrong, with the highest number in the last column first, and say on stderr how much it is."""
+def write_mistakes(
+    path: str | Path, names: tuple[str, ...], rows: Iterable[Mapping[str, Any]], what: str = "wrong"
+) -> None:
+    """Write what is wrong, with the highest number in the last column first, and say on stderr how much it is.
+
+    `what` calls the rows otherwise where not all of them are wrong, such as "examples".
+    """
     worst_first = sorted(rows, key=lambda row: row[names[-1]], reverse=True)
     with writing_table(path, names) as write:
         for row in worst_first:
             write(row)
-    print(f"{path}: {len(worst_first):,} wrong, by {names[-1]}", file=sys.stderr)
+    say(f"{path}: {amount(len(worst_first), what)}, by {names[-1]}")

@@ -90,8 +90,3 @@ def run_batches(
 def values(result: Any) -> np.ndarray:
     """Return the array of a model's output."""
     return result.data if isinstance(result, Tensor) else np.asarray(result)
-
-
-def few(labels: Sequence[str]) -> str:
-    """Return the number of labels and the first ten of them."""
-    return f"{len(labels)}: {', '.join(labels[:10])}{', …' if len(labels) > 10 else ''}"

@@ -188,10 +188,13 @@ class Task:
             folder.check_free(overwrite)
             folder.start(run, self.tokenizer)
 
-    def stream(self, inputs: Iterable[Any], **settings: Any) -> Iterator[Any]:
+    def stream(
+        self, inputs: Iterable[Any], *, paused: Callable[[], bool] = lambda: False, **settings: Any
+    ) -> Iterator[Any]:
         """Yield what `predict` returns for each of any number of inputs, in order, with some hundred of them in memory.
 
-        The first results come after 8 inputs. `settings` are those of `predict`.
+        None stands for a blank input, which the model is not asked about. The first results come after 8 inputs, or when
+        `paused` tells that the next one may be long in coming. `settings` are those of `predict`.
         """
         if not hasattr(self, "predict"):
             raise InputError(
@@ -199,10 +202,11 @@ class Task:
             )
         shares = Shares()
         try:
-            for piece in pieces(check_many(inputs)):
+            for piece in pieces(check_many(inputs), paused):
                 with shares.adding():
-                    found = self.predict(piece, **settings)
-                yield from found
+                    found = iter(self.predict([each for each in piece if each is not None], **settings))
+                for each in piece:
+                    yield self.blank_prediction(settings) if each is None else next(found)
         finally:
             shares.say()
 
