@@ -14,6 +14,7 @@ TABLES = {
     "OF_MODULE": (nn.ReLU(), _absent.OF_MODULE),
     "OF_NN": (nn, _absent.OF_NN),
     "OF_PACKAGE": (nf, _absent.OF_PACKAGE),
+    "OF_OPTIMIZER": (nf.optim.SGD([nn.Parameter(np.ones(1))]), _absent.OF_OPTIMIZER),
 }
 CASES = [(owner, name, instead) for owner, table in TABLES.values() for name, instead in table.items()]
 

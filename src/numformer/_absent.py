@@ -84,6 +84,8 @@ OF_PACKAGE: dict[str, str] = {
     **dict.fromkeys(("cuda", "device", "backends"), _ON_CPU),
     **dict.fromkeys(("tensor", "as_tensor", "from_numpy", "FloatTensor", "LongTensor"), "use nf.Tensor"),
     **dict.fromkeys(("zeros", "ones", "full", "arange", "randn", "rand", "randint", "eye", "linspace"), _NUMPY),
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like"), "use the function of NumPy, as np.ones_like(x.numpy())"),
+    **dict.fromkeys(("randn_like", "rand_like", "empty_like", "empty"), _NUMPY),
     **{name: f"use nf.ops.{name}" for name in ("cat", "stack", "where", "softmax", "exp", "matmul", "sum", "mean")},
     "save": "use np.savez(path, **model.state_dict()), or save of a task",
     **dict.fromkeys(("Dataset", "IterableDataset", "utils"), _DATASET),
@@ -94,6 +96,12 @@ OF_PACKAGE: dict[str, str] = {
     "compile": "there is nothing to compile: leave it out",
     "Adam": "use nf.optim.Adam",
     "AdamW": "use nf.optim.AdamW",
+}
+
+OF_OPTIMIZER: dict[str, str] = {
+    "add_param_group": "give all groups when it is made: nf.optim.AdamW([{'params': a}, {'params': b, 'lr': 1e-4}])",
+    "register_step_post_hook": "call what comes after a step in your loop",
+    "register_step_pre_hook": "call what comes before a step in your loop",
 }
 
 OF_SETTINGS: dict[str, str] = {

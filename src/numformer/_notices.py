@@ -1,9 +1,14 @@
 """What a person is told besides results: counts in words, and one line on stderr for what was read, left out or cut."""
 
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+_FEW = 10  # names that fit a line
+
+_FEW = 10  # names that fit a line
 
 
 def say(message: str) -> None:
@@ -58,6 +63,17 @@ _shares: ContextVar[Shares | None] = ContextVar("shares", default=None)
 def amount(count: int, things: str) -> str:
     """Return a number with what it counts, which is given in the plural: "1 row", "5,452 rows"."""
     return f"{count:,} {things.removesuffix('s') if count == 1 else things}"
+
+
+def few(names: Iterable[str], between: str = ", ") -> str:
+    """Return the first ten names, and a sign where there are more: "good, bad, …"."""
+    names = list(names)
+    return between.join([*names[:_FEW], *(["…"] if len(names) > _FEW else [])])
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names in quotation marks, as many as a person reads in an error, or "none": "'text', 'label'"."""
+    return textwrap.shorten(", ".join(map(repr, names)), 200, placeholder=" …") or "none"
 
 
 def shortened(text: str, most: int = 40) -> str:

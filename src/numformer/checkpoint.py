@@ -11,7 +11,7 @@ import numpy as np
 
 from numformer.errors import InputError
 from numformer.nn import Module
-from numformer.pretrained import read_safetensors, write_safetensors
+from numformer.pretrained import read_safetensors, under, write_safetensors
 
 CONTENT = "content"  # the entry of a checkpoint's metadata that names its parts and holds what is no array
 
@@ -85,7 +85,7 @@ def load_checkpoint(path: str | Path, /, **parts: HasState) -> dict[str, Any]:
         if name not in saved:
             raise InputError(f"{path} has no part {name!r}; it has {', '.join(saved) or 'none'}")
         try:
-            part.load_state_dict(_under(f"{name}.", arrays))
+            part.load_state_dict(under(f"{name}.", arrays))
         except InputError as error:
             raise InputError(f"{path}: {name}: {error}") from None
     return values
@@ -111,7 +111,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     raise TypeError(f"got a {type(value).__name__}")
-
-
-def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

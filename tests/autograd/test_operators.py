@@ -107,12 +107,12 @@ def test_a_tensor_equals_nothing_that_is_no_array(other):
             r"eq needs two tensors that fit together, got float32 of shape \(2, 3\)",
         ),
         (lambda: (Tensor(X) > 0) & Tensor(X), "and needs two tensors that fit together"),
-        (lambda: Tensor(X).argmax(2), "there is no axis 2 in a tensor of 2 axes"),
-        (lambda: Tensor(X).transpose(0, 2), "there is no axis 2 in a tensor of 2 axes"),
-        (lambda: Tensor(X).unsqueeze(4), "there is no axis 4 in a tensor of 3 axes"),
+        (lambda: Tensor(X).argmax(2), "there is no axis 2 in a tensor with ndim=2"),
+        (lambda: Tensor(X).transpose(0, 2), "there is no axis 2 in a tensor with ndim=2"),
+        (lambda: Tensor(X).unsqueeze(4), "there is no axis 4 in a tensor with ndim=3"),
         (lambda: Tensor(X).expand(2, 4), r"a tensor of shape \(2, 3\) cannot be expanded to \(2, 4\)"),
-        (lambda: Tensor(X).repeat(2), "repeat needs a number for each of the 2 axes"),
-        (lambda: Tensor([1.0]).var(), "the variance of 1 elements with correction=1 has no value"),
+        (lambda: Tensor(X).repeat(2), "repeat of a tensor with ndim=2 needs as many numbers"),
+        (lambda: Tensor([1.0]).var(), "a variance with correction=1 needs more elements than 1"),
         (lambda: Tensor(X).sum(axes=1), r"unknown setting axes; .* did you mean axis\?"),
         (lambda: Tensor(X).var(unbiased=False), "there is no setting unbiased: give correction=1"),
         (lambda: ops.stack([X, X[0]]), r"stack needs arrays of one shape, got \(2, 3\), \(3,\)"),
@@ -303,3 +303,50 @@ def test_requires_grad_can_be_set_in_passing():
     x = Tensor(X).requires_grad_()
     assert x.requires_grad
     assert not x.requires_grad_(False).requires_grad
+
+
+# What has no gradient, and what has no number as its value
+
+
+def test_whole_quotients_and_remainders_are_those_of_numpy():
+    x = Tensor(np.array([5.0, -7.0], np.float32))
+    for found, expected in ((x // 2, [2, -4]), (x % 2.5, [0, 0.5]), (8 // x, [1, -2]), (8 % x, [3, -6])):
+        assert found.dtype == np.float32
+        assert found.tolist() == expected
+    assert (Tensor([5, 7]) // Tensor([2, 4])).tolist() == [2, 1]
+    assert (np.array([5, 7]) % Tensor([2, 4])).tolist() == [1, 3]
+
+
+def test_whole_quotients_are_refused_where_a_gradient_would_be_lost():
+    x = Tensor([5.0], requires_grad=True)
+    for of in (lambda: x // 2, lambda: 2 % x, lambda: Tensor([1.0]) // x):
+        with pytest.raises(InputError, match="no gradient flows through // and %"):
+            of()
+    with pytest.raises(InputError, match=r"shapes that fit together, got \(2,\) and \(3,\)"):
+        Tensor([5, 6]) % np.ones(3)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Tensor([5]) // "2"
+
+
+def test_one_number_is_rounded_as_a_number_of_python():
+    loss = Tensor([1.25, 1.5], requires_grad=True).sum()
+    assert round(loss, 1) == 2.8
+    assert round(loss) == 3
+
+
+@pytest.mark.parametrize(
+    ("of", "value", "slope"),
+    [
+        (lambda x: x.log(), -np.inf, np.inf),
+        (lambda x: (x - 1.0).log(), np.nan, -1.0),
+        (lambda x: 1.0 / x, np.inf, -np.inf),
+        (lambda x: (x - 1.0) ** 0.5, np.nan, np.nan),
+        (lambda x: (x + 1000.0).exp(), np.inf, np.inf),
+    ],
+)
+def test_what_has_no_number_as_its_value_is_infinite_or_nan_without_a_warning(of, value, slope):
+    x = Tensor(np.zeros(1, np.float32), requires_grad=True)
+    y = of(x)
+    y.sum().backward()
+    np.testing.assert_array_equal(y.data, [value])
+    np.testing.assert_array_equal(x.grad, [slope])

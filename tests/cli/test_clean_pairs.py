@@ -22,7 +22,7 @@ def test_the_folder_and_the_table_say_what_became_of_the_rows(pairs, here, numfo
     assert (result.status, result.err) == (0, "")
     assert [line.rsplit(maxsplit=1) for line in result.out.splitlines()] == [
         ["rows", "105"],
-        ["- not UTF-8", "1"],
+        ["- not in the encoding", "1"],
         ["- too few columns", "1"],
         ["- source and target identical", "1"],
         ["- too long", "1"],
@@ -105,7 +105,7 @@ def test_an_empty_folder_is_used(pairs, here, numformer):
         ),
         (
             ["pairs.tsv", "out", "--max-chars=9"],
-            "pairs.tsv: no pair is left, 102 of 105 rows were dropped for this: too long",
+            "pairs.tsv: no pair is left, 102 of 105 rows dropped for this: too long",
         ),
         (
             ["pairs.tsv", "out", "--test-size=90"],

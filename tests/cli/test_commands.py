@@ -186,7 +186,7 @@ def test_generate_does_not_wait_for_a_pipe_when_it_has_a_prompt(finished_run, nu
 
 
 def test_generate_says_what_it_waits_for_when_a_pipe_is_silent(finished_run, numformer, pipe, monkeypatch):
-    monkeypatch.setattr("numformer.cli.generate.PATIENCE", 0.01)
+    monkeypatch.setattr("numformer.cli.generate.SAID_AFTER", 0.01)
     threading.Timer(0.3, lambda: (pipe.write(b"the"), pipe.close())).start()
     found = numformer("generate", finished_run, "--max-new-tokens", 0)
     assert (found.out, found.err) == (

@@ -183,7 +183,8 @@ def test_the_wrong_examples_are_written_with_gold_and_predicted(examples, runs_o
     words = ["evaluate", runs_of_tasks(task), "--data", examples / DATA_OF[task], "--errors"]
     found = scores(result := numformer(*words, "wrong.csv"))
     rows = wrong_rows(examples / "wrong.csv")
-    assert f"wrong.csv: {len(rows)} wrong, by {'difference' if task == 'regress' else 'score'}\n" in result.err
+    said = f"{len(rows)} examples, by difference" if task == "regress" else f"{len(rows)} wrong, by score"
+    assert f"wrong.csv: {said}\n" in result.err
     if task == "classify":
         assert len(rows) == round((1 - found["accuracy"]) * 24)
     if task == "tag":
@@ -205,7 +206,7 @@ def test_a_file_of_wrong_examples_replaces_another_only_when_that_is_said(here, 
     refused(lambda: numformer(*words, "wrong.csv"), "wrong.csv exists: choose another file, or replace it with")
     refused(lambda: numformer(*words, "wrong.txt"), "a table is written to a .csv, .tsv or .jsonl file, got wrong.txt")
     assert numformer(*words, "wrong.csv", "--overwrite").status == 0
-    assert (here / "wrong.csv").read_text().startswith("text,gold,predicted,score\n")
+    assert (here / "wrong.csv").read_text().startswith("place,text,gold,predicted,score\n")
 
 
 def test_scores_on_a_terminal_are_tables(runs_of_tasks, numformer, monkeypatch):

@@ -24,7 +24,7 @@ BLANK = {
 def objects(result, blank=0):
     """Return the objects that were printed; on stderr only the number of blank inputs may stand."""
     lines = result.out.count("\n")
-    notes = f"{blank} of {lines} inputs without a prediction: blank\n" if blank else ""
+    notes = f"{blank} of {lines} input{'s' * (lines != 1)} without a prediction: blank\n" if blank else ""
     assert (result.status, result.err) == (0, notes), result
     return [json.loads(line) for line in result.out.split("\n")[:-1]]
 

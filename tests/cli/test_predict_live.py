@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from numformer.cli import standard_input
-from numformer.cli.counter import Counter
+from numformer.cli.counter import LiveCounter
 from numformer.cli.outputs import readable
 from numformer.cli.standard_input import StandardInput
 from numformer.errors import InputError
@@ -54,6 +54,12 @@ def test_bytes_that_are_no_text_are_named_with_their_line(monkeypatch, data, lin
 def test_an_unknown_encoding_is_refused(monkeypatch):
     with pytest.raises(InputError, match="there is no text encoding 'klingon'"):
         lines_of(monkeypatch, b"a\n", "klingon")
+
+
+def test_a_lone_carriage_return_ends_a_line_only_where_there_is_no_line_feed(monkeypatch, stdin):
+    for data, expected in ((b"a\rb\rc", ["a", "b", "c"]), (b"a\rb\nc\r", ["a\rb", "c"]), (b"a\r", ["a"])):
+        stdin(data)
+        assert list(StandardInput("utf-8")) == expected
 
 
 def test_standard_input_pauses_where_no_line_comes(monkeypatch):
@@ -155,7 +161,7 @@ def test_a_prediction_is_read_on_a_line_of_the_terminal(runs_of_tasks, task, giv
 def test_a_person_who_waits_sees_how_many_are_done(capsys, monkeypatch):
     clock = iter([0.0, 1.9, 2.5, 2.6, 4.0])
     monkeypatch.setattr("numformer.cli.counter.time.monotonic", lambda: next(clock))
-    with Counter(shown=True) as counter:
+    with LiveCounter(shown=True) as counter:
         for count in (100, 2500, 2600, 4000):
             counter.show(count)
     drawn = capsys.readouterr().err
@@ -163,7 +169,7 @@ def test_a_person_who_waits_sees_how_many_are_done(capsys, monkeypatch):
 
 
 def test_nobody_sees_a_count_in_a_pipe(capsys):
-    with Counter(shown=False) as counter:
+    with LiveCounter(shown=False) as counter:
         counter.next = 0.0
         counter.show(5)
     assert capsys.readouterr().err == ""

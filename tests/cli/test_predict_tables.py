@@ -234,6 +234,13 @@ def test_a_column_of_the_name_of_a_prediction_is_kept_beside_it(here, predict):
     assert row["predicted_predicted_label"] in ("neg", "pos")
 
 
+def test_one_row_is_said_as_one(here, predict):
+    (here / "x.csv").write_text("text;id\nAnn;1\n")
+    said = predict("classify", "--input=x.csv", "--out=o.csv").err
+    assert said == "x.csv: 1 row; columns between semicolons\no.csv: 1 row\n"
+    assert predict("classify", "--out=p.csv", " ").err == "1 of 1 input without a prediction: blank\np.csv: 1 row\n"
+
+
 def test_blank_rows_stay_with_an_empty_prediction(here, predict):
     table(here / "x.csv", ("id", "text"), ("1", "Ann"), ("2", ""), ("3", "  "), ("4", "Bob"))
     result = predict("classify", "--input=x.csv", "--out=o.csv")
@@ -271,11 +278,15 @@ def test_keys_that_only_later_rows_have_are_columns_too(here, predict):
     assert (first["note"], second["note"], second["label"]) == ("", "[1]", "gold")
 
 
-def test_repeated_columns_are_said_when_only_one_is_kept(here, predict):
-    (here / "x.csv").write_text("text,a,a\nAnn,1,2\n")
-    result = predict("classify", "--input=x.csv")
-    assert "x.csv: of the columns called 'a' the last one is kept" in result.err
-    assert objects(result)[0]["a"] == "2"
+def test_columns_without_a_name_or_with_the_same_are_all_kept(here, predict):
+    (here / "x.csv").write_text("text,a,a,\nAnn,1,2,3\n")
+    row = objects(predict("classify", "--input=x.csv"))[0]
+    assert {name: row[name] for name in list(row)[:4]} == {
+        "text": "Ann",
+        "a": "1",
+        "a (column 3)": "2",
+        "column 4": "3",
+    }
 
 
 CELLS = ["", "  ", "Ann", "a,b", "x;y", 'he "said" so', '"quoted"', "two\nlines", "tab\there", "Zoë", "=1", "'"]

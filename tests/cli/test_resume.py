@@ -49,7 +49,7 @@ def test_data_that_was_moved_is_asked_for(examples, train_task, numformer, refus
     file.rename(examples / f"moved{file.suffix}")
     words = ("train", task, "--out=run", "--resume", "--train.steps=6")
     gone = f"{file}, which run was trained on, is not there any more: "
-    refused(lambda: numformer(*words), f"{gone}say with data where it is")
+    refused(lambda: numformer(*words), f"{gone}say with --data where it is")
     refused(lambda: numformer("evaluate", "run"), f"{gone}name a ")
     assert numformer(*words, f"--data=moved{file.suffix}").status == 0
     assert numformer("evaluate", "run").status == 0

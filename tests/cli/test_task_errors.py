@@ -225,7 +225,7 @@ def test_a_file_of_questions_without_an_answer_is_refused_with_their_number(exam
     assert (result.status, result.out) == (2, "")
     assert result.err == (
         "numformer: squad.json holds no question with an answer (24 questions; 24 left out "
-        "(24 without an answer, while no_answer is off, first at id why Ann sees the cat.))\n"
+        "(24 without an answer, while no_answer is off, first at data[0].paragraphs[0].qas[0]))\n"
     )
     assert not (examples / "run").exists()
     assert train_task("qa", "--no-answer").status == 0

@@ -190,7 +190,7 @@ def test_answers_that_do_not_stand_where_they_should_are_counted_and_left_out(ex
         "squad.json: 48 questions; 27 left out (3 misplaced answer, first at data[0].paragraphs[0].qas[0]; "
         in result.err
     )
-    assert "24 without an answer, while no_answer is off, first at id " in result.err
+    assert "24 without an answer, while no_answer is off, first at data[0]" in result.err
     assert "21 with an answer, 24 without" in train_task("qa", "--no-answer", "--overwrite").err
 
 

@@ -1,6 +1,8 @@
 import pytest
 
 from numformer.data import TaggedSentence, read_conll, read_words
+from numformer.data.column_files import ColumnFile
+from numformer.data.word_ids import count_words
 from numformer.errors import InputError
 
 
@@ -112,6 +114,51 @@ def test_a_header_names_the_columns_and_is_no_word(tmp_path):
     assert conll(tmp_path, turned, column="tag") == [TaggedSentence(["the"], ["DT"])]
 
 
+def test_a_header_of_other_columns_than_the_rows_is_a_malformed_row(tmp_path):
+    with pytest.raises(InputError, match="line 1: got 2 columns, expected 3 with TABs between, as in most rows"):
+        conll(tmp_path, "word\ttag\nEU\tNNP\tO\n.\t.\tO\n")
+    assert conll(tmp_path, "word\tpos\ttag\t\nEU\tNNP\tB-ORG\n", column="tag")[0].tags == ["B-ORG"]
+
+
+# What it costs
+
+
+def test_texts_that_repeat_are_kept_once_and_lines_are_let_go(tmp_path):
+    file = write(tmp_path, "".join(f"word{number % 3}\tB-ORG\n\n" for number in range(9)))
+    sentences = read_conll(file)
+    assert len({id(text) for sentence in sentences for text in [*sentence.words, *sentence.tags]}) == 4
+    columns = ColumnFile(file)
+    assert len(columns.sentences) == 9
+    assert columns._lines == columns._split_lines == []
+
+
+def test_a_line_is_split_once(tmp_path, monkeypatch):
+    split, lines = ColumnFile._split, []
+    monkeypatch.setattr(ColumnFile, "_split", lambda self, line: lines.append(line) or split(self, line))
+    read_conll(write(tmp_path, "EU NNP O\n. . O\n\nPeter NNP B-PER\n"))
+    assert lines == ["EU NNP O", ". . O", "Peter NNP B-PER"]
+
+
+def test_most_of_the_words_are_never_looked_at_as_ids(monkeypatch):
+    monkeypatch.setattr("numformer.data.word_ids.follow", None)
+    assert not count_words(["The", "3", "cats"])
+
+
+def test_fields_that_are_clean_are_not_looked_at_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("numformer.data.conll.clean_text", None)
+    assert conll(tmp_path, "EU\tB-ORG\n.\tO\n") == [TaggedSentence(["EU", "."], ["B-ORG", "O"])]
+
+
+@pytest.mark.parametrize(("word", "what"), [("a\0b", "holds a NUL"), ("\xa0", "is blank")])
+def test_of_a_sentence_that_is_not_clean_the_line_is_named(word, what, tmp_path):
+    with pytest.raises(InputError, match=f"line 2:? ?.*the word {what}"):
+        conll(tmp_path, f"EU B-ORG\n{word} O\n. O\n")
+
+
+def test_other_blanks_than_spaces_and_tabs_are_part_of_a_word(tmp_path):
+    assert conll(tmp_path, "a\x0cb O\nc\x1cd O\n")[0].words == ["a\x0cb", "c\x1cd"]
+
+
 # IDs
 
 
@@ -172,7 +219,7 @@ def test_a_row_that_does_not_go_on_counting_is_named_and_can_be_left_out(line, m
     found = conll(tmp_path, text, skip_bad=True)
     assert found == [TaggedSentence(["e", "f"], ["B-X", "O"])]
     assert found.report() == (
-        "2 sentences; words from column 2, tags from column 3; 1 left out (1 malformed, first at line 1)"
+        "2 sentences; words from column 2, tags from column 3; 1 left out (1 malformed, first at line 3)"
     )
 
 
@@ -207,6 +254,11 @@ def test_hashtags_and_hashes_of_a_file_of_tweets_are_words(tmp_path):
         TaggedSentence(["#hashtag", "#", "@who"], ["O", "O", "B-person"]),
         TaggedSentence(["#", "#1"], ["O", "O"]),
     ]
+
+
+def test_a_hash_inside_a_sentence_with_a_value_of_its_own_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"line 2: '# remark' may be a comment or a word with its columns"):
+        conll(tmp_path, "a X\n# remark\nb X\n")
 
 
 def test_a_file_may_begin_with_the_word_hash(tmp_path):

@@ -300,3 +300,12 @@ def test_another_encoding_is_read(tmp_path):
     assert read_labelled(file, encoding="cp1252") == [("é", "x")]
     with pytest.raises(InputError, match="line 2: byte 0xe9 is not utf-8 text; try --encoding cp1252"):
         read_labelled(file)
+
+
+def test_an_object_unlike_the_others_does_not_change_what_the_columns_are(tmp_path):
+    first = tmp_path / "first.jsonl"
+    first.write_text('{"id": 1, "text": "a"}\n' + '{"id": 2, "text": "b", "label": "x"}\n' * 3)
+    with pytest.raises(InputError, match=r"first\.jsonl, line 1: there is no 'label'"):
+        read_labelled(first)
+    found = read_labelled(first, skip_bad=True)
+    assert (list(found), found.left_out.total()) == ([("b", "x")] * 3, 1)

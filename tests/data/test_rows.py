@@ -110,3 +110,10 @@ def test_many_keys_are_shortened_in_the_message():
     with pytest.raises(InputError) as error:
         json_field({f"key {i}": i for i in range(999)}, "text", "here")
     assert len(str(error.value)) < 300
+
+
+def test_one_text_is_joined_with_nothing(monkeypatch):
+    monkeypatch.setattr("numformer.data.rows.suppress", None)
+    assert joined_text([" a "], "text", "here") == "a"
+    with pytest.raises(LeftOut, match="blank text"):
+        joined_text([" "], "text", "here")

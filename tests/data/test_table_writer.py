@@ -44,7 +44,7 @@ def test_the_csv_module_reads_it_too(tmp_path):
 def test_a_line_of_tsv_is_a_row_and_lost_breaks_are_counted(tmp_path, capsys):
     write(tmp_path / "x.tsv", [{"a": "two\nlines", "b": "x\ty"}, {"a": "one", "b": ""}], ["a", "b"])
     assert (tmp_path / "x.tsv").read_text() == "a\tb\ntwo lines\tx y\none\t\n"
-    note = "2 cells have spaces for TABs and line breaks, which a .csv file would keep"
+    note = "2 cells with spaces for TABs and line breaks, which a .csv file would keep"
     assert capsys.readouterr().err == f"{tmp_path / 'x.tsv'}: {note}\n"
 
 

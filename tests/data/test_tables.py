@@ -186,3 +186,22 @@ def test_the_first_rows_come_before_the_last_are_read(tmp_path):
 def test_another_kind_of_file_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"comes in a \.csv, \.tsv, \.jsonl or \.json file, got .*a\.txt"):
         read_table(tmp_path / "a.txt")
+
+
+# Objects that are unlike each other.
+
+
+def test_the_columns_of_json_are_the_keys_of_any_of_the_first_objects(tmp_path):
+    found = table(tmp_path, '{"id": 1}\n3\n{"id": 2, "text": "a", "label": "x"}\n', "rows.jsonl")
+    assert (found.names, found.is_regular) == (["id", "text", "label"], False)
+    assert [isinstance(row, InputError) for _, row in found] == [False, True, False]
+    assert table(tmp_path, SAME["rows.jsonl"], "rows.jsonl").is_regular
+
+
+def test_a_row_is_found_in_any_line_that_a_quotation_mark_has_swallowed(tmp_path):
+    text = 'text,label\nx,pos\n"open\nb,pos\nc",neg\ne,neg\n'
+    found = table(tmp_path, text)
+    found.watch("label")
+    kinds = [row if not isinstance(row, InputError) else str(row)[len(str(tmp_path)) :] for _, row in found]
+    assert [kind["text"] for kind in kinds if isinstance(kind, dict)] == ["x", "b", 'c"', "e"]
+    assert "/rows.csv, line 3: the quotation mark opened here takes the next lines into its field" in kinds[1]

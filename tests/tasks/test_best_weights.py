@@ -11,6 +11,8 @@ from numformer.cli.main import main
 from numformer.data.conll import TaggedSentence
 from numformer.tasks.classification import ClassifyObjective
 from numformer.tasks.language_model import LanguageModelObjective
+from numformer.training import RunFolder
+from numformer.training.answering import step_of
 from numformer.training.metrics import best_of, read_metrics
 
 WORDS = ["red", "two", "cat", "oak", "tea", "sea", "sun", "day"]
@@ -189,7 +191,7 @@ def test_starting_from_a_run_says_which_weights_are_taken(run, tmp_path, monkeyp
     words = ("--data=text.txt", f"--from={folder}", "--out=next", "--train.steps=1", "--sample=0")
     status, _, err = call(capsys, "train", "lm", *words)
     assert status == 0
-    assert err.startswith(f"{folder}: the weights of step 4, the best (val_loss 1.250)\n")
+    assert f"{folder}: the weights of step 4, the best (val_loss 1.250); --last takes" in err
 
 
 def test_info_names_the_same_best_step_with_its_figure(run, capsys):
@@ -210,8 +212,60 @@ def test_the_best_of_a_run_of_an_earlier_version_is_taken_too(run, tmp_path, cap
     shutil.rmtree(folder / "best")
     lm.save(folder / "best")
     assert same(weights(load(folder)), weights(lm))
+    capsys.readouterr()
     line = f"{folder}: its best weights; --last takes the last\n"
     assert call(capsys, "generate", folder, "--max-new-tokens=3")[2] == line
     lines = [{k: v for k, v in line.items() if k != "best"} for line in read_metrics(folder / "metrics.jsonl")]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert "best loss 1.250 at step 4" in call(capsys, "info", folder)[1]
+
+
+@pytest.mark.parametrize("steps", [8, 10])
+def test_best_weights_that_a_kill_kept_from_being_written_come_from_the_state(tmp_path, monkeypatch, steps):
+    """The last evaluation is the best, and the kill comes between the state and best/."""
+    figures = [{"loss": loss, "accuracy": 0.5} for loss in (0.9, 0.8, 0.7, 0.6, 0.65)]
+    scripted(monkeypatch, ClassifyObjective, figures)
+    MAKE["classify"]().fit(out=tmp_path / "run", **FAST)
+    best, earlier = tmp_path / "run" / "best" / "model.safetensors", tmp_path / "earlier"
+    written = best.read_bytes()
+    scripted(monkeypatch, ClassifyObjective, figures)
+    MAKE["classify"]().fit(out=earlier, **FAST | {"steps": 6})
+    best.write_bytes((earlier / "best" / "model.safetensors").read_bytes())
+    scripted(monkeypatch, ClassifyObjective, figures[4:])
+    task = MAKE["classify"]()
+    result = task.fit(out=tmp_path / "run", resume=True, **FAST | {"steps": steps, "lr": 0.2})
+    assert result.best_step == 8
+    assert best.read_bytes() == written
+    assert same(weights(task), weights(load(tmp_path / "run" / "best")))
+
+
+def test_a_task_that_was_loaded_from_a_run_finds_the_held_out_data_again(tmp_path):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat.\nthe dog ran to the hat.\n" * 8)
+    LanguageModel.from_text(tmp_path / "text.txt", **SMALL).fit(out=tmp_path / "run", **FAST)
+    (tmp_path / "x.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in TEXTS))
+    Classifier.from_data(tmp_path / "x.csv", **SMALL).fit(out=tmp_path / "classes", **FAST)
+    for name, figure in (("run", "loss"), ("classes", "accuracy")):
+        lines = read_metrics(tmp_path / name / "metrics.jsonl")
+        best = next(line for line in lines if line["step"] == best_of(lines).step)
+        assert load(tmp_path / name).evaluate()[figure] == pytest.approx(best[f"val_{figure}"], rel=1e-5)
+
+
+def test_a_damaged_best_is_named_before_a_run_goes_on(run):
+    _, folder = run
+    file = folder / "best" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged.*; remove .*best to go on without it"):
+        RunFolder(folder).check_best()
+
+
+def test_a_run_goes_on_when_the_folder_that_it_started_from_is_gone(tmp_path):
+    LanguageModel.from_text("the cat sat on the mat.\n" * 9, **SMALL).save(tmp_path / "start")
+    (tmp_path / "text.txt").write_text("the cat sat on the mat.\n" * 9)
+    task = LanguageModel.from_text(tmp_path / "text.txt", pretrained=tmp_path / "start")
+    task.fit(out=tmp_path / "run", **FAST)
+    shutil.move(tmp_path / "start", tmp_path / "elsewhere")
+    words = ["train", "lm", f"--out={tmp_path / 'run'}", "--resume", "--train.steps=10", "--sample=0"]
+    assert main(words) == 0
+    assert step_of(tmp_path / "run") == 10

@@ -223,7 +223,7 @@ def test_a_classifier_with_other_labels_gets_a_new_head(classifier, tmp_path):
             lambda task: task.evaluate([("x", "colur")] * 2),
             r"none of the labels is known .* it has 5: .* data 'colur' \(2\)",
         ),
-        (lambda task: task.evaluate([]), "no held-out examples"),
+        (lambda task: task.evaluate([]), "no examples in the list"),
         (lambda task: Classifier.from_data([("a", "x"), ("b", "x")]), "at least two labels, got only 'x'"),
         (lambda task: Classifier.from_data([]), "at least one example, got none"),
         (lambda task: Classifier.from_data("no/such.csv"), "no/such.csv"),

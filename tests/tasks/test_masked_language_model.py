@@ -292,3 +292,10 @@ def test_a_window_over_the_bound_on_tokens_is_refused():
     with pytest.raises(InputError, match="batch_tokens=15 is less than a sequence, of 16 tokens"):
         make().objective(TrainConfig(batch_tokens=15))
     assert make().objective(TrainConfig(batch_tokens=35)).batch(1)[0].shape == (2, 16)
+
+
+def test_the_vocabulary_is_decoded_once(monkeypatch):
+    task = make("abc def\n" * 60, tokenizer="characters")
+    first = task.predict(["ab[MASK]"])
+    monkeypatch.setattr(task.tokenizer, "decode", None)
+    assert task.predict(["ab[MASK]"]) == first

@@ -1,6 +1,7 @@
 """The examples that a model gets wrong, from Python: `evaluate(data, errors="wrong.jsonl")`."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -16,7 +17,19 @@ LAYER = {"num_layers": 1, "vocab_size": 100}
 
 def errors_of(task, data, path):
     task.evaluate(data, errors=path)
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(re.fullmatch(r"example \d", row.pop("place")) for row in rows)
+    return rows
+
+
+def test_mistakes_say_where_they_stand_in_the_file_and_in_a_list(tmp_path, monkeypatch):
+    task = Classifier.from_data([("a", "good"), ("b", "bad")] * 8, **TINY, **LAYER)
+    monkeypatch.setattr(task, "_probabilities", lambda texts, progress: [np.array([0.9, 0.1])] * len(texts))
+    (tmp_path / "new.csv").write_text("text,label\na,bad\n,bad\nb,good\n")
+    for data, place in ((tmp_path / "new.csv", "line 4"), ([("a", "bad"), ("b", "good")], "example 1")):
+        task.evaluate(data, errors=tmp_path / "wrong.jsonl")
+        (row,) = map(json.loads, (tmp_path / "wrong.jsonl").read_text().splitlines())
+        assert (row["place"], row["text"]) == (place, "b")
 
 
 def test_texts_with_a_wrong_label_come_surest_first(tmp_path, monkeypatch):
@@ -32,7 +45,7 @@ def test_texts_with_a_wrong_label_come_surest_first(tmp_path, monkeypatch):
     ]
 
 
-def test_numbers_come_with_the_largest_difference_first(tmp_path, monkeypatch):
+def test_numbers_come_with_the_largest_difference_first(tmp_path, monkeypatch, capsys):
     task = Regressor.from_data([("a", 1.0), ("b", 2.0)] * 8, **TINY, **LAYER)
     monkeypatch.setattr(task, "predict", lambda texts, progress: [{"text": t, "value": 2.0} for t in texts])
     assert errors_of(task, [("a", 1.5), ("b", 4), ("c", -1)], tmp_path / "wrong.jsonl") == [
@@ -40,6 +53,7 @@ def test_numbers_come_with_the_largest_difference_first(tmp_path, monkeypatch):
         {"text": "b", "gold": 4.0, "predicted": 2.0, "difference": 2.0},
         {"text": "a", "gold": 1.5, "predicted": 2.0, "difference": 0.5},
     ]
+    assert capsys.readouterr().err.endswith("wrong.jsonl: 3 examples, by difference\n")
 
 
 def test_words_with_a_wrong_tag_come_with_their_sentences(tmp_path, monkeypatch):

@@ -206,7 +206,7 @@ def test_a_file_of_squad_is_read_and_what_is_of_no_use_counted(tmp_path, capsys)
     assert [q.id for q in task.train_data] == ["1"]
     err = capsys.readouterr().err
     left_out = "1 misplaced answer, first at data[0].paragraphs[0].qas[1]; 1 without an answer, while no_answer is off"
-    assert f"squad.json: 3 questions; 2 left out ({left_out}, first at id 3); " in err
+    assert f"squad.json: 3 questions; 2 left out ({left_out}, first at data[0].paragraphs[0].qas[2]); " in err
     assert err.endswith("; 1 context of 8 characters on average; 1 with an answer, 0 without\n")
     task = QuestionAnswerer.from_data(tmp_path / "squad.json", no_answer=True, valid_fraction=0.0, **SMALL)
     assert [q.id for q in task.train_data] == ["1", "3"]
@@ -226,7 +226,7 @@ def test_label_smoothing_and_padding_train_together():
             lambda task: scripted({}, {}, max_answer_len=0).predict([("a?", CONTEXT)]),
             "max_answer_len must be at least 1",
         ),
-        (lambda task: task.evaluate([]), "no held-out examples"),
+        (lambda task: task.evaluate([]), "no examples in the list"),
         (lambda task: task.predict("which ?"), "a list of texts"),
         (lambda task: QuestionAnswerer.from_data([("a ?", "b", "b")]), "example 0 is .*, expected a Question"),
     ],

@@ -1,6 +1,7 @@
 """What holds for every task: runs that are continued, chosen from, stopped, saved, loaded and evaluated again."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -379,8 +380,11 @@ def test_a_bound_on_tokens_that_is_taken_away_is_another_run(tmp_path):
 
 def test_a_new_run_takes_the_place_of_the_settings_that_were_saved_with_an_old_one(tmp_path):
     first = TASKS["qa"](max_answer_len=2)
+    first.save(tmp_path / "saved")
     first.fit(out=tmp_path / "run", **ONE)
-    first.save(tmp_path / "run")
+    with pytest.raises(InputError, match="run is a run, which keeps its own weights: save in another folder"):
+        first.save(tmp_path / "run")
+    shutil.copy(tmp_path / "saved" / "task.toml", tmp_path / "run")  # as versions before let it be
     assert load_task(tmp_path / "run").config.max_answer_len == 2
     TASKS["qa"](max_answer_len=3).fit(out=tmp_path / "run", overwrite=True, **ONE)
     assert load_task(tmp_path / "run").config.max_answer_len == 3

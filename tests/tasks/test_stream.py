@@ -66,6 +66,19 @@ def test_settings_of_predict_are_those_of_a_stream(classifier, monkeypatch):
     assert list(classifier.stream(iter("ab"), top_k=3)) == [{"top_k": 3}] * 2
 
 
+def test_none_stands_for_a_blank_input_that_the_model_is_not_asked_about(classifier, monkeypatch):
+    asked = []
+    monkeypatch.setattr(classifier, "predict", lambda texts, **settings: asked.extend(texts) or texts)
+    assert list(classifier.stream(["a", None, "b"])) == ["a", classifier.blank_prediction({}), "b"]
+    assert asked == ["a", "b"]
+
+
+def test_a_stream_gives_what_there_is_when_the_next_input_is_long_in_coming(classifier):
+    texts, taken = counting()
+    next(classifier.stream(texts, paused=lambda: len(taken) == 3))
+    assert len(taken) == 3
+
+
 def test_one_text_in_place_of_many_is_refused(classifier):
     with pytest.raises(InputError, match="expected a list of texts, got the text 'good film': put it in brackets"):
         next(classifier.stream("good film"))

@@ -4,7 +4,6 @@ import pytest
 from numformer import InputError, Tagger
 from numformer.data.conll import TaggedSentence
 from numformer.tasks.tagging.objective import encode_sentences
-from numformer.tasks.tagging.tagger import _say_once
 from numformer.tasks.tagging.words import Words, tokens_of, words_of
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, SubwordTokenizer
 from numformer.training import TrainConfig
@@ -357,14 +356,15 @@ def test_bare_letters_are_entities_of_one_type():
 # Words as they are
 
 
-def test_texts_of_one_word_each_are_sentences_and_that_is_said_once(tagger, capsys):
-    _say_once.cache_clear()
-    found = tagger.predict(["doing", "softly"])
-    assert [each["words"] for each in found] == [["doing"], ["softly"]]
-    said = "each of the texts is one word, and a sentence; the words of one sentence are a list in the list\n"
-    assert capsys.readouterr().err == said
-    tagger.predict(["doing", "softly"])
-    tagger.predict([["doing"], ["softly"]])
+def test_it_is_said_that_texts_of_one_word_each_are_sentences(tagger, capsys):
+    said = "of one word each, taken for sentences: the words of one sentence are a list in the list\n"
+    for _ in range(2):
+        found = tagger.predict(["doing", "softly"])
+        assert [each["words"] for each in found] == [["doing"], ["softly"]]
+        assert capsys.readouterr().err == f"2 of 2 texts {said}"
+    list(tagger.stream(["doing"] * 20))
+    assert capsys.readouterr().err == f"20 of 20 texts {said}"
+    tagger.predict(iter([["doing"], ["softly"]]))
     assert capsys.readouterr().err == ""
 
 
@@ -372,7 +372,6 @@ def test_texts_of_one_word_each_are_sentences_and_that_is_said_once(tagger, caps
     "sentences", [["doing"], ["doing softly", "softly"], [["doing", "softly"]], [["a"], ["b"]], []]
 )
 def test_nothing_is_said_of_other_sentences(tagger, sentences, capsys):
-    _say_once.cache_clear()
     tagger.predict(sentences)
     assert capsys.readouterr().err == ""
 
@@ -392,7 +391,7 @@ def test_a_tagger_learns_from_a_file(tmp_path):
             lambda task: task.evaluate([TaggedSentence(["a"], ["X"])]),
             r"none of the tags is known to the model: it has 3: ADV, NOUN, VERB, and the data 'X' \(1\)",
         ),
-        (lambda task: task.evaluate([]), "no held-out examples"),
+        (lambda task: task.evaluate([]), "no examples in the list"),
         (lambda task: task.evaluate([TaggedSentence([], [])]), "no word to evaluate on"),
         (lambda task: task.predict("doing"), "a list of texts"),
         (lambda task: task.predict([["doing", 3]]), r"a sentence is a text or a list of words, got \['doing', 3\]"),

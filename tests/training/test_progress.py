@@ -79,6 +79,6 @@ def test_pieces_go_by_rank_and_those_of_rank_0_stay():
 
 def test_tracking_yields_every_item_once_before_and_after_the_bar_appears(monkeypatch):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "SHOWN_AFTER", 0.0)
     assert list(progress.track(iter("abcd"), 4)) == list("abcd")
     assert list(progress.track(iter(""), 0)) == []

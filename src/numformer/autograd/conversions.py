@@ -43,6 +43,9 @@ class Conversions:
     def __int__(self) -> builtins.int:
         return builtins.int(self.item())
 
+    def __round__(self, digits: builtins.int | None = None) -> Any:
+        return round(self.item(), digits)
+
     def __index__(self) -> builtins.int:
         if self.data.size != 1 or self.data.dtype.kind not in "iu":
             raise TypeError(f"only one whole number is an index, got {self.data.dtype} of shape {self.data.shape}")

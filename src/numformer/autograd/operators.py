@@ -128,6 +128,33 @@ class Operators(Conversions):
     def __invert__(self) -> Tensor:
         return self._plain(~self.data)
 
+    # Whole quotients and remainders, through which no gradient flows.
+    def __floordiv__(self, other: Any) -> Tensor:
+        return self._divided(operator.floordiv, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return self._divided(operator.floordiv, other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return self._divided(operator.mod, self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return self._divided(operator.mod, other, self)
+
+    def _divided(self, function: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
+        """Return what // or % gives; raises InputError where a gradient would be lost on the way."""
+        other = y if x is self else x
+        if not isinstance(other, (Operators, *_OPERANDS)):
+            return NotImplemented
+        if any(isinstance(each, Operators) and each.edge is not None for each in (x, y)):
+            raise InputError("no gradient flows through // and %: take detach() first")
+        x, y = (each.data if isinstance(each, Operators) else each for each in (x, y))
+        try:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return self._plain(function(x, y))
+        except (TypeError, ValueError):
+            raise InputError(f"// and % need shapes that fit together, got {np.shape(x)} and {np.shape(y)}") from None
+
     def _paired(self, function: Callable[[Any, Any], Any], other: Any) -> Any:
         """Return a result without a derivative; NotImplemented, which Python answers, beside what is no array."""
         if not isinstance(other, (Operators, *_OPERANDS)):
@@ -244,7 +271,7 @@ class Operators(Conversions):
         squares = (centred * centred).sum(axis, keepdims=keepdims)
         count = self.data.size // math.prod(squares.shape) if squares.data.size else 0
         if count <= correction:
-            raise InputError(f"the variance of {count} elements with correction={correction} has no value")
+            raise InputError(f"a variance with correction={correction} needs more elements than {count}")
         return squares / float(count - correction)
 
     @_over_axes
@@ -326,7 +353,9 @@ class Operators(Conversions):
         counts = _lengths(times)
         result: Any = OPS["reshape"](self, shape=(1,) * (len(counts) - self.data.ndim) + self.data.shape)
         if len(counts) != result.ndim:
-            raise InputError(f"repeat needs a number for each of the {self.data.ndim} axes, got {tuple(counts)}")
+            raise InputError(
+                f"repeat of a tensor with ndim={self.data.ndim} needs as many numbers, got {tuple(counts)}"
+            )
         for axis, count in enumerate(counts):
             result = OPS["concat"](*[result] * count, axis=axis) if count != 1 else result
         return result
@@ -340,5 +369,5 @@ def _lengths(numbers: Sequence[Any]) -> Sequence[int]:
 def _place(axis: int, ndim: int) -> int:
     """Return the number of an axis from the front; raises InputError where there is no such axis."""
     if not -ndim <= axis < ndim:
-        raise InputError(f"there is no axis {axis} in a tensor of {ndim} axes")
+        raise InputError(f"there is no axis {axis} in a tensor with ndim={ndim}")
     return axis % ndim

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from numformer._notices import amount
-from numformer.cli.options import RunOptions, given_options, open_run, options_of_tasks, parse, warn, with_options
+from numformer._notices import amount, say
+from numformer.cli.options import RunOptions, given_options, open_run, options_of_tasks, parse, with_options
 from numformer.errors import InputError
 from numformer.metrics import check_picture, draw_attention
 from numformer.tasks.shared.attention import AttentionMap
@@ -53,11 +53,11 @@ def run(command: str, arguments: list[str]) -> int:
     weights = np.stack([each.weights[kept] for each in chosen])
     drawn = weights[0] if len(chosen) == 1 else weights  # a single layer is named in the title
     draw_attention(drawn, chosen[0].queries, chosen[0].keys, options.out, _title(chosen, options.head))
-    warn(
+    say(
         f"{options.out}: {len(chosen)} of {amount(len(maps), 'layers')}, {weights.shape[1]} of {amount(heads, 'heads')}"
     )
     if max(weights.shape[2:]) > MANY_TOKENS and weights.shape[0] * weights.shape[1] > 1:
-        warn(
+        say(
             f"the maps of {max(weights.shape[2:])} tokens are small: choose one with --layer and --head to see it large"
         )
     return 0

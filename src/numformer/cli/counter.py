@@ -6,18 +6,18 @@ import sys
 import time
 from typing import Self
 
-from numformer.training.progress import PATIENCE
+from numformer.training.progress import SHOWN_AFTER
 
 INTERVAL = 0.2  # seconds between two drawings
 
 
-class Counter:
+class LiveCounter:
     """A live line such as "1,536 done, 128 a second"; it needs no thread, which the fork of a worker could not take along."""
 
     def __init__(self, shown: bool) -> None:
         self.shown = shown
         self.begun = time.monotonic()
-        self.next = self.begun + PATIENCE
+        self.next = self.begun + SHOWN_AFTER
         self.is_drawn = False
 
     def __enter__(self) -> Self:

@@ -62,6 +62,8 @@ def run(command: str, arguments: list[str]) -> int:
     options: Any = parse(options_class(), command, arguments)
     check_table(options.errors)
     check_free(options.errors, options.overwrite)
+    if options.errors and options.data and Path(options.data).resolve() == Path(options.errors).resolve():
+        raise InputError(f"--errors {options.errors} would replace the data: choose another file")
     task = open_run(options)
     settings = given_options(options, options_of_tasks("evaluate_options"), task)
     reading = given_options(options, reading_options(), task)

@@ -10,12 +10,13 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from numformer.cli.options import RunOptions, open_run, parse, warn
+from numformer._notices import say
+from numformer.cli.options import RunOptions, open_run, parse
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig
 from numformer.tasks import LanguageModel
 
-PATIENCE = 2.0  # seconds that a pipe may be silent before the command says what it waits for
+SAID_AFTER = 2.0  # seconds that a pipe may be silent before the command says what it waits for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def _piped_text() -> str:
         return ""
     if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
         return ""
-    timer = threading.Timer(PATIENCE, warn, ['waiting for a prompt on standard input; --prompt "" begins without one'])
+    timer = threading.Timer(SAID_AFTER, say, ['waiting for a prompt on standard input; --prompt "" begins without one'])
     timer.daemon = True
     timer.start()
     data = sys.stdin.buffer.read()

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import tyro
 
 from numformer.cli.options import RunOptions
-from numformer.cli.rows import Row, Source
+from numformer.cli.rows import InputRow, Inputs
 from numformer.cli.standard_input import StandardInput
-from numformer.cli.table_inputs import source_of_table
-from numformer.cli.word_inputs import source_of_words, words_of
+from numformer.cli.table_inputs import inputs_of_table
+from numformer.cli.word_inputs import inputs_of_words, words_of
 from numformer.data.lines import read_lines, suffix_of
 from numformer.data.tables import TABLES
 from numformer.errors import InputError
@@ -21,7 +21,7 @@ from numformer.tasks.shared.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs(RunOptions):
+class InputOptions(RunOptions):
     """Options that say where the inputs are."""
 
     texts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = ()
@@ -30,8 +30,8 @@ class Inputs(RunOptions):
     """Table (.csv, .tsv, .jsonl, .json) whose rows are read by column, or another file with a text on every line."""
     text: tuple[str, ...] = ()
     """Column of the text in a table, or several, which are joined with a space; those of the training when not given."""
-    encoding: str = "utf-8"
-    """Encoding of the input, and of a file with the context."""
+    encoding: str | None = None
+    """Encoding of the input, and of a file with the context; that of the training when not given (of stdin utf-8)."""
     skip_bad: bool = False
     """Leave rows of a table out that are malformed, and count them, instead of stopping at the first."""
     out: Path | None = None
@@ -40,7 +40,7 @@ class Inputs(RunOptions):
     """Replace the file of --out."""
 
 
-def open_source(options: Any, task: Task, settings: dict[str, Any]) -> Source:
+def open_inputs(options: Any, task: Task, settings: dict[str, Any]) -> Inputs:
     """Return the inputs of a task; raises InputError for options that do not fit each other or the task."""
     if options.texts and options.input:
         raise InputError("give texts as arguments or with --input, not both")
@@ -48,16 +48,16 @@ def open_source(options: Any, task: Task, settings: dict[str, Any]) -> Source:
         for name in ("words", "word_column"):
             if getattr(options, name, None):
                 raise InputError(f"--{name.replace('_', '-')} is not for {options.run}, whose task is {task.name}")
-    elif source := source_of_words(options, task):
-        return source
+    elif inputs := inputs_of_words(options, task):
+        return inputs
     if options.input is not None and suffix_of(options.input) in TABLES:
-        return source_of_table(options, task, settings)
+        return inputs_of_table(options, task, settings)
     if options.text:
         raise InputError(f"--text names columns of a table: give one with --input ({', '.join(TABLES)})")
-    return _source_of_lines(options, task, settings)
+    return _inputs_of_lines(options, task, settings)
 
 
-def _source_of_lines(options: Any, task: Task, settings: dict[str, Any]) -> Source:
+def _inputs_of_lines(options: Any, task: Task, settings: dict[str, Any]) -> Inputs:
     name, *others = task.inputs
     for other in others:
         if settings.get(other) is None:
@@ -66,5 +66,5 @@ def _source_of_lines(options: Any, task: Task, settings: dict[str, Any]) -> Sour
     standard_input = StandardInput(options.encoding)
     lines = options.texts or (read_lines(options.input, options.encoding) if options.input else standard_input)
     given: Callable[[str], Any] = words_of if getattr(options, "words", False) else str
-    rows = (Row({name: line}, given(line) if line.strip() else None) for line in lines)
-    return Source([name], task.inputs, rows, standard_input.paused if lines is standard_input else lambda: False)
+    rows = (InputRow({name: line}, given(line) if line.strip() else None) for line in lines)
+    return Inputs([name], task.inputs, rows, standard_input.paused if lines is standard_input else lambda: False)

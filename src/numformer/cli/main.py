@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from numformer._names import TASK_OF_WORD
+from numformer._notices import say
 from numformer.errors import InputError
 from numformer.tasks import TABLE
 
@@ -88,5 +89,5 @@ def _command(words: list[str]) -> str:
 
 
 def _fail(message: str) -> int:
-    print(f"numformer: {' '.join(message.splitlines())}", file=sys.stderr)
+    say(f"numformer: {' '.join(message.splitlines())}")
     return 2

@@ -8,7 +8,6 @@ import dataclasses
 import inspect
 import io
 import re
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ import tyro
 
 from numformer.errors import InputError
 from numformer.tasks import load, task_classes
-from numformer.training.answering import describe_answering
 
 if TYPE_CHECKING:
     from numformer.tasks.shared.task import Task
@@ -65,14 +63,8 @@ def parse(options_class: type[Options], command: str, arguments: list[str], defa
 
 
 def open_run(options: RunOptions) -> Any:
-    """Return the task of the folder that a command names, and say on stderr which weights of a run it has.
-
-    Raises InputError as `load` does.
-    """
-    task = load(options.run, last=options.last)
-    if line := describe_answering(options.run, options.last):
-        warn(line)
-    return task
+    """Return the task of the folder that a command names; raises InputError as `load` does."""
+    return load(options.run, last=options.last)
 
 
 def options_of_tasks(attribute: str, having: str = "name") -> dict[str, TaskOption]:
@@ -159,8 +151,3 @@ def _plain(text: str) -> str:
         given = text.removeprefix("unrecognized options: ").split(", ")
         return f"unrecognized options: {', '.join([word for word in given if word.startswith('-')] or given)}"
     return text
-
-
-def warn(message: str) -> None:
-    """Print a message for a person on stderr."""
-    print(message, file=sys.stderr, flush=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, NamedTuple
 
-from numformer.cli.rows import Row, Source
+from numformer.cli.rows import InputRow, Inputs
 from numformer.data.table_writer import WRITTEN, json_line, writing_table, writing_text
 from numformer.errors import InputError
 from numformer.tasks.shared.task import Task
 
-Write = Callable[[Row, Mapping[str, Any]], None]  # takes an input and its prediction
+Write = Callable[[InputRow, Mapping[str, Any]], None]  # takes an input and its prediction
 FEWEST = 16  # columns of a terminal that a text gets beside its prediction
 
 
@@ -35,12 +35,12 @@ def check_free(path: Path | None, overwrite: bool) -> None:
 
 @contextmanager
 def open_output(
-    path: Path | None, command: str, task: Task, settings: Mapping[str, Any], source: Source
+    path: Path | None, command: str, task: Task, settings: Mapping[str, Any], inputs: Inputs
 ) -> Iterator[Write]:
     """Yield what writes each prediction, to a file that is there when all are in it, or to standard output at once."""
-    merged = _Merged(source.names, source.repeated)
+    merged = _Merged(inputs.names, inputs.repeated)
     if path is not None and path.suffix.lower() in WRITTEN:
-        with writing_table(path, [*source.names, *merged.columns(task.table_columns(settings))]) as write:
+        with writing_table(path, [*inputs.names, *merged.columns(task.table_columns(settings))]) as write:
             yield lambda row, prediction: write(merged.row(row.cells, prediction))
     elif path is not None:
         with writing_text(path) as file:

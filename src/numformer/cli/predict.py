@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
-from numformer._notices import Shares
-from numformer.cli.counter import Counter
-from numformer.cli.inputs import Inputs, open_source
-from numformer.cli.options import TaskOption, given_options, open_run, options_of_tasks, parse, warn, with_options
+from numformer._notices import amount, say
+from numformer.cli.counter import LiveCounter
+from numformer.cli.inputs import InputOptions, open_inputs
+from numformer.cli.options import TaskOption, given_options, open_run, options_of_tasks, parse, with_options
 from numformer.cli.outputs import check_out, open_output
-from numformer.cli.rows import Row, Source
 from numformer.data.lines import read_lines
 from numformer.errors import InputError
-from numformer.tasks.shared.prediction import pieces
-from numformer.tasks.shared.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Inputs):
+class Predict(InputOptions):
     """Print what a model says about each text as it goes: for people on a terminal, else one JSON object a line."""
 
     words: bool = False
@@ -31,7 +28,7 @@ class Predict(Inputs):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translate(Inputs):
+class Translate(InputOptions):
     """Print the translation of each text: a line in, a line out."""
 
 
@@ -56,23 +53,31 @@ def run(command: str, arguments: list[str]) -> int:
     task = open_run(options)
     _check_task(command, task, options.run)
     settings = given_options(options, task_options(command), task)
+    if options.encoding is None:
+        trained = getattr(task.config, "encoding", "utf-8")
+        options = replace(options, encoding="utf-8" if options.input is None else trained)
     for second in task.inputs[1:]:
-        if _is_file(settings.get(second)):
+        given = settings.get(second)
+        if isinstance(given, str) and " " not in given and Path(given).suffix and not _is_file(given):
+            say(f"--{second} {given} is no file, and is taken for the text itself")
+        if _is_file(given):
             settings[second] = "\n".join(read_lines(settings[second], options.encoding))
-    source = open_source(options, task, settings)
-    rows = blank = 0
+    inputs = open_inputs(options, task, settings)
+    count = blank = 0
     with (
-        open_output(options.out, command, task, settings, source) as write,
-        Counter(_shows_progress(options)) as counter,
+        open_output(options.out, command, task, settings, inputs) as write,
+        LiveCounter(_shows_progress(options)) as counter,
     ):
-        for row, prediction in _predicted(task, source, settings):
+        rows, asked = tee(inputs.rows)
+        predictions = task.stream((row.given for row in asked), paused=inputs.paused, **settings)
+        for prediction, row in zip(predictions, rows, strict=True):
             write(row, prediction)
-            rows, blank = rows + 1, blank + (row.given is None)
-            counter.show(rows)
+            count, blank = count + 1, blank + (row.given is None)
+            counter.show(count)
     if blank and command != "translate":
-        warn(f"{blank:,} of {rows:,} inputs without a prediction: blank")
+        say(f"{blank:,} of {amount(count, 'inputs')} without a prediction: blank")
     if options.out:
-        warn(f"{options.out}: {rows:,} rows")
+        say(f"{options.out}: {amount(count, 'rows')}")
     return 0
 
 
@@ -82,19 +87,6 @@ def _check_task(command: str, task: Any, run: Path) -> None:
         raise InputError(f"{run} holds a language model: use numformer generate")
     if command == "translate" and not hasattr(task, "translate"):
         raise InputError(f"translate needs a seq2seq model; the task of {run} is {task.name}: use numformer predict")
-
-
-def _predicted(task: Task, source: Source, settings: dict[str, Any]) -> Iterator[tuple[Row, Any]]:
-    """Yield the inputs with their predictions as they are made; what is blank is not asked about."""
-    shares = Shares()
-    try:
-        for piece in pieces(source.rows, source.paused):
-            with shares.adding():
-                found = iter(task.predict([row.given for row in piece if row.given is not None], **settings))
-            for row in piece:
-                yield row, task.blank_prediction(settings) if row.given is None else next(found)
-    finally:
-        shares.say()
 
 
 def _shows_progress(options: Any) -> bool:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from numformer.cli.options import warn
+from numformer._notices import amount, say
 from numformer.data.examples import LeftOut
+from numformer.data.tables import Fields
 from numformer.errors import InputError
 
-Fields = dict[str, object]
 
-
-class Row(NamedTuple):
+class InputRow(NamedTuple):
     """What the output says again of an input, and what is predicted from: None where it is blank."""
 
     cells: Mapping[str, object]
@@ -21,7 +20,7 @@ class Row(NamedTuple):
 
 
 @dataclass
-class Source:
+class Inputs:
     """The rows to predict from, to be iterated over once, and the names of their columns.
 
     `repeated` are the fields of a prediction that the rows have already; `paused` tells whether the next row may be long
@@ -30,7 +29,7 @@ class Source:
 
     names: list[str]
     repeated: tuple[str, ...]
-    rows: Iterable[Row]
+    rows: Iterable[InputRow]
     paused: Callable[[], bool] = lambda: False
 
 
@@ -39,7 +38,7 @@ def make_rows(
     given: Callable[[Fields, str], Any],
     options: Any,
     notes: Sequence[str] = (),
-) -> Iterator[Row]:
+) -> Iterator[InputRow]:
     """Yield rows, each with what is `given` to the model; it raises LeftOut for a blank one, which keeps its place.
 
     The first malformed row is an error, or all are left out and counted with --skip-bad. The count and the `notes`, which
@@ -51,10 +50,10 @@ def make_rows(
         try:
             if isinstance(cells, InputError):
                 raise cells
-            row = Row(cells, given(cells, where))
+            row = InputRow(cells, given(cells, where))
         except LeftOut:
             assert not isinstance(cells, InputError)
-            row = Row(cells, None)
+            row = InputRow(cells, None)
         except InputError as error:
             if not options.skip_bad:
                 raise InputError(f"{error} (--skip-bad leaves such rows out)") from None
@@ -63,4 +62,4 @@ def make_rows(
         yield row
     if notes or malformed:
         left_out = [f"{malformed:,} left out (malformed)"] if malformed else []
-        warn(f"{options.input}: {'; '.join([f'{count:,} rows', *notes, *left_out])}")
+        say(f"{options.input}: {'; '.join([amount(count, 'rows'), *notes, *left_out])}")

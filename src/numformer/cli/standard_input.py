@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from numformer.cli.options import warn
-from numformer.data.lines import USUAL_ENCODINGS
+from numformer._notices import say
+from numformer.data.lines import USUAL_ENCODINGS, split_lines
 from numformer.errors import InputError
 
 BLOCK = 1 << 16  # bytes
@@ -18,7 +18,7 @@ PATIENCE = 0.2  # seconds that a line is waited for before the lines so far are 
 
 
 class StandardInput:
-    r"""The lines of standard input without their ends, which are \n and \r\n; a byte order mark is dropped.
+    r"""The lines of standard input by the rule of `read_lines`; a byte order mark is dropped.
 
     Raises InputError, with the line, for bytes that are not in the encoding, and for an encoding that does not exist.
     """
@@ -30,20 +30,22 @@ class StandardInput:
 
     def __iter__(self) -> Iterator[str]:
         if sys.stdin and sys.stdin.isatty():
-            warn("reading lines from the terminal; end with Ctrl-D")
+            say("reading lines from the terminal; end with Ctrl-D")
         begun: list[str] = []  # the parts of a line that has not ended
+        has_line_feed = False
         mark = "\ufeff"
         for text in filter(None, self._texts()):
             first, *others = text.removeprefix(mark).split("\n")
             mark = ""
             begun.append(first)
             if others:
+                has_line_feed = True
                 self._whole += ["".join(begun), *others[:-1]]
                 begun = [others[-1]]
             while self._whole:
                 yield self._whole.popleft().removesuffix("\r")
-        if last := "".join(begun):
-            yield last.removesuffix("\r")
+        last = "".join(begun)
+        yield from [last.removesuffix("\r")] if has_line_feed and last else split_lines(last)
 
     def paused(self) -> bool:
         """Tell whether no line is there, and none comes for a moment."""

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from numformer._notices import amount
-from numformer.cli.options import parse, warn
+from numformer._notices import amount, say
+from numformer.cli.options import parse
 from numformer.cli.train_options import SampleOptions, options_class
 from numformer.errors import InputError
 from numformer.models.build import model_task, tasks_of
@@ -17,7 +17,6 @@ from numformer.tasks import task_class
 from numformer.tasks.shared.task import Task
 from numformer.tasks.shared.text_task import TextConfig
 from numformer.training import FitResult, RunFolder
-from numformer.training.answering import describe_answering
 from numformer.training.metrics import Best
 from numformer.training.run_folder import OWN_FILES, read_toml
 from numformer.training.settings import RECORDED, earlier_parts, from_plain
@@ -39,15 +38,13 @@ def run(command: str, arguments: list[str]) -> int:
         raise InputError(f"--from {options.pretrained} would be replaced by what starts from it: choose another --out")
     if not options.resume:
         RunFolder(out).check_free(options.overwrite)  # before any work
-        if options.pretrained and (line := describe_answering(options.pretrained)):
-            warn(line.partition(";")[0])
     task = _make(task_class(name), options, RunFolder(out) if options.resume else None)
     result = task.fit(
         train=options.train, optim=options.optim, out=out, resume=options.resume, overwrite=options.overwrite
     )
     if result.stopped == "interrupted":
         again = f"numformer {command} --out {shlex.quote(str(out))} --resume"
-        warn(f"stopped at step {result.step} with a checkpoint; continue with: {again}")
+        say(f"stopped at step {result.step} with a checkpoint; continue with: {again}")
         return 130
     if options.resume and not result.new_steps:  # there was nothing to do, which is said already
         return 0
@@ -69,7 +66,7 @@ def _make(kind: type[Task], options: Any, resumed: RunFolder | None) -> Task:
 
 def _print_sample(task: Any, options: SampleOptions, result: FitResult) -> None:
     weights = f", by the weights of step {result.best_step}, the best" if result.best else ""
-    warn(f"a sample of {amount(options.sample, 'tokens')}{weights}:\n")
+    say(f"a sample of {amount(options.sample, 'tokens')}{weights}:\n")
     print(options.prompt, end="")
     task.generate(options.prompt, options.sample, temperature=0.8, on_text=_print_now)
     print(flush=True)
@@ -85,10 +82,10 @@ def _report(result: FitResult, out: Path) -> None:
         found = Best(result.best_step, result.criterion, result.best[result.criterion])
         others = [f", {name} {value:#.4g}" for name, value in result.best.items() if name != result.criterion]
         best = f"; best on held-out data: {found}{''.join(others)}"
-    warn(f"\n{result.stopped} after {amount(result.step, 'steps')} in {result.seconds:.0f} s of training{best}")
-    warn(f"in {out}: {', '.join(name for name in OWN_FILES if (out / name).exists())}")
+    say(f"\n{result.stopped} after {amount(result.step, 'steps')} in {result.seconds:.0f} s of training{best}")
+    say(f"in {out}: {', '.join(name for name in OWN_FILES if (out / name).exists())}")
     if not (out / "curves.png").exists():
-        warn("curves.png needs matplotlib: pip install 'numformer[plots]'")
+        say("curves.png needs matplotlib: pip install 'numformer[plots]'")
 
 
 def _read(command: str, task: str, arguments: list[str]) -> Any:
@@ -112,7 +109,7 @@ def _say_what_is_not_repeated(path: Path) -> None:
     """Say which settings a run had before it was resumed with others: those in its run.toml are the last ones."""
     for part in earlier_parts(read_toml(path)):
         before = ", ".join(f"{name} {value}" for name, value in part["before"].items())
-        warn(f"{path}: the run had other settings up to step {part['at_step']} ({before}), which are not repeated")
+        say(f"{path}: the run had other settings up to step {part['at_step']} ({before}), which are not repeated")
 
 
 def _folder(options: Any) -> Path:

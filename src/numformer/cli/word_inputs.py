@@ -7,19 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from numformer.cli.options import warn
-from numformer.cli.rows import Fields, Row, Source, make_rows
+from numformer._notices import say
+from numformer.cli.rows import InputRow, Inputs, make_rows
 from numformer.data.conll import read_words
 from numformer.data.examples import LeftOut
 from numformer.data.lines import read_lines, suffix_of
 from numformer.data.rows import json_kind, parse_json
+from numformer.data.tables import TABLES, Fields
 from numformer.errors import InputError
 from numformer.tasks.shared.task import Task
 
 COLUMN_FILES = (".conll", ".conllu", ".conllup", ".iob", ".iob2", ".bio")
 
 
-def source_of_words(options: Any, task: Task) -> Source | None:
+def inputs_of_words(options: Any, task: Task) -> Inputs | None:
     """Return the sentences of a file that holds words; None where it does not.
 
     It does by its name (see COLUMN_FILES), with --word-column, and where the first line of .jsonl is a list.
@@ -30,12 +31,16 @@ def source_of_words(options: Any, task: Task) -> Source | None:
     if column is not None or suffix_of(options.input) in COLUMN_FILES:
         column = getattr(task.config, "word_column", "auto") if column is None else column
         sentences = read_words(options.input, word_column=column, encoding=options.encoding, skip_bad=options.skip_bad)
-        warn(f"{options.input}: {sentences.report()}")
-        return Source(["words"], ("words",), (Row({"words": words}, words) for words in sentences))
+        say(f"{options.input}: {sentences.report()}")
+        return Inputs(["words"], ("words",), (InputRow({"words": words}, words) for words in sentences))
     if suffix_of(options.input) == ".jsonl" and _holds_lists(options.input, options.encoding):
         lists = _lists(options.input, options.encoding)
         rows = make_rows(lists, lambda cells, where: words_in(cells["words"], where), options)
-        return Source(["words"], ("words",), rows)
+        return Inputs(["words"], ("words",), rows)
+    if suffix_of(options.input) not in TABLES and "\t" in next(read_lines(options.input, options.encoding)):
+        say(
+            f"{options.input}: every line is read as a sentence; --word-column says which column of its TABs has the words"
+        )
     return None
 
 

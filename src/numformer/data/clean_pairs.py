@@ -10,13 +10,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from numformer._notices import amount
 from numformer.data.delimited import Lines, read_tab_row
 from numformer.data.lines import read_lines
 from numformer.data.pairs import Pair
 from numformer.errors import InputError
 
 REASONS = {
-    "not_utf8": "not UTF-8",
+    "not_utf8": "not in the encoding",
     "ragged": "too few columns",
     "other_language": "another language",
     "empty": "source or target empty",
@@ -98,7 +99,7 @@ class Cleaned:
 def clean_pairs(rows: Iterable[Sequence[str]], filters: PairFilters | None = None) -> Cleaned:
     """Normalise the pairs in rows of columns and drop those that `filters` (the defaults unless given) does not want.
 
-    A row with lone surrogates, as read_rows makes them of bytes that are not UTF-8, is dropped too.
+    A row with lone surrogates, as read_rows makes them of bytes that are not in the encoding, is dropped too.
     """
     filters = filters or PairFilters()
     dropped = dict.fromkeys(REASONS, 0)
@@ -140,7 +141,7 @@ def clean_file(
         line = "\t".join(first)[:100]
         detail = f", {name} is {column}; columns of the first row: {len(first)} ({line!r})"
     raise InputError(
-        f"{path}: no pair is left, {cleaned.dropped[worst]} of {cleaned.rows} rows were dropped for this: "
+        f"{path}: no pair is left, {cleaned.dropped[worst]:,} of {amount(cleaned.rows, 'rows')} dropped for this: "
         f"{REASONS[worst]}{detail}"
     )
 
@@ -148,7 +149,7 @@ def clean_file(
 def read_rows(
     path: str | Path, advance: Callable[[int], None] | None = None, encoding: str = "utf-8"
 ) -> Iterator[list[str]]:
-    """Yield the columns of each line of a TSV file that is not empty, bytes that are not UTF-8 as lone surrogates.
+    """Yield the columns of each line of a TSV file that is not empty, bytes that are not in the encoding as lone surrogates.
 
     Fields may be quoted as `unquoted` says. Raises InputError when the file cannot be read.
     """

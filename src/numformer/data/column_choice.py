@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from numformer._notices import amount
 from numformer.data.column_files import CONLLU, WORD_NAMES, ColumnFile
 from numformer.data.rows import wrong_columns
 from numformer.data.tag_schemes import mark_entities
@@ -58,7 +59,7 @@ def _number(file: ColumnFile, chosen: str | int) -> int:
         return int(name) - 1
     named = f"called {', '.join(file.names)}" if file.names else "which have no names"
     raise InputError(
-        f"{file.path} has no column {chosen!r}: give the number of one of its {file.width} columns, {named}"
+        f"{file.path} has no column {chosen!r}: give the number of one of its {amount(file.width, 'columns')}, {named}"
     )
 
 

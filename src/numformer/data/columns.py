@@ -48,7 +48,7 @@ def _choose(table: Table, texts: tuple[str, ...], use: str, name: str | None) ->
     """Return the names of the columns of text and of the other one."""
     chosen, other = texts or ("text",), name or use
     named = [name for name in table.names if name]
-    if len(named) == 2 and len(chosen) == 1:
+    if len(named) == 2 and len(chosen) == 1 and table.is_regular:
         one, two = named
         rest = {one: two, two: one}
         if not texts and chosen[0] not in rest and other in rest:

@@ -8,12 +8,17 @@ from numformer.errors import InputError
 
 # What CoNLL-U and MultiCoNER write before a sentence; nothing else has such a line inside one.
 _BEGINS = re.compile(r"# *(newdoc|newpar|sent_id|text|id|global\.columns)( id)? *=|# +(newdoc|newpar|sent_id|id)\b")
+_TAG = re.compile("#|O|[BIELSUM]-.+")  # of the word # in the Penn Treebank, and those of entities
 _KEY_VALUE = re.compile(r"# +[A-Za-z_][\w.:-]*( \w+)? *=( |$)")
 
 
 def begins_sentence(line: str) -> bool:
     """Tell whether a comment is one of those that stand before a sentence, such as "# sent_id = 7" or "# newdoc"."""
     return bool(_BEGINS.match(line))
+
+
+def _is_hashtag(line: str) -> bool:
+    return not line[1:2].isspace() and "://" not in line
 
 
 def is_comment(
@@ -27,13 +32,9 @@ def is_comment(
     if begins and _KEY_VALUE.match(line):
         return True
     says = begins_sentence(line)
-    fits = len(fields) == width and (
-        width == 1
-        or fields[-1] in last_values
-        or fields[-1] == "#"  # the tag of the word # in the Penn Treebank
-        or (tabs and "\t" in line and not re.search(" |://", line))
-        or (not tabs and not begins and not says)
-    )
+    known_value = width == 1 or fields[-1] in last_values or bool(_TAG.fullmatch(fields[-1]))
+    hashtag = _is_hashtag(line) and (("\t" in line and " " not in line) if tabs else not begins and not says)
+    fits = len(fields) == width and (known_value or hashtag)
     if fits != says:
         return says
     if fits or len(fields) == width:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from numformer._notices import amount
 from numformer.data.column_choice import AUTO, FILLERS, called, tag_column, word_column_of
-from numformer.data.column_files import ColumnFile, Row
+from numformer.data.column_files import ColumnFile, Word
 from numformer.data.examples import Examples, LeftOut, collect
-from numformer.data.rows import clean_text
+from numformer.data.rows import are_clean, clean_text
 from numformer.errors import InputError
 
 Example = TypeVar("Example")
@@ -44,7 +45,7 @@ def read_conll(
     word = word_column_of(file, word_column, other=column)
     tag, tag_of = tag_column(file, column, word)
 
-    def sentence_of(where: str, rows: list[Row]) -> TaggedSentence:
+    def sentence_of(where: str, rows: list[Word]) -> TaggedSentence:
         return TaggedSentence(_filled(file, rows, word, "word"), list(map(tag_of, _filled(file, rows, tag, "tag"))))
 
     sentences = _collect(file, sentence_of, skip_bad)
@@ -77,8 +78,8 @@ def _open(path: str | Path, word_column: str | int, encoding: str, skip_bad: boo
     return file
 
 
-def _collect(file: ColumnFile, parse: Callable[[str, list[Row]], Example], skip_bad: bool) -> Examples[Example]:
-    def parse_words(where: str, rows: list[Row]) -> Example:
+def _collect(file: ColumnFile, parse: Callable[[str, list[Word]], Example], skip_bad: bool) -> Examples[Example]:
+    def parse_words(where: str, rows: list[Word]) -> Example:
         if not rows:
             raise LeftOut("without a word")
         return parse(where, rows)
@@ -87,14 +88,17 @@ def _collect(file: ColumnFile, parse: Callable[[str, list[Row]], Example], skip_
     if not sentences:
         raise InputError(f"{file.path} holds no sentences ({sentences.report()})")
     if file.num_comments:
-        sentences.notes.append(f"{file.num_comments:,} comment line{'s' * (file.num_comments != 1)}")
+        sentences.notes.append(amount(file.num_comments, "comment lines"))
     return sentences
 
 
-def _filled(file: ColumnFile, rows: Sequence[Row], column: int, name: str) -> list[str]:
+def _filled(file: ColumnFile, rows: Sequence[Word], column: int, name: str) -> list[str]:
     """Return a column of a sentence; raises InputError for a blank, without which the sentence means something else."""
+    values = [fields[column] for _, fields in rows]
+    if are_clean(values):
+        return values
     values = []
-    for number, fields in rows:
+    for number, fields in rows:  # to strip them, or to name the line that is wrong
         try:
             values.append(clean_text(fields[column], name, file.where(number)))
         except LeftOut:

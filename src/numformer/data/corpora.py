@@ -2,13 +2,13 @@
 
 import os
 import platform
-import sys
 import tempfile
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 from numformer._files import write_atomically
+from numformer._notices import say
 from numformer.errors import InputError
 
 
@@ -135,11 +135,9 @@ def _writable_cache(corpus: Corpus) -> Path:
     except OSError as error:
         other = temporary_folder()
         other.mkdir(mode=0o700, exist_ok=True)
-        print(
+        say(
             f"the cache folder {folder} cannot be written ({error.strerror}): {corpus.name} is kept in {other}; "
-            "set NUMFORMER_CACHE to a folder of yours",
-            file=sys.stderr,
-            flush=True,
+            "set NUMFORMER_CACHE to a folder of yours"
         )
         return other
 

@@ -10,7 +10,7 @@ from numformer._notices import amount
 from numformer.errors import InputError
 
 Example = TypeVar("Example")
-Row = TypeVar("Row")
+Given = TypeVar("Given")
 MALFORMED = "malformed"
 
 
@@ -21,8 +21,9 @@ class LeftOut(Exception):  # noqa: N818 (nothing is wrong: such a row is counted
 class Examples(list[Example]):
     """The examples of a file, a list that also knows what there was: `rows` is its length and all that was left out.
 
-    `unit` is what is counted; `left_out` counts by reason, and `first` says where each reason was met first. `notes` say
-    what was understood besides, such as a delimiter other than the usual one.
+    `unit` is what is counted, and `places` say where each example stands, such as "line 7"; `left_out` counts by reason,
+    and `first` says where each reason was met first. `notes` say what was understood besides, such as a delimiter other
+    than the usual one.
     """
 
     def __init__(self, examples: Iterable[Example] = (), unit: str = "rows") -> None:
@@ -31,6 +32,7 @@ class Examples(list[Example]):
         self.left_out: Counter[str] = Counter()
         self.first: dict[str, str] = {}
         self.notes: list[str] = []
+        self.places: list[str] = []
 
     @property
     def rows(self) -> int:
@@ -41,6 +43,14 @@ class Examples(list[Example]):
         """Count a row that is no example."""
         self.left_out[reason] += 1
         self.first.setdefault(reason, where)
+
+    def leave_out_those(self, is_unwanted: Callable[[Example], bool], reason: str) -> None:
+        """Leave out the examples of a kind, and count them."""
+        kept = [(example, place) for example, place in zip(self, self.places, strict=True) if not is_unwanted(example)]
+        for example, place in zip(self, self.places, strict=True):
+            if is_unwanted(example):
+                self.leave_out(reason, place)
+        self[:], self.places = [example for example, _ in kept], [place for _, place in kept]
 
     def report(self) -> str:
         """Return what was read in a few words: "120 rows; 3 left out (2 blank label, first at line 7; 1 malformed, …)"."""
@@ -54,8 +64,8 @@ class Examples(list[Example]):
 
 
 def collect(
-    rows: Iterable[tuple[str, Row | InputError]],
-    parse: Callable[[str, Row], Example],
+    rows: Iterable[tuple[str, Given | InputError]],
+    parse: Callable[[str, Given], Example],
     *,
     unit: str = "rows",
     skip_bad: bool = False,
@@ -71,12 +81,13 @@ def collect(
             if isinstance(row, InputError):
                 raise row
             found.append(parse(where, row))
+            found.places.append(_place(where))
         except LeftOut as reason:
             found.leave_out(str(reason), where)
         except InputError as error:
             if not skip_bad:
                 raise InputError(f"{error} (--skip-bad leaves such {unit} out)") from None
-            found.leave_out(MALFORMED, where)
+            found.leave_out(MALFORMED, where if unit == "questions" else str(error).partition(": ")[0])
     return found
 
 

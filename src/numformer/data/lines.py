@@ -10,10 +10,11 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from numformer._notices import say
 from numformer.errors import InputError
 
 CHUNK = 1 << 13  # characters; the first line feed is nearly always in the first of them
-SAMPLE = 1 << 10  # bytes that tell UTF-16
+SAMPLE = 1 << 16  # bytes that tell UTF-16 without a mark, and UTF-8
 BYTE_ORDER_MARKS = {  # an unambiguous sign of what a file is written in; that of UTF-32 begins as that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -89,7 +90,21 @@ def encoding_of(data: BinaryIO, path: str | Path, encoding: str = "utf-8") -> st
     unmarked = _unmarked_utf16(sample)
     if unmarked and not codecs.lookup(encoding).name.startswith((unmarked, "utf-32")):
         raise InputError(f"{path} looks like UTF-16 without a byte order mark; try --encoding {unmarked}")
+    if not codecs.lookup(encoding).name.startswith("utf") and _is_utf8(sample):
+        misread = "é".encode().decode(encoding, "replace")
+        say(
+            f"{path} is valid UTF-8 and is read as {encoding}, so that é becomes {misread}; --encoding utf-8 reads it right"
+        )
     return encoding
+
+
+def _is_utf8(sample: bytes) -> bool:
+    """Tell whether the beginning of a file has characters beyond ASCII, all of them UTF-8, as other encodings never have."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(sample)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return not text.isascii()
 
 
 @contextmanager

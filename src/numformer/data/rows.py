@@ -2,17 +2,18 @@
 
 import json
 import re
-import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from numformer._notices import amount, listed
 from numformer.data.examples import LeftOut
 from numformer.data.lines import read_lines
 from numformer.errors import InputError
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _JSON_KINDS = {
     dict: "an object",
     list: "a list",
@@ -76,9 +77,8 @@ def json_kind(value: object) -> str:
 def json_field(row: dict[str, Any], key: str, where: str, option: str = "") -> Any:
     """Return a field of a JSON object; raises InputError that lists the keys, and names the option that chooses another."""
     if key not in row:
-        listed = textwrap.shorten(", ".join(map(repr, row)), 200) or "none"
         hint = f"; choose another with --{option}" if option else ""
-        raise InputError(f"{where}: there is no {key!r} (the keys are {listed}){hint}")
+        raise InputError(f"{where}: there is no {key!r} (the keys are {listed(row)}){hint}")
     return row[key]
 
 
@@ -98,11 +98,19 @@ def clean_text(value: object, name: str, where: str) -> str:
     return value.strip()
 
 
+def are_clean(texts: Sequence[str]) -> bool:
+    """Tell at once of many texts whether `clean_text` would take each of them as it is."""
+    return all(text and text == text.strip() for text in texts) and not _NO_TEXT.search("\n".join(texts))
+
+
 def joined_text(values: Iterable[object], name: str, where: str) -> str:
     """Return several fields as one text with spaces between; a field may be a list of texts, and blank ones are skipped.
 
     Raises LeftOut when all are blank, and InputError as `clean_text` does and for a list that holds anything but texts.
     """
+    values = list(values)
+    if len(values) == 1 and isinstance(values[0], str):  # nearly always
+        return clean_text(values[0], name, where)
     texts = []
     for value in values:
         for part in value if isinstance(value, list) else [value]:
@@ -119,4 +127,4 @@ def joined_text(values: Iterable[object], name: str, where: str) -> str:
 
 def wrong_columns(got: int, expected: str, where: str) -> InputError:
     """Return the error for a row of a table that has more or fewer columns than expected."""
-    return InputError(f"{where}: got {got} column{'s' * (got != 1)}, expected {expected}")
+    return InputError(f"{where}: got {amount(got, 'columns')}, expected {expected}")

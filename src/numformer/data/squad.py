@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from numformer._notices import amount, shortened
+from numformer._notices import amount, listed
 from numformer.data.examples import Examples, LeftOut, collect
 from numformer.data.lines import read_lines, suffix_of
 from numformer.data.rows import clean_text, json_field, json_kind, json_rows, parse_json
@@ -31,7 +31,7 @@ class Question:
     impossible: bool = False
 
 
-Row = tuple[Any, dict[str, Any]]  # what the file says of a question, and the object that holds its context
+QuestionRow = tuple[Any, dict[str, Any]]  # what the file says of a question, and the object that holds its context
 
 
 def read_squad(path: str | Path, encoding: str = "utf-8", skip_bad: bool = False) -> Examples[Question]:
@@ -48,7 +48,7 @@ def read_squad(path: str | Path, encoding: str = "utf-8", skip_bad: bool = False
     seen: set[str] = set()
     lost_answers = 0
 
-    def parse(where: str, row: Row) -> Question:
+    def parse(where: str, row: QuestionRow) -> Question:
         nonlocal lost_answers
         question, lost = _question(*row, where)
         if question.id in seen:
@@ -67,7 +67,7 @@ def read_squad(path: str | Path, encoding: str = "utf-8", skip_bad: bool = False
     return questions
 
 
-def _rows(path: str | Path, encoding: str) -> Iterator[tuple[str, Row | InputError]]:
+def _rows(path: str | Path, encoding: str) -> Iterator[tuple[str, QuestionRow | InputError]]:
     """Yield where each question stands, and its row."""
     if _is_of_rows(path, encoding):
         for where, row in json_rows(path, encoding):
@@ -88,7 +88,7 @@ def _is_of_rows(path: str | Path, encoding: str) -> bool:
     return first.startswith("[") or suffix_of(path) == ".jsonl"
 
 
-def _questions_of(item: Any, where: str, separator: str = ".") -> Iterator[tuple[str, Row | InputError]]:
+def _questions_of(item: Any, where: str, separator: str = ".") -> Iterator[tuple[str, QuestionRow | InputError]]:
     """Yield the questions of an object of any level, or the error of one that is malformed."""
     keys = item if isinstance(item, dict) else ()
     level = next((key for key in LEVELS if key in keys), None)
@@ -102,8 +102,7 @@ def _questions_of(item: Any, where: str, separator: str = ".") -> Iterator[tuple
         elif "question" in keys or not isinstance(item, dict):
             yield where, (item, item)
         else:
-            listed = shortened(", ".join(map(repr, keys)), 200) or "none"
-            raise InputError(f"{where}: there are no 'paragraphs', 'qas' or 'question' (the keys are {listed})")
+            raise InputError(f"{where}: there are no 'paragraphs', 'qas' or 'question' (the keys are {listed(keys)})")
     except InputError as error:
         yield where, error
 

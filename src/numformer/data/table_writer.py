@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from numformer._files import replacing
+from numformer._notices import amount, say
 from numformer.errors import InputError
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-WRITTEN = (*DELIMITERS, ".jsonl")
+DELIMITER_OF = {".csv": ",", ".tsv": "\t"}
+WRITTEN = (*DELIMITER_OF, ".jsonl")
 _NO_BREAKS = str.maketrans("\t\r\n", "   ")  # a line of TSV is a row
 
 WriteRow = Callable[[Mapping[str, object]], None]
@@ -40,12 +40,12 @@ def writing_table(path: str | Path, names: Sequence[str]) -> Iterator[WriteRow]:
         if (suffix := Path(path).suffix.lower()) == ".jsonl":
             yield lambda row: print(json_line(row), file=file)
             return
-        table = _Table(file, DELIMITERS[suffix])
+        table = _Table(file, DELIMITER_OF[suffix])
         table.write(names)
         yield lambda row: table.write([row.get(name) for name in names])
     if table.num_respaced:
-        counted = f"{table.num_respaced:,} cells have spaces for TABs and line breaks"
-        print(f"{path}: {counted}, which a .csv file would keep", file=sys.stderr)
+        cells = amount(table.num_respaced, "cells")
+        say(f"{path}: {cells} with spaces for TABs and line breaks, which a .csv file would keep")
 
 
 @contextmanager

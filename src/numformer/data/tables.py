@@ -4,9 +4,10 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
+from numformer._notices import listed
 from numformer.data.delimited import Line, Lines, QuoteError, Row, read_row, read_tab_row
 from numformer.data.lines import read_lines, suffix_of
 from numformer.data.rows import json_rows, wrong_columns
@@ -14,6 +15,7 @@ from numformer.errors import InputError
 
 DELIMITED = (".csv", ".tsv")
 TABLES = (*DELIMITED, ".jsonl", ".json")
+LOOKED_AT = 1000  # objects of JSON whose keys are taken for the columns
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "TABs", "|": "bars"}
 _SWALLOWED = (
     "the quotation mark opened here takes the next lines into its field, which are rows by themselves; double it where it "
@@ -28,12 +30,14 @@ RowsOfTable = Iterator[tuple[str, Fields | InputError]]
 class Table:
     """The rows of a file, to be iterated over once: each with where it stands, as a dict or as the error that it is.
 
-    `names` are those of the columns (of the first object in JSON), `header` is where they stand. `notes` say what was
-    understood besides, some of it after the last row.
+    `names` are those of the columns (in JSON the keys of the first thousand objects), `header` is where they stand. `keys`
+    are what the rows have the columns under, so that none is lost where a name is blank or stands twice; `is_regular` tells
+    whether all rows have them, as far as is known. `notes` say what was understood besides, some of it after the last row.
     """
 
-    def __init__(self, header: str, names: list[str], rows: RowsOfTable) -> None:
-        self.header, self.names, self.rows = header, names, rows
+    def __init__(self, header: str, names: list[str], rows: RowsOfTable, is_regular: bool = True) -> None:
+        self.header, self.names, self.rows, self.is_regular = header, names, rows, is_regular
+        self.keys = _keys(names)
         self.notes: list[str] = []
 
     def __iter__(self) -> RowsOfTable:
@@ -45,9 +49,9 @@ class Table:
             return name
         if name in self.names:
             raise InputError(f"{self.header}: the header names the column {name!r} more than once")
-        listed = textwrap.shorten(", ".join(map(repr, filter(None, self.names))), 200) or "none"
+        columns = listed(filter(None, self.names))
         raise InputError(
-            f"{self.header}: there is no column {name!r} for the {use} (the columns are {listed}); "
+            f"{self.header}: there is no column {name!r} for the {use} (the columns are {columns}); "
             f"choose another with --{use}"
         )
 
@@ -73,14 +77,23 @@ def read_table(path: str | Path, encoding: str = "utf-8", wanted: Sequence[str] 
     raise InputError(f"a table comes in a .csv, .tsv, .jsonl or .json file, got {path}")
 
 
+def _keys(names: Sequence[str]) -> list[str]:
+    """Return the names of columns, "column 5" for a blank one and "note (column 5)" for one that was there before."""
+    keys: dict[str, None] = {}
+    for number, name in enumerate(names, 1):
+        keys[f"{name} (column {number})" if name in keys else name or f"column {number}"] = None
+    return list(keys)
+
+
 def _json_table(path: str | Path, encoding: str) -> Table:
+    """Return the objects of a file, of which a thousand are looked at first: the first one may be unlike the others."""
     rows = json_rows(path, encoding)
-    before: list[tuple[str, Fields | InputError]] = []
-    for where, row in rows:
-        before.append((where, row))
-        if not isinstance(row, InputError):
-            return Table(where, list(row), chain(before, rows))
-    return Table(str(path), [], iter(before))
+    first: list[tuple[str, Fields | InputError]] = list(islice(rows, LOOKED_AT))
+    objects = [(where, row) for where, row in first if not isinstance(row, InputError)]
+    if not objects:
+        return Table(str(path), [], chain(first, rows))
+    names = list(dict.fromkeys(name for _, row in objects for name in row))
+    return Table(objects[0][0], names, chain(first, rows), all(len(row) == len(names) for _, row in objects))
 
 
 class DelimitedTable(Table):
@@ -178,26 +191,32 @@ class DelimitedTable(Table):
         """Return the fields of a row by their names; blank ones beyond the header do not count, and others are an error."""
         fields, width = [field.strip() for field in fields], len(self.names)
         if not any(fields):
-            return dict.fromkeys(self.names, "")
+            return dict.fromkeys(self.keys, "")
         if len(fields) < self.needed or any(fields[width:]):
             return wrong_columns(len(fields), f"{width} as in the header", where)
-        return dict(zip(self.names, fields + [""] * (width - len(fields)), strict=False))
+        return dict(zip(self.keys, fields + [""] * (width - len(fields)), strict=False))
 
     def _swallows(self, row: Row) -> bool:
         """Tell whether a field over several lines holds a row, in its first line or, where it stands last, in its second."""
         if self.watched is None or row.opened is None or row.opened.line:
             return False
-        column, known = self.watched
-        if self.names.index(column) >= row.opened.column:
-            line, position = row.lines[0][1], row.opened.position
-            alone = line[:position] + line[position + 1 :]
+        line, position = row.lines[0][1], row.opened.position
+        within = [text for _, text in row.lines[1:-1]]
+        if self.names.index(self.watched[0]) >= row.opened.column:
+            within.insert(0, line[:position] + line[position + 1 :])
         else:
-            alone = row.lines[1][1]
+            within.append(row.lines[-1][1])
+        return any(map(self._is_row, within))
+
+    def _is_row(self, line: str) -> bool:
+        """Tell whether a line is a row by itself, with a known value in the column that is watched."""
+        assert self.watched is not None
+        column, known = self.watched
         try:
-            fields = self._named(read_row(Lines([alone]), self.delimiter).fields, "")
+            fields = self._named(read_row(Lines([line]), self.delimiter).fields, "")
         except QuoteError:
             return False
-        return not isinstance(fields, InputError) and known(str(fields[column]))
+        return not isinstance(fields, InputError) and bool(fields[column]) and known(str(fields[column]))
 
     def _values_on_one_line(self, column: str) -> set[str]:
         """Return what a column holds in the rows that stand on one line, for which the file is read once more."""

@@ -1,7 +1,7 @@
 """Schemes by which tags of words mark entities: the letter before the hyphen says where in an entity of a type a word is."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 TAG = re.compile(r"([BIMELSU])(?:-(.+))?")
 ONE_TYPE = "entity"  # what an entity is called whose tags are bare letters
@@ -26,6 +26,13 @@ def mark_entities(tags: Iterable[str]) -> bool:
         return False
     others.remove("O")
     return all(map(TAG.fullmatch, others)) and (any("-" in tag for tag in others) or not others.isdisjoint("BI"))
+
+
+def spoiling_tags(counts: Mapping[str, int]) -> list[str]:
+    """Return the tags, of one in twenty words at most, without which the others would mark entities; none where they do."""
+    spoilt = [tag for tag in counts if tag != "O" and not TAG.fullmatch(tag)]
+    few = 20 * sum(counts[tag] for tag in spoilt) <= sum(counts.values())
+    return spoilt if few and not mark_entities(counts) and mark_entities(set(counts) - set(spoilt)) else []
 
 
 def tag_scheme(sentences: Iterable[Sequence[str]]) -> str | None:

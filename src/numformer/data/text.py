@@ -53,8 +53,8 @@ def _decoded(file: BinaryIO, path: str | Path, encoding: str) -> Iterator[str]:
 
 def _bad_byte(path: str | Path, encoding: str, error: UnicodeDecodeError, start: int) -> str:
     """Say which byte does not fit, and what to do; `start` is the offset of the bytes that the error speaks of."""
-    named = "UTF-8" if encoding == "utf-8" else encoding
-    hint = likely_encoding(error.object) if encoding == "utf-8" else "utf-8"
+    is_utf8 = codecs.lookup(encoding).name == "utf-8"
+    named, hint = ("UTF-8", likely_encoding(error.object)) if is_utf8 else (encoding, "utf-8")
     return (
         f"{path} is not {named} text: byte 0x{error.object[error.start]:02x} at offset {start + error.start} "
         f"fits nowhere; try --encoding {hint}, or take its bytes as they are with --tokenizer bytes"

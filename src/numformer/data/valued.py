@@ -1,6 +1,7 @@
 """Texts with one number each, as in regression."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def _number(value: object, where: str) -> float:
         raise InputError(f"{where}: the value must be a number, got {json_kind(value)}")
     text = clean_text(value, "value", where)
     if not _is_number(text):
-        raise InputError(f"{where}: the value must be a finite number, got {text[:60]!r}")
+        hint = f" (a decimal point is expected: {text.replace(',', '.')})" if re.fullmatch(r"-?\d+,\d+", text) else ""
+        raise InputError(f"{where}: the value must be a finite number, got {text[:60]!r}{hint}")
     return float(text)
 
 

@@ -11,6 +11,8 @@ _ID = re.compile(r"([0-9]+)([-.]?)[0-9]*")
 
 def count_words(fields: Sequence[str]) -> bool:
     """Tell whether most of the fields of a column follow one another as IDs do."""
+    if 2 * sum("0" <= field[:1] <= "9" for field in fields) <= len(fields):  # most columns are no numbers at all
+        return False
     last = hits = 0
     for field in fields:
         try:
@@ -26,6 +28,8 @@ def follow(field: str, last: int) -> tuple[bool, int]:
 
     Raises InputError for a field that does not follow the number that was counted last.
     """
+    if field == str(last + 1):
+        return False, last + 1
     if match := _ID.fullmatch(field):
         number, kind = int(match[1]), match[2]
         if number == last + (kind != "."):

@@ -17,6 +17,8 @@ class Loss(Module):
     """What all losses share: `backward` answers with the one gradient that the model's own `backward` takes."""
 
     def __init__(self, reduction: Reduction = "mean") -> None:
+        if reduction not in ("mean", "sum"):
+            raise InputError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.reduction: Reduction = reduction
 
     def backward(self, grad: ArrayLike = 1.0) -> Array:

@@ -81,14 +81,16 @@ def div(x: Any, y: Any, *, need: Need) -> Result:
     """
     x, y = (as_float(a) if isinstance(a, np.ndarray) else a for a in _operands(x, y))
     need_x, need_y = need
-    z = x / y
+    with _silent():
+        z = x / y
     x_shape, y_shape = np.shape(x), np.shape(y)
     kept_z = save(z, need) if need_y else None
 
     def vjp(dz: np.ndarray) -> Gradients:
-        over_y = dz / y
-        dx = _unbroadcast(over_y, x_shape) if need_x else None  # dz · 1/y
-        dy = _unbroadcast(-over_y * load(kept_z), y_shape) if need_y else None  # dz · (-x/y²) = -(dz/y) z
+        with _silent():
+            over_y = dz / y
+            dx = _unbroadcast(over_y, x_shape) if need_x else None  # dz · 1/y
+            dy = _unbroadcast(-over_y * load(kept_z), y_shape) if need_y else None  # dz · (-x/y²) = -(dz/y) z
         return dx, dy
 
     return z, vjp
@@ -104,14 +106,17 @@ def power(x: Any, y: Any, *, need: Need) -> Result:
     """
     x, y = _operands(x, y)
     need_x, need_y = need
-    z = x**y
+    with _silent():
+        z = x**y
     x_shape, y_shape = np.shape(x), np.shape(y)
 
     def vjp(dz: np.ndarray) -> Gradients:
-        with np.errstate(divide="ignore", invalid="ignore"):  # what is infinite or unknown is so in the gradient
+        with _silent():
             dx = np.where(np.equal(y, 0), 0.0, dz * y * x ** (y - 1.0)) if need_x else None  # dz · y xʸ⁻¹
-            at_zero = np.equal(x, 0) & np.greater_equal(y, 0)
-            dy = np.where(at_zero, 0.0, dz * z * np.log(x)) if need_y else None  # dz · xʸ log x
+            dy = None
+            if need_y:
+                at_zero = np.equal(x, 0) & np.greater_equal(y, 0)
+                dy = np.where(at_zero, 0.0, dz * z * np.log(x))  # dz · xʸ log x
         return _shaped(dx, dz.dtype, x_shape), _shaped(dy, dz.dtype, y_shape)
 
     return z, vjp
@@ -133,19 +138,26 @@ def exp(x: np.ndarray, *, need: Need) -> Result:
 
     x [...] -> [...]
     """
-    y = np.exp(as_float(x))
+    with _silent():
+        y = np.exp(as_float(x))
     kept = save(y, need)
     return y, lambda dy: dy * load(kept)  # the derivative of eˣ is eˣ
 
 
 @op
 def log(x: np.ndarray) -> Result:
-    """Take the natural logarithm of every element, which must be positive.
+    """Take the natural logarithm of every element: -inf of 0, and nan below.
 
     x [...] -> [...]
     """
     x = as_float(x)
-    return np.log(x), lambda dy: dy / x  # the derivative of log x is 1/x
+
+    def vjp(dy: np.ndarray) -> np.ndarray:
+        with _silent():
+            return np.asarray(dy / x)  # the derivative of log x is 1/x
+
+    with _silent():
+        return np.log(x), vjp
 
 
 @op
@@ -223,7 +235,8 @@ def concat(*xs: np.ndarray, axis: int = -1) -> Result:
     x [B T D], y [B S D] -> [B T+S D] with axis=1
     x [...], y [...] -> [B T+T]
     """
-    joined = np.concatenate(xs, axis=axis)
+    kinds = [x.dtype for x in xs if x.dtype.kind == "f"]  # NumPy makes float64 of float32 and whole numbers
+    joined = np.concatenate(xs, axis=axis, dtype=np.result_type(*kinds) if kinds else None)
     borders = np.cumsum([x.shape[axis] for x in xs])[:-1]
     return joined, lambda dy: tuple(np.split(dy, borders, axis=axis))  # each its own part
 
@@ -294,6 +307,11 @@ def where(condition: np.ndarray, x: Any, y: Any, *, need: Need) -> Result:
 def as_float(x: np.ndarray) -> np.ndarray:
     """Return whole numbers as float32, which NumPy would make float64; other arrays as they are."""
     return x if x.dtype.kind == "f" else x.astype(np.float32)
+
+
+def _silent() -> np.errstate:
+    """Return the context of what has no number as its value, which is infinite or nan and, as in PyTorch, no warning."""
+    return np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 
 def _copied(key: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from numformer._absent import OF_OPTIMIZER, answers_for
 from numformer._shared import shared_zeros
 from numformer.autograd import Parameter
 from numformer.errors import InputError
@@ -17,6 +18,7 @@ from numformer.optim.groups import Group, Parameters, Setting, as_dicts
 SLICE = 1 << 16  # Five slices of so many float32 (weight, gradient, two moments, scratch) fit a 2 MB cache.
 
 
+@answers_for(OF_OPTIMIZER)
 class Optimizer:
     """Updates parameters by a subclass's rule, in groups with settings of their own where dicts are given.
 
@@ -72,8 +74,10 @@ class Optimizer:
         """Which of all parameters are trained now, group by group: those that require gradients."""
         return [p.requires_grad for p, _ in self._members]
 
-    def zero_grad(self) -> None:
-        """Set the `.grad` of every parameter to None, of frozen ones too."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the `.grad` of every parameter to None, of frozen ones too; raises InputError for `set_to_none=False`."""
+        if not set_to_none:
+            raise InputError("gradients are set to None here: leave out set_to_none=False")
         for parameter, _ in self._members:
             parameter.grad = None
 

@@ -1,11 +1,12 @@
 """Models as files that the rest of the world reads, in and out."""
 
+from numformer.pretrained.folders import load_folder_weights as load_folder_weights
 from numformer.pretrained.folders import load_model as load_model
-from numformer.pretrained.folders import load_weights as load_weights
 from numformer.pretrained.folders import read_metadata as read_metadata
 from numformer.pretrained.folders import read_safetensors as read_safetensors
 from numformer.pretrained.folders import save_config as save_config
 from numformer.pretrained.folders import save_model as save_model
+from numformer.pretrained.folders import under as under
 from numformer.pretrained.folders import write_safetensors as write_safetensors
 from numformer.pretrained.gguf_read import GGUFModel as GGUFModel
 from numformer.pretrained.gguf_read import read_gguf as read_gguf

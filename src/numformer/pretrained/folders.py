@@ -58,7 +58,12 @@ def load_model(folder: str | Path) -> Any:
     return model.eval()
 
 
-def load_weights(model: Module, folder: str | Path) -> None:
+def under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return those of the arrays whose names begin with a prefix, without it: the state of one part of a checkpoint."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def load_folder_weights(model: Module, folder: str | Path) -> None:
     """Give a model the weights saved in a folder; raises InputError when they are missing, damaged or another model's."""
     weights, _ = read_safetensors(Path(folder) / "model.safetensors")
     try:

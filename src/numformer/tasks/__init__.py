@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numformer.tasks.translation import Translator as Translator
 
 
-class Row(NamedTuple):
+class TaskEntry(NamedTuple):
     """Where a task is, and what `numformer train NAME` does."""
 
     module: str
@@ -32,14 +32,14 @@ class Row(NamedTuple):
 
 
 TABLE = {
-    "lm": Row("language_model", "LanguageModel", "train a language model on a text"),
-    "mlm": Row("masked_language_model", "MaskedLanguageModel", "pretrain an encoder on a text"),
-    "seq2seq": Row("translation", "Translator", "train a translator on pairs of texts"),
-    "summarise": Row("summarisation", "Summariser", "train a model that writes summaries"),
-    "classify": Row("classification", "Classifier", "train a text classifier"),
-    "tag": Row("tagging", "Tagger", "train a tagger of words"),
-    "regress": Row("regression", "Regressor", "train a model that gives texts numbers"),
-    "qa": Row("question_answering", "QuestionAnswerer", "train a model that finds answers in texts"),
+    "lm": TaskEntry("language_model", "LanguageModel", "train a language model on a text"),
+    "mlm": TaskEntry("masked_language_model", "MaskedLanguageModel", "pretrain an encoder on a text"),
+    "seq2seq": TaskEntry("translation", "Translator", "train a translator on pairs of texts"),
+    "summarise": TaskEntry("summarisation", "Summariser", "train a model that writes summaries"),
+    "classify": TaskEntry("classification", "Classifier", "train a text classifier"),
+    "tag": TaskEntry("tagging", "Tagger", "train a tagger of words"),
+    "regress": TaskEntry("regression", "Regressor", "train a model that gives texts numbers"),
+    "qa": TaskEntry("question_answering", "QuestionAnswerer", "train a model that finds answers in texts"),
 }
 
 __all__ = [

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 import numpy as np
 
 from numformer import ops
+from numformer._notices import few
 from numformer.data.examples import Examples
 from numformer.data.labelled import LabelledText, read_labelled
 from numformer.data.table_writer import check_table
@@ -22,9 +23,9 @@ from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import framed, pad_id, padded
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.format import DataConfig, Format, counted
-from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
+from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
-from numformer.tasks.shared.prediction import as_texts, few, run_batches, values
+from numformer.tasks.shared.prediction import as_texts, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tasks.shared.start import backbone_of
 from numformer.tasks.shared.unknown_labels import say_unknown
@@ -230,11 +231,13 @@ class Classifier(ExampleTask):
             draw_confusion_matrix(count_confusions(predicted, gold, labels), labels, Path(confusion_matrix))
         if errors is not None:
             wrong = [
-                {"text": text, "gold": label, "predicted": answer, "score": float(row.max())}
-                for (text, label), answer, row in zip(examples, predicted, found, strict=True)
+                {"place": place, "text": text, "gold": label, "predicted": answer, "score": float(row.max())}
+                for place, (text, label), answer, row in zip(
+                    places_of(examples), examples, predicted, found, strict=True
+                )
                 if answer != label
             ]
-            write_mistakes(errors, ("text", "gold", "predicted", "score"), wrong)
+            write_mistakes(errors, ("place", "text", "gold", "predicted", "score"), wrong)
         scores = classification_scores(predicted, gold, labels)
         return {"loss": float(loss), "count": len(examples)} | scores
 
@@ -245,7 +248,7 @@ class Classifier(ExampleTask):
 
     def details(self) -> dict[str, str]:
         """Return the labels."""
-        return {"labels": few(self.model.labels)}
+        return {"labels": f"{len(self.model.labels)}: {few(self.model.labels)}"}
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a text between the begin and end tokens."""

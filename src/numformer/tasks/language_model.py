@@ -109,6 +109,8 @@ class LanguageModel(TextTask):
         """
         if num_samples is not None and num_samples < 1:
             raise InputError(f"num_samples must be at least 1, got {num_samples}")
+        if not isinstance(prompt, str):
+            raise InputError(f"a prompt is a text, got {prompt!r:.60}")
         ids = encode_text(self.tokenizer, prompt) if prompt else _start(self.tokenizer)
         stop = stop if isinstance(stop, str) else tuple(stop)
         longest = self.model.config.max_seq_len

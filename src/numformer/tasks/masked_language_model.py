@@ -7,12 +7,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from numformer import ops
+from numformer._notices import amount
 from numformer.data import TokenWindows
 from numformer.errors import InputError
 from numformer.models import BertConfig, build_model
@@ -160,10 +162,7 @@ class MaskedLanguageModel(TextTask):
         if top_k < 1:
             raise InputError(f"top_k must be at least 1, got {top_k}")
         mask_id = special_id(self.tokenizer, "mask_id")
-        names = ("pad_id", "bos_id", "eos_id", "unk_id", "mask_id")
-        special = {getattr(self.tokenizer, name, None) for name in names}
-        decoded = [printable(self.tokenizer.decode([i])) for i in range(self.tokenizer.vocab_size)]
-        textless = [i for i, token in enumerate(decoded) if i in special or not token]  # unused ids and features too
+        decoded, textless = self._vocabulary
         rows = [self._marked(text) for text in texts]
 
         def work(numbers: list[int]) -> list[np.ndarray]:
@@ -176,6 +175,14 @@ class MaskedLanguageModel(TextTask):
         found = run_batches(rows, work, progress)
         return [_filled(text, chances, decoded, top_k) for text, chances in zip(texts, found, strict=True)]
 
+    @cached_property
+    def _vocabulary(self) -> tuple[list[str], list[int]]:
+        """The texts of all ids, and the ids that no mark is filled with: special and unused ones, and features."""
+        names = ("pad_id", "bos_id", "eos_id", "unk_id", "mask_id")
+        special = {getattr(self.tokenizer, name, None) for name in names}
+        decoded = [printable(self.tokenizer.decode([i])) for i in range(self.tokenizer.vocab_size)]
+        return decoded, [i for i, token in enumerate(decoded) if i in special or not token]
+
     def evaluate(self, text: str | Path | None = None, *, max_windows: int | None = None) -> MaskedScores:
         """Return loss, perplexity and accuracy of hidden tokens, on a text or on the held-out part.
 
@@ -186,7 +193,9 @@ class MaskedLanguageModel(TextTask):
         with Workers(num_cores()) as workers:
             found = objective.measure(objective.hidden(tokens, max_windows), workers)
         if not found["count"]:
-            raise InputError(f"none of the text's {len(tokens)} tokens happened to be hidden: name a longer one")
+            raise InputError(
+                f"none of the text's {amount(len(tokens), 'tokens')} happened to be hidden: name a longer one"
+            )
         perplexity = math.exp(min(found["loss"], 700.0))
         return {
             "loss": found["loss"],

@@ -21,7 +21,7 @@ from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import framed, pad_id, padded
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.format import DataConfig, Format
-from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
+from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
 from numformer.tasks.shared.objective import Batch, ExamplesObjective
 from numformer.tasks.shared.prediction import as_texts, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
@@ -71,7 +71,7 @@ class ValuedFormat(Format[ValuedText, RegressConfig]):
         """Tell whether an example is a text and a finite number."""
         if not isinstance(example, (tuple, list)) or len(example) != 2 or not isinstance(example[0], str):
             return False
-        return _is_number(example[1])
+        return _is_finite(example[1])
 
     def groups(self, examples: Sequence[ValuedText]) -> list[str]:
         """Keep texts on one side that differ in case and spaces alone."""
@@ -234,10 +234,10 @@ class Regressor(ExampleTask):
         predicted = [each["value"] for each in self.predict([text for text, _ in examples], progress=True)]
         if errors is not None:
             rows = [
-                {"text": text, "gold": right, "predicted": number, "difference": abs(number - right)}
-                for (text, _), right, number in zip(examples, gold, predicted, strict=True)
+                {"place": place, "text": text, "gold": right, "predicted": number, "difference": abs(number - right)}
+                for place, (text, _), right, number in zip(places_of(examples), examples, gold, predicted, strict=True)
             ]
-            write_mistakes(errors, ("text", "gold", "predicted", "difference"), rows)
+            write_mistakes(errors, ("place", "text", "gold", "predicted", "difference"), rows, "examples")
         return {
             "loss": mean_squared_error(self._learned(predicted), self._learned(gold)),
             "mean_squared_error": mean_squared_error(predicted, gold),
@@ -264,7 +264,7 @@ class Regressor(ExampleTask):
         return list(zip(rows, numbers, strict=True))
 
 
-def _is_number(value: object) -> bool:
+def _is_finite(value: object) -> bool:
     """Tell whether a value is a finite number, of Python or of NumPy; a whole number may be too large for a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         return False

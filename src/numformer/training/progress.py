@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Self, TypeVar
 
-PATIENCE = 2.0  # A bar appears only for somebody who has waited for so many seconds.
+from numformer._notices import say
+
+SHOWN_AFTER = 2.0  # A bar appears only for somebody who has waited for so many seconds.
 Item = TypeVar("Item")
 
 
@@ -60,7 +62,7 @@ class Progress(Silent):
         self.line.update(self.line.number, completed=line["step"])
         if "val_loss" in line and not self.line.console.is_terminal:
             text = "  ".join(figure for figure in figures if figure)
-            print(f"step {line['step']}  {text}", file=sys.stderr, flush=True)
+            say(f"step {line['step']}  {text}")
 
     def say(self, text: str) -> None:
         """Print a line of plain text above the live line."""
@@ -78,7 +80,7 @@ def track(items: Iterable[Item], total: int, show: bool = True) -> Iterator[Item
     for item in rest:
         yield item
         done += 1
-        if time.monotonic() - start > PATIENCE:
+        if time.monotonic() - start > SHOWN_AFTER:
             break
     with LiveLine("", total, done, as_share=True) as line:
         for item in rest:

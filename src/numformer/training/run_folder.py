@@ -19,14 +19,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 
 from numformer._files import remove_temporaries, write_atomically
 from numformer.errors import InputError
 from numformer.nn import Module
 from numformer.optim import Optimizer
-from numformer.pretrained import load_weights, read_safetensors, save_config, save_model, write_safetensors
+from numformer.pretrained import (
+    load_folder_weights,
+    read_safetensors,
+    save_config,
+    save_model,
+    under,
+    write_safetensors,
+)
 from numformer.tokenizers import Savable, check_savable, save_tokenizer
 from numformer.training.answering import answering_folder, notes_of, step_of
 
@@ -137,12 +143,15 @@ class RunFolder:
         write_safetensors(self.checkpoint_file, tensors, {"progression": json.dumps(asdict(progression))})
         save_model(model, self.path, notes_of(progression.step))
 
-    def complete(self, model: Module, tokenizer: Savable, progression: Progression) -> None:
+    def complete(self, model: Module, tokenizer: Savable, progression: Progression, criterion: str) -> None:
         """Write what a kill has kept from being written after the last checkpoint, and nothing where all is there."""
         if step_of(self.path) != progression.step or not (self.path / "config.json").exists():
             save_model(model, self.path, notes_of(progression.step))
         if not (self.path / "tokenizer.json").exists():
             save_tokenizer(tokenizer, self.path)
+        is_best = progression.best and progression.best_step == progression.step
+        if is_best and step_of(self.path / "best") != progression.step:
+            self.save_best(model, tokenizer, progression, criterion)
         remove_temporaries(self.path, (*OWN_FILES, self.checkpoint_file.name))
 
     def load_checkpoint(self, model: Module, optimizer: Optimizer) -> Progression:
@@ -159,8 +168,8 @@ class RunFolder:
             progression = Progression(**json.loads(metadata["progression"]))
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{self.checkpoint_file} is not the checkpoint of a run") from None
-        optimizer.load_state_dict(_under("optimizer.", tensors))  # it says when an earlier version wrote the state
-        model.load_state_dict(_under("model.", tensors))
+        optimizer.load_state_dict(under("optimizer.", tensors))  # it says when an earlier version wrote the state
+        model.load_state_dict(under("model.", tensors))
         return progression
 
     def save_best(self, model: Module, tokenizer: Savable, progression: Progression, criterion: str) -> None:
@@ -170,10 +179,19 @@ class RunFolder:
         notes = notes_of(progression.best_step, criterion, progression.best[criterion])
         save_model(model, self.path / "best", notes)
 
+    def check_best(self) -> None:
+        """Raise InputError when best/ is damaged, which a resumed run would find at its end only."""
+        best = self.path / "best" / "model.safetensors"
+        if best.exists():
+            try:
+                read_safetensors(best)
+            except InputError as error:
+                raise InputError(f"{error}; remove {best.parent} to go on without it") from None
+
     def load_best(self, model: Module) -> None:
         """Give a model the weights of best/, where that is; raises InputError when they are damaged."""
         if (found := answering_folder(self.path)) != self.path:
-            load_weights(model, found)
+            load_folder_weights(model, found)
 
 
 def run_of(folder: str | Path) -> RunFolder:
@@ -201,7 +219,3 @@ def _as_toml(settings: dict[str, Any]) -> bytes:
         return tomli_w.dumps(settings).encode()
     except UnicodeEncodeError as error:
         raise InputError(f"run.toml cannot name a file that is not valid Unicode: {error.object!r}") from None
-
-
-def _under(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -8,8 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from numformer._names import check_settings as check_settings
-from numformer._names import rename_settings
+from numformer._names import check_settings, rename_settings
 from numformer.errors import InputError
 from numformer.tokenizers import KINDS
 from numformer.training.config import OptimConfig, TrainConfig
@@ -32,7 +31,7 @@ SHOWN = ("sample", "prompt")
 SINCE_ADDED = {"skip_bad": False, "word_column": "auto", "text": []}
 
 # Files may have moved; the checksums and the tokens tell whether they are the same.
-NOT_COMPARED = ("data", "valid", "tokenizer", "resumed", "loss", *SHOWN, *CHECKSUMS, *COUNTS)
+NOT_COMPARED = ("data", "valid", "tokenizer", "pretrained", "resumed", "loss", *SHOWN, *CHECKSUMS, *COUNTS)
 
 
 def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, Any]) -> tuple[TrainConfig, OptimConfig]:

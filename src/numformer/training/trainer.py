@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from numformer import random
+from numformer._notices import amount, say
 from numformer.autograd import no_grad
 from numformer.errors import InputError
 from numformer.nn import Module
@@ -104,6 +104,7 @@ class Trainer:
         Raises InputError as `RunFolder.load_checkpoint` does.
         """
         assert self.folder is not None
+        self.folder.check_best()
         self.progression = self.folder.load_checkpoint(self.task.model, self.optimizer)
         kept = cut_metrics(self.folder.metrics_file, self.progression.step)
         for line in kept:
@@ -127,9 +128,9 @@ class Trainer:
         """
         first, stopped = self.progression.step, self._why_end()
         if self.folder and (reason := self.why_nothing_is_left()):
-            self.folder.complete(self.task.model, self.task.tokenizer, self.progression)
+            self.folder.complete(self.task.model, self.task.tokenizer, self.progression, self.task.criterion)
             if self.show:
-                print(f"{self.folder.path}: nothing to do, {reason}", file=sys.stderr, flush=True)
+                say(f"{self.folder.path}: nothing to do, {reason}")
             self.task.model.eval()
         else:
             self.task.model.train()
@@ -160,7 +161,9 @@ class Trainer:
             )  # It forks, so it comes before the thread of the progress line.
             interrupted = stack.enter_context(_interruptible(progress))
             stack.enter_context(progress)
-            progress.say(self.task.describe() + (f", run folder {self.folder.path}" if self.folder else ""))
+            warm_up = f", warm-up of {amount(self.optim.warmup_steps, 'steps')}" if self.optim.warmup_steps else ""
+            place = f", run folder {self.folder.path}" if self.folder else ""
+            progress.say(self.task.describe() + warm_up + place)
             while stopped is None:
                 line = self._step(train_step)
                 self.loss = line["loss"]
@@ -243,9 +246,7 @@ class Trainer:
         if not at.best or _rank(criterion, figures) > _rank(criterion, at.best):
             at.best, at.best_step, at.evaluations_since_best = figures, at.step, 0
             line["best"] = f"val_{criterion}"  # Who reads the line knows that it is the best so far, and by what.
-            if self.folder:
-                self.folder.save_best(self.task.model, self.task.tokenizer, at, criterion)
-            else:
+            if not self.folder:
                 self.best_weights = self.optimizer.weights.copy()
         else:
             at.evaluations_since_best += 1
@@ -257,16 +258,31 @@ class Trainer:
             self._check_finite("loss", self.task.loss_sum(*sequence).item(), self.progression.step)
 
     def _checkpoint(self) -> None:
+        """Write the state and then, of the best step so far, best/: after a kill between the two it is made of the state."""
+        at = self.progression
         if self.folder:
-            self.folder.save_checkpoint(self.task.model, self.optimizer, self.progression)
+            self.folder.save_checkpoint(self.task.model, self.optimizer, at)
+            if at.best and at.best_step == at.step:
+                self.folder.save_best(self.task.model, self.task.tokenizer, at, self.task.criterion)
 
     def _check_finite(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
-            kept = f"; the last checkpoint is kept in {self.folder.path}" if self.folder else ""
             raise InputError(
                 f"the {what} became {value} at step {step}: try a learning rate below {self.optim.lr:g}, "
-                f"more warmup_steps, or a smaller clip_norm{kept}"
+                f"more warmup_steps, or a smaller clip_norm; {self._put_back()}"
             )
+
+    def _put_back(self) -> str:
+        """Give the model the last weights that are known to be good, and return in words which these are."""
+        if self.folder:
+            self.folder.load_checkpoint(self.task.model, self.optimizer)
+            return f"the last checkpoint is kept in {self.folder.path}"
+        if self.best_weights is not None:
+            self.optimizer.set_weights(self.best_weights)
+            return f"the model has the weights of step {self.progression.best_step} again"
+        if np.isfinite(self.optimizer.weights).all():
+            return "the model keeps the weights that it had then"
+        return "the weights of the model are no numbers any more: make it anew"
 
 
 def _rank(criterion: str, figures: dict[str, float]) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from numformer.tasks.question_answering.windows import ReadQuestion, Window, bes
 from numformer.tasks.shared.attention import Sequences, token_labels, with_frame
 from numformer.tasks.shared.encoding import pad_id
 from numformer.tasks.shared.example_task import Data, ExampleTask
-from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
+from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
 from numformer.tasks.shared.prediction import as_list, run_batches, values
 from numformer.tasks.shared.start import backbone_of
 from numformer.tokenizers import Tokenizer
@@ -167,16 +167,17 @@ class QuestionAnswerer(ExampleTask):
         if errors is not None:
             wrong = [
                 {
+                    "place": place,
                     "question": question.question,
                     "context": question.context,
                     "gold": " | ".join(dict.fromkeys(text for text, _ in question.answers)),
                     "predicted": answer["answer"],
                     "score": answer["score"],
                 }
-                for question, answer in zip(questions, answers, strict=True)
+                for place, question, answer in zip(places_of(questions), questions, answers, strict=True)
                 if not exact_match(answer["answer"], [text for text, _ in question.answers])
             ]
-            write_mistakes(errors, ("question", "context", "gold", "predicted", "score"), wrong)
+            write_mistakes(errors, ("place", "question", "context", "gold", "predicted", "score"), wrong)
         return squad_scores(predictions, {str(i): [text for text, _ in q.answers] for i, q in enumerate(questions)})
 
     def sequences(self, text: str, second: str | None) -> Sequences:

@@ -61,10 +61,7 @@ class QuestionFormat(Format[Question, QAConfig]):
         """Return the questions of a file that the task can use; those without an answer only with `no_answer`."""
         questions = read_squad(path, config.encoding, config.skip_bad)
         if not config.no_answer:
-            for question in questions:
-                if question.impossible:
-                    questions.leave_out(UNANSWERABLE, f"{path}, id {question.id}")
-            questions[:] = [question for question in questions if not question.impossible]
+            questions.leave_out_those(lambda question: question.impossible, UNANSWERABLE)
         if not questions:
             raise InputError(f"{path} holds no question with an answer ({questions.report()})")
         return questions

@@ -16,6 +16,7 @@ from numformer.tasks.shared.objective import Batch, ExamplesObjective
 class QAObjective(ExamplesObjective):
     """Windows, and the positions of the answer's first and last token."""
 
+    figures = ("loss",)  # how many positions are right says little of how many answers are
     unit = "targets"
     examples_are = "windows"
 

@@ -16,7 +16,7 @@ from numformer.nn.module import Module
 from numformer.tasks.shared.encoding import AnyTokenizer
 from numformer.tasks.shared.format import DataConfig, Format, Parts, marks, places
 from numformer.tasks.shared.settings import fill_in
-from numformer.tasks.shared.start import check_no_tokenizer, pretrained_model
+from numformer.tasks.shared.start import check_no_tokenizer, pretrained_model, start_of
 from numformer.tasks.shared.task import Task, check_not_moved
 from numformer.training import RunFolder, TrainConfig
 from numformer.training.run_folder import run_of
@@ -66,7 +66,7 @@ class ExampleTask(Task):
         # 1. Read the examples, and hold some out; those of a run that is continued are still the same.
         data, valid = (None if each is None else checked(cls.format, each) for each in (data, valid))
         if resumed:
-            check_not_moved(as_plain(config), resumed.path, "say with data where it is")
+            check_not_moved(as_plain(config), resumed.path, "say with --data where it is")
         train_data, valid_data = read_parts(cls.format, config, data, valid, seed)
         source = as_plain(config) | places(config) | marks(train_data, valid_data)
         if resumed:
@@ -77,8 +77,9 @@ class ExampleTask(Task):
             base, tokenizer = None, tokenizer or cls.format.make_tokenizer(config, train_data)
             model = cls.format.fit_config(model, tokenizer)
         else:
-            base = pretrained_model(config.pretrained, model, cls.model_config)
-            tokenizer = tokenizer or cls.load_tokenizer(config.pretrained)
+            start = start_of(config.pretrained, resumed)
+            base = pretrained_model(start, model, cls.model_config, resumed)
+            tokenizer = tokenizer or cls.load_tokenizer(start)
             check_no_tokenizer(config)
             model = base.config
 
@@ -136,9 +137,12 @@ class ExampleTask(Task):
         """Return the examples of a file or list, or the held-out ones; raises InputError when there are none."""
         if isinstance(data, (str, Path)):
             return read_and_say(self.format, str(data), self.config)
+        if data is None and not self.valid_data and self._run is not None:
+            self.load_held_out(self._run)
         examples = self.valid_data if data is None else checked(self.format, data)
         if not examples:
-            raise InputError("there are no held-out examples: name a file to evaluate on")
+            what = "there are no held-out examples" if data is None else "there are no examples in the list"
+            raise InputError(f"{what}: name a file to evaluate on")
         return list(examples)
 
     def _needs_data(self) -> list[Any]:

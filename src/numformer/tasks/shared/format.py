@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from numformer._notices import amount, shortened
+from numformer._notices import amount, few, shortened
 from numformer.data.examples import Examples
 from numformer.tasks.shared.encoding import AnyTokenizer, pad_id, vocabulary_size
 from numformer.tokenizers import KINDS, make_tokenizer
 
 Example = TypeVar("Example")
 Config = TypeVar("Config", bound="DataConfig")
-FEW = 10  # names that fit a line that people read
 Parts = tuple[list[Example], list[Example]]  # what is trained on, and what is held out
 
 
@@ -99,23 +98,18 @@ def counted(things: str, values: Iterable[str]) -> str:
     """
     counts = Counter(values)
     parts = [
-        f"{amount(len(counts), things)}: {_few(f'{_name(each)} ({count:,})' for each, count in counts.most_common())}"
+        f"{amount(len(counts), things)}: {few(f'{_name(each)} ({count:,})' for each, count in counts.most_common())}"
     ]
     once = [each for each, count in counts.items() if count == 1]
     if once and len(once) < counts.total():
-        parts.append(f"once only: {_few(map(_name, once))}")
+        parts.append(f"once only: {few(map(_name, once))}")
     alike: dict[str, list[str]] = {}
     for each in sorted(counts):
         alike.setdefault(_spelling(each), []).append(each)
     groups = [", ".join(map(_name, group)) for spelling, group in alike.items() if spelling and len(group) > 1]
     if groups:
-        parts.append(f"nearly the same: {_few(groups, between=' / ')}")
+        parts.append(f"nearly the same: {few(groups, between=' / ')}")
     return "; ".join(parts)
-
-
-def _few(names: Iterable[str], between: str = ", ") -> str:
-    names = list(names)
-    return between.join([*names[:FEW], *(["…"] if len(names) > FEW else [])])
 
 
 def _name(label: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numformer._notices import amount, say
 from numformer.data.table_writer import writing_table
 
 
@@ -19,10 +19,20 @@ class MistakeOptions:
     """Write the examples that are predicted wrongly into this .csv, .tsv or .jsonl file, the surest first."""
 
 
-def write_mistakes(path: str | Path, names: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write what is wrong, with the highest number in the last column first, and say on stderr how much it is."""
+def places_of(examples: Sequence[Any]) -> Sequence[str]:
+    """Return where examples stand in their file, or their numbers, from 0, where they come from a list."""
+    return getattr(examples, "places", None) or [f"example {number}" for number in range(len(examples))]
+
+
+def write_mistakes(
+    path: str | Path, names: tuple[str, ...], rows: Iterable[Mapping[str, Any]], what: str = "wrong"
+) -> None:
+    """Write what is wrong, with the highest number in the last column first, and say on stderr how much it is.
+
+    `what` calls the rows otherwise where not all of them are wrong, such as "examples".
+    """
     worst_first = sorted(rows, key=lambda row: row[names[-1]], reverse=True)
     with writing_table(path, names) as write:
         for row in worst_first:
             write(row)
-    print(f"{path}: {len(worst_first):,} wrong, by {names[-1]}", file=sys.stderr)
+    say(f"{path}: {amount(len(worst_first), what)}, by {names[-1]}")

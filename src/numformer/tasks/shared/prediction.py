@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -39,6 +39,8 @@ def check_many(texts: Any) -> Iterable[Any]:
     """Return what can be iterated over; raises InputError for one text, whose characters would be taken for texts."""
     if isinstance(texts, str):
         raise InputError(f"expected a list of texts, got the text {texts[:60]!r}: put it in brackets")
+    if isinstance(texts, (bytes, Mapping)) or not isinstance(texts, Iterable):
+        raise InputError(f"expected a list of texts, got {texts!r:.60}")
     return texts
 
 
@@ -88,8 +90,3 @@ def run_batches(
 def values(result: Any) -> np.ndarray:
     """Return the array of a model's output."""
     return result.data if isinstance(result, Tensor) else np.asarray(result)
-
-
-def few(labels: Sequence[str]) -> str:
-    """Return the number of labels and the first ten of them."""
-    return f"{len(labels)}: {', '.join(labels[:10])}{', …' if len(labels) > 10 else ''}"

@@ -6,28 +6,46 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from numformer._notices import say
 from numformer.errors import InputError
 from numformer.models.build import build_backbone
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.dropout import set_dropout
 from numformer.pretrained import load_model
 from numformer.tasks.shared.format import DataConfig
-from numformer.training.answering import answering_folder
+from numformer.training import RunFolder
+from numformer.training.answering import answering_folder, describe_answering
 
 
 def load_model_of(folder: str | Path, last: bool = False) -> Any:
-    """Return the model of a folder, of a run the best one or the `last`; raises InputError when it is missing or damaged."""
+    """Return the model of a folder, of a run the best one or the `last`, and say on stderr which one that is.
+
+    Raises InputError when it is missing or damaged.
+    """
+    if not isinstance(folder, (str, Path)):
+        raise InputError(f"a model is loaded from a folder, got {folder!r:.60}")
     if not Path(folder).is_dir():
         raise InputError(f"there is no folder {folder}")
+    if line := describe_answering(folder, last):
+        say(line)
     return load_model(answering_folder(folder, last))
 
 
-def pretrained_model(folder: str | Path, config: ArchitectureConfig, default: ArchitectureConfig) -> Any:
+def start_of(pretrained: str, resumed: RunFolder | None) -> Path:
+    """Return where the model comes from: a run that is continued has it already, wherever its start has gone."""
+    has_model = resumed is not None and (resumed.path / "model.safetensors").exists()
+    return resumed.path if resumed is not None and has_model else Path(pretrained)
+
+
+def pretrained_model(
+    folder: Path, config: ArchitectureConfig, default: ArchitectureConfig, resumed: RunFolder | None = None
+) -> Any:
     """Return the model of a folder, of a run the best, with the dropout of a config that does not leave it at the default.
 
-    Raises InputError when the config has another shape than the model, which brings its own.
+    Of the run that is continued it is the last. Raises InputError when the config has another shape than the model, which
+    brings its own.
     """
-    model = load_model_of(folder)
+    model = load_model_of(folder, last=resumed is not None and folder == resumed.path)
     dropout = model.config.dropout if config.dropout == default.dropout else config.dropout
     shapes = [dataclasses.replace(each, dropout=dropout) for each in (config, default, model.config)]
     if shapes[0] not in shapes[1:]:  # a run that is repeated says the shape once more

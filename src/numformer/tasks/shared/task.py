@@ -73,6 +73,7 @@ class Task:
         self.source: dict[str, Any] = {}  # where the data came from, as run.toml says it
         self.about_data: list[str] = []  # what `fit` says of data that came as lists or text; of files, reading says it
         self.seed = 0
+        self._run: str | Path | None = None  # that the task was loaded from
 
     @classmethod
     def from_config(cls, config: Any, model: Any, *, seed: int = 0, resumed: RunFolder | None = None) -> Self:
@@ -130,6 +131,8 @@ class Task:
             raise InputError(
                 f"seed is {train.seed}, but the model was made with seed={self.seed}: one seed decides both"
             )
+        if on_step is not None and not callable(on_step):
+            raise InputError(f"on_step must be a function of a step's figures, got {on_step!r:.60}")
         folder = None if out is None else RunFolder(out)
         before = folder.read_settings() if folder and resume else {}
         shards = train.shards or table_of(before, "train").get("shards") or train.num_shards
@@ -185,17 +188,25 @@ class Task:
             folder.check_free(overwrite)
             folder.start(run, self.tokenizer)
 
-    def stream(self, inputs: Iterable[Any], **settings: Any) -> Iterator[Any]:
+    def stream(
+        self, inputs: Iterable[Any], *, paused: Callable[[], bool] = lambda: False, **settings: Any
+    ) -> Iterator[Any]:
         """Yield what `predict` returns for each of any number of inputs, in order, with some hundred of them in memory.
 
-        The first results come after 8 inputs. `settings` are those of `predict`.
+        None stands for a blank input, which the model is not asked about. The first results come after 8 inputs, or when
+        `paused` tells that the next one may be long in coming. `settings` are those of `predict`.
         """
+        if not hasattr(self, "predict"):
+            raise InputError(
+                f"a {type(self).__name__} predicts nothing from texts: use generate, whose on_text gets pieces"
+            )
         shares = Shares()
         try:
-            for piece in pieces(check_many(inputs)):
+            for piece in pieces(check_many(inputs), paused):
                 with shares.adding():
-                    found = self.predict(piece, **settings)
-                yield from found
+                    found = iter(self.predict([each for each in piece if each is not None], **settings))
+                for each in piece:
+                    yield self.blank_prediction(settings) if each is None else next(found)
         finally:
             shares.say()
 
@@ -239,8 +250,13 @@ class Task:
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face folder (config.json, model.safetensors, tokenizer.json).
 
-        A task.toml beside them names the task and its settings about prediction, where it has any.
+        A task.toml beside them names the task and its settings about prediction, where it has any. Raises InputError for the
+        folder of a run, whose weights, best weights and settings belong together.
         """
+        if not isinstance(folder, (str, Path)):
+            raise InputError(f"a task is saved in a folder, got {folder!r:.60}")
+        if (Path(folder) / "run.toml").exists():
+            raise InputError(f"{folder} is a run, which keeps its own weights: save in another folder")
         save_tokenizer(self.tokenizer, folder)
         save_model(self.model, folder)
         general = {field.name for field in dataclasses.fields(DataConfig)}

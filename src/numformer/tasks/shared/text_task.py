@@ -21,7 +21,7 @@ from numformer.nn.module import Module
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
 from numformer.tasks.shared.settings import DecoderSettings, names
-from numformer.tasks.shared.start import pretrained_model
+from numformer.tasks.shared.start import pretrained_model, start_of
 from numformer.tasks.shared.task import Task, check_not_moved
 from numformer.tokenizers import KINDS, CharacterTokenizer, Tokenizer, encode_text, make_tokenizer
 from numformer.training import RunFolder
@@ -97,7 +97,7 @@ class TextTask(Task):
         # 1. Find the text, that of a run that is continued still the same; a file is read piece by piece, for it may be
         # of any size.
         if resumed:
-            check_not_moved(as_plain(config), resumed.path, "say with data where it is")
+            check_not_moved(as_plain(config), resumed.path, "say with --data where it is")
         whole = find_corpus(config.data) if text is None else text
         source = _source(config, whole)
         if resumed:
@@ -110,8 +110,9 @@ class TextTask(Task):
             model = dataclasses.replace(model, vocab_size=vocabulary_size(model.vocab_size, tokenizer))
             built = cls.build(model, tokenizer, seed)
         else:
-            built = cls._pretrained(config, model, tokenizer)
-            tokenizer = cls.load_tokenizer(config.pretrained)
+            start = start_of(config.pretrained, resumed)
+            built = cls._pretrained(start, config, model, tokenizer, resumed)
+            tokenizer = cls.load_tokenizer(start)
         if config.freeze:
             built.freeze(*config.freeze)
 
@@ -202,6 +203,8 @@ class TextTask(Task):
             if isinstance(whole, Path):
                 say(described(whole, self.tokenizer, len(tokens), self.config.encoding))
             return tokens
+        if self.valid_tokens is None and self._run is not None:
+            self.load_held_out(self._run)
         if self.valid_tokens is None:
             raise InputError("there is no held-out text: name one to evaluate on")
         return self.valid_tokens
@@ -223,12 +226,11 @@ class TextTask(Task):
         return make_tokenizer(kind, chunks, vocab_size or SUBWORDS)
 
     @classmethod
-    def _pretrained(cls, config: TextConfig, model: Any, tokenizer: Any) -> Any:
+    def _pretrained(cls, start: Path, config: TextConfig, model: Any, tokenizer: Any, resumed: RunFolder | None) -> Any:
         """Return the model to go on from; raises InputError for one of another task, and for a tokenizer beside it."""
-        assert config.pretrained is not None
         if tokenizer is not None or config.tokenizer != "characters":
             raise InputError(f"the tokenizer comes from {config.pretrained}: leave out tokenizer")
-        base = pretrained_model(config.pretrained, model, cls.model_config)
+        base = pretrained_model(start, model, cls.model_config, resumed)
         if not cls.fits(base):
             raise InputError(
                 f"{config.pretrained} holds a {type(base).__name__}; {cls.name} needs a {cls.model_class.__name__}"

@@ -3,11 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from numformer._notices import say
+from numformer._notices import few, say
 from numformer.errors import InputError
-from numformer.tasks.shared.prediction import few
-
-FEW = 10  # labels that fit a line
 
 
 def say_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
@@ -19,9 +16,10 @@ def say_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
     unknown = {label: counts[label] for label in sorted(set(counts) - set(known))}
     if not unknown:
         return
-    listed = ", ".join([f"{label!r} ({count:,})" for label, count in unknown.items()][:FEW])
-    listed += ", …" if len(unknown) > FEW else ""
+    named = few(f"{label!r} ({count:,})" for label, count in unknown.items())
     if len(unknown) == len(counts):
-        raise InputError(f"none of the {what} is known to the model: it has {few(known)}, and the data {listed}")
+        raise InputError(
+            f"none of the {what} is known to the model: it has {len(known)}: {few(known)}, and the data {named}"
+        )
     number = f"{sum(unknown.values()):,} of {counts.total():,} {what}"
-    say(f"{number} are unknown to the model and count as wrong: {listed}")
+    say(f"{number} are unknown to the model and count as wrong: {named}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from numformer._notices import amount
 from numformer.data.conll import TaggedSentence, read_conll
 from numformer.data.examples import Examples
-from numformer.data.tag_schemes import tag_scheme
+from numformer.data.tag_schemes import spoiling_tags, tag_scheme
 from numformer.tasks.shared.format import DataConfig, Format, counted
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tokenizers import Tokenizer, WordTokenizer, make_tokenizer
@@ -56,7 +57,10 @@ class TaggedFormat(Format[TaggedSentence, TagConfig]):
         words = sum(len(sentence.words) for sentence in examples)
         scheme = tag_scheme(sentence.tags for sentence in examples)
         tags = counted("tags", (tag for sentence in examples for tag in sentence.tags))
-        return f"{amount(words, 'words')}; {tags}" + (f"; entities in {scheme}" if scheme else "")
+        about = f"; entities in {scheme}" if scheme else ""
+        if spoilt := spoiling_tags(Counter(tag for sentence in examples for tag in sentence.tags)):
+            about = f"; not taken for entities because of {', '.join(map(repr, spoilt[:3]))}"
+        return f"{amount(words, 'words')}; {tags}{about}"
 
     def labels(self, examples: Sequence[TaggedSentence]) -> list[str]:
         """Return the tags that occur, in order."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from numformer.data.conll import TaggedSentence
-from numformer.tasks.shared.mistakes import write_mistakes
+from numformer.tasks.shared.mistakes import places_of, write_mistakes
 
-COLUMNS = ("text", "word", "number", "gold", "predicted", "score")
+COLUMNS = ("place", "text", "word", "number", "gold", "predicted", "score")
 
 
 def write_wrong_words(
@@ -27,9 +27,9 @@ def write_wrong_words(
 def _wrong_words(
     found: Sequence[np.ndarray], sentences: Sequence[TaggedSentence], labels: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    for rows, sentence in zip(found, sentences, strict=True):
+    for place, rows, sentence in zip(places_of(sentences), found, sentences, strict=True):
         for number, (row, word, gold) in enumerate(zip(rows, sentence.words, sentence.tags, strict=True)):
             tag = labels[int(row.argmax())]
             if tag != gold:
-                values = (" ".join(sentence.words), word, number, gold, tag, float(row.max()))
+                values = (place, " ".join(sentence.words), word, number, gold, tag, float(row.max()))
                 yield dict(zip(COLUMNS, values, strict=True))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NotRequired, Self, TypedDict, Unpack
 
 import numpy as np
 
-from numformer._notices import say
+from numformer._notices import few, say_share
 from numformer.data.conll import TaggedSentence
 from numformer.data.table_writer import check_table
 from numformer.data.tag_schemes import mark_entities
@@ -20,7 +19,7 @@ from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import say_cut
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.mistakes import MistakeOptions
-from numformer.tasks.shared.prediction import as_list, few
+from numformer.tasks.shared.prediction import as_list
 from numformer.tasks.shared.start import backbone_of
 from numformer.tasks.shared.unknown_labels import say_unknown
 from numformer.tasks.tagging.format import TagConfig, TaggedFormat, TagSettings
@@ -119,15 +118,14 @@ class Tagger(ExampleTask):
 
         Tags that mark entities are also put together: type, text, the range of words, and that of characters in the text,
         or in the words with a space between. One sentence as words is a list in the list, `[["A", "cat"]]`; of several
-        texts that are one word each it is said, once, that each is a sentence.
+        texts that are one word each it is said that each is a sentence.
         """
-        given = [words_of(self.tokenizer, sentence) for sentence in as_list(sentences)]
-        if (
-            len(given) > 1
-            and all(isinstance(each, str) for each in sentences)
-            and all(len(w.words) == 1 for w in given)
-        ):
-            _say_once("each of the texts is one word, and a sentence; the words of one sentence are a list in the list")
+        sentences = as_list(sentences)
+        given = [words_of(self.tokenizer, sentence) for sentence in sentences]
+        texts = [each for each, sentence in zip(given, sentences, strict=True) if isinstance(sentence, str)]
+        if len(texts) == len(given) > 1 and all(len(each.words) == 1 for each in texts):
+            what = "of one word each, taken for sentences: the words of one sentence are a list in the list"
+            say_share(len(texts), len(texts), "texts", what)
         found = self._probabilities([each.words for each in given], progress)
         results: list[TagPrediction] = []
         for each, rows in zip(given, found, strict=True):
@@ -178,7 +176,7 @@ class Tagger(ExampleTask):
 
     def details(self) -> dict[str, str]:
         """Return the tags."""
-        return {"labels": few(self.model.labels)}
+        return {"labels": f"{len(self.model.labels)}: {few(self.model.labels)}"}
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a sentence."""
@@ -213,8 +211,3 @@ def _entities_in(sentence: Words, tags: Sequence[str]) -> list[Entity]:
         }
         found.append(place)
     return found
-
-
-@cache
-def _say_once(text: str) -> None:
-    say(text)

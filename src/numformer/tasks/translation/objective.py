@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from numformer._notices import amount, say
+from numformer._notices import amount, say, say_share
 from numformer.data.pairs import Pair
 from numformer.errors import InputError
 from numformer.models import Transformer
@@ -24,6 +24,13 @@ def encode_sources(tokenizer: Tokenizer, texts: Sequence[str], max_seq_len: int)
     kept = [cut(tokenizer, text, ids, max_seq_len - 1) for text, ids in zip(texts, encoded, strict=True)]
     lost = sum(len(fewer) < len(ids) for fewer, ids in zip(kept, encoded, strict=True))
     return [np.concatenate([ids, end]) for ids in kept], lost
+
+
+def say_unknown_tokens(tokenizer: Tokenizer, sources: Sequence[np.ndarray]) -> None:
+    """Say how many sources have characters (or words) that the vocabulary lacks, which the model cannot tell apart."""
+    if (unknown := getattr(tokenizer, "unk_id", None)) is not None:
+        number = sum(bool((ids == unknown).any()) for ids in sources)
+        say_share(number, len(sources), "sources", "hold what the vocabulary of the training lacks")
 
 
 def encode_pairs(

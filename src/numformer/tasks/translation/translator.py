@@ -19,11 +19,17 @@ from numformer.models import Transformer, TransformerConfig
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import cut, say_cut, special_id
 from numformer.tasks.shared.example_task import Data, ExampleTask
-from numformer.tasks.shared.mistakes import MistakeOptions, write_mistakes
+from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
 from numformer.tasks.shared.objective import spread
 from numformer.tasks.shared.prediction import as_texts
 from numformer.tasks.translation.format import PairFormat, Seq2SeqConfig, Seq2SeqSettings
-from numformer.tasks.translation.objective import EncodedPair, Seq2SeqObjective, encode_pairs, encode_sources
+from numformer.tasks.translation.objective import (
+    EncodedPair,
+    Seq2SeqObjective,
+    encode_pairs,
+    encode_sources,
+    say_unknown_tokens,
+)
 from numformer.tasks.translation.search import BeamSettings, SearchOptions, SearchSettings, search
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_all, printable
 from numformer.training import OptimConfig, TrainConfig
@@ -198,7 +204,8 @@ class Translator(ExampleTask):
         check_table(errors)
         if max_examples is not None and max_examples < 1:
             raise InputError(f"max_examples must be at least 1, got {max_examples}")
-        pairs = spread(self._examples_of(data), max_examples)
+        examples = self._examples_of(data)
+        pairs = spread(examples, max_examples)
         if num_beams is None:
             num_beams = 1 if self.config.is_toy else BeamConfig.num_beams
         beam = BeamConfig(num_beams=num_beams, length_penalty=length_penalty)
@@ -211,11 +218,13 @@ class Translator(ExampleTask):
         same = sum(a == b.strip() for a, b in zip(predicted, references, strict=True))
         if errors is not None:
             wrong = [
-                {"source": source, "gold": target, "predicted": each["target"], "score": each["score"]}
-                for (source, target), each in zip(pairs, found, strict=True)
+                {"place": place, "source": source, "gold": target, "predicted": each["target"], "score": each["score"]}
+                for place, (source, target), each in zip(
+                    spread(places_of(examples), max_examples), pairs, found, strict=True
+                )
                 if each["target"] != target.strip()
             ]
-            write_mistakes(errors, ("source", "gold", "predicted", "score"), wrong)
+            write_mistakes(errors, ("place", "source", "gold", "predicted", "score"), wrong)
         scores = {"loss": figures["loss"], "exact_match": same / len(pairs), "count": len(pairs)}
         return scores | self.compare(predicted, references)
 
@@ -271,6 +280,7 @@ class Translator(ExampleTask):
         longest = self.model.config.max_seq_len
         sources, lost = encode_sources(self.tokenizer.source, texts, longest)
         say_cut(lost, len(texts), "sources", longest)
+        say_unknown_tokens(self.tokenizer.source, sources)
         return sources
 
     def _encoded(self, pairs: Sequence[Pair], part: str = "") -> list[EncodedPair]:
