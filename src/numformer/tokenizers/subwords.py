@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ _BATCH = 1024  # The library encodes so many texts at a time, for its encodings 
 class SubwordTokenizer:
     """The tokenizer that the content of a tokenizer.json describes.
 
-    The ids of special tokens are found by their usual names; [CLS] serves as BOS and [SEP] as EOS. Raises InputError
-    when the `tokenizers` package is missing or cannot read the content.
+    The ids of special tokens are found by their usual names; [CLS] serves as BOS and [SEP] as EOS. `begin_ids` are those
+    that the content puts before a text; what writes text begins with them, and `encode` adds none.
+    Raises InputError when the `tokenizers` package is missing or cannot read the content.
     """
 
     pad_id: int | None
@@ -39,6 +40,7 @@ class SubwordTokenizer:
     eos_id: int | None
     unk_id: int | None
     mask_id: int | None
+    begin_ids: list[int]
 
     def __init__(self, content: str) -> None:
         library = tokenizers_library()
@@ -55,6 +57,7 @@ class SubwordTokenizer:
             setattr(self, attribute, next((vocab[name] for name in names if name in vocab), None))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self.begin_ids = _begin_ids(self._tokenizer)
         _read_names_as_text(self._tokenizer, vocab, library)
 
     @classmethod
@@ -117,6 +120,13 @@ class SubwordTokenizer:
         except Exception:  # One by one, the text that cannot be encoded is found.
             return [self.encode(text) for text in texts]
         return [self._array(encoding.ids) for encoding in encodings]
+
+
+def _begin_ids(tokenizer: Any) -> list[int]:
+    """Return the special tokens that the post-processor of a tokenizer puts before a text, such as a beginning token."""
+    framed = tokenizer.encode("a", add_special_tokens=True)
+    pairs = zip(framed.ids, framed.special_tokens_mask, strict=True)
+    return [token for token, _ in takewhile(lambda pair: pair[1], pairs)]
 
 
 def _read_names_as_text(tokenizer: Any, vocab: dict[str, int], library: Any) -> None:
