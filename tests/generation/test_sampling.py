@@ -278,3 +278,36 @@ def test_penalty_keeps_dtype_input_and_unseen_logits(logits, penalty, data):
 def test_a_misspelt_setting_is_refused_with_the_one_that_may_be_meant():
     with pytest.raises(InputError, match=r"unknown setting temprature; known are .*; did you mean temperature\?$"):
         SamplingConfig(temprature=2)
+
+
+PROBABILITIES = np.array([0.3, 0.05, 0.25, 0.1, 0.02, 0.15, 0.08, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),  # what each filter leaves, before it is made to sum to 1
+    [
+        ({}, PROBABILITIES),
+        ({"temperature": 0.5}, PROBABILITIES**2),
+        ({"temperature": 2.0}, PROBABILITIES**0.5),
+        ({"top_k": 3}, PROBABILITIES * [1, 0, 1, 0, 0, 1, 0, 0]),
+        ({"top_p": 0.6}, PROBABILITIES * [1, 0, 1, 0, 0, 1, 0, 0]),
+        ({"min_p": 0.25}, PROBABILITIES * [1, 0, 1, 1, 0, 1, 1, 0]),
+        ({"temperature": 2.0, "top_k": 4}, PROBABILITIES**0.5 * [1, 0, 1, 1, 0, 1, 0, 0]),
+        ({"logit_bias": {4: math.log(10)}}, PROBABILITIES * [1, 1, 1, 1, 10, 1, 1, 1]),
+        ({"presence_penalty": math.log(3)}, PROBABILITIES / [1, 1, 3, 1, 1, 1, 1, 1]),
+        ({"frequency_penalty": math.log(2)}, PROBABILITIES / [1, 1, 4, 1, 1, 1, 1, 1]),
+        ({"repetition_penalty": 2.0}, np.where(np.arange(8) == 2, PROBABILITIES**2, PROBABILITIES)),
+        ({"bad_words": [[2, 0], [7]]}, PROBABILITIES * [0, 1, 1, 1, 1, 1, 1, 0]),
+        ({"no_repeat_ngram_size": 1}, PROBABILITIES * [1, 1, 0, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_draws_follow_the_distribution_after_each_filter_and_rule(settings, expected):
+    n, seen, config = 8000, [2, 2], SamplingConfig(**settings)
+    ruled = process(rules(config, 8), seen, np.log(PROBABILITIES).astype(np.float32))
+    generator = np.random.default_rng(5)
+    counts = np.bincount([sample(ruled, config, generator) for _ in range(n)], minlength=8)
+    possible = expected > 0
+    frequencies = n * (expected / expected.sum())[possible]
+    assert counts[~possible].sum() == 0
+    chi_square = ((counts[possible] - frequencies) ** 2 / frequencies).sum()
+    assert chi_square < [10.8, 13.8, 16.3, 18.5, 20.5, 22.5, 24.3][possible.sum() - 2]  # p = 0.001

@@ -66,6 +66,8 @@ def write_texts(
     streams = [new_stream() for _ in range(num_samples)]
 
     def on_token(row: int, token: int) -> bool:
+        if token in end_ids:
+            return True
         piece = streams[row].push(token)
         if on_text and row == 0 and piece:
             on_text(piece)
