@@ -28,8 +28,8 @@ class TextStream:
 
     It follows the text of the tokens `prompt`: a space between the two is kept, which many tokenizers drop at the start of
     a text. Bytes that are not UTF-8 become U+FFFD, one for each. Held back are an incomplete UTF-8 character and whatever
-    could be the start of a stop string. The sample is finished when the first stop string is complete; its text ends before it.
-    However the text is cut into tokens, the pieces join to the same text.
+    could be the start of a stop string. The sample is finished when the first stop string is complete; its text ends before
+    it. However the text is cut into tokens, the pieces join to the same text.
 
     Raises InputError for an empty stop string, or one string where a list of them is expected.
     """
