@@ -1,5 +1,6 @@
 """Subword tokenizers of the `tokenizers` library: trained here, or read from any tokenizer.json."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
@@ -57,7 +58,8 @@ class SubwordTokenizer:
             setattr(self, attribute, next((vocab[name] for name in names if name in vocab), None))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.begin_ids = _begin_ids(self._tokenizer)
+        post_processor = self._tokenizer.post_processor
+        self.begin_ids = [] if post_processor is None else _begin_ids(json.loads(post_processor.__getstate__()))
         _read_names_as_text(self._tokenizer, vocab, library)
 
     @classmethod
@@ -122,11 +124,17 @@ class SubwordTokenizer:
         return [self._array(encoding.ids) for encoding in encodings]
 
 
-def _begin_ids(tokenizer: Any) -> list[int]:
-    """Return the special tokens that the post-processor of a tokenizer puts before a text, such as a beginning token."""
-    framed = tokenizer.encode("a", add_special_tokens=True)
-    pairs = zip(framed.ids, framed.special_tokens_mask, strict=True)
-    return [token for token, _ in takewhile(lambda pair: pair[1], pairs)]
+def _begin_ids(post_processor: dict[str, Any]) -> list[int]:
+    """Return the special tokens that a post-processor, as tokenizer.json has it, puts before a text."""
+    match post_processor:
+        case {"type": "TemplateProcessing", "single": list(template), "special_tokens": dict(known)}:
+            before = takewhile(lambda piece: "SpecialToken" in piece, template)
+            return [token for piece in before for token in known[piece["SpecialToken"]["id"]]["ids"]]
+        case {"type": "BertProcessing" | "RobertaProcessing", "cls": [_, int(token)]}:
+            return [token]
+        case {"type": "Sequence", "processors": list(parts)}:
+            return next((found for part in parts if (found := _begin_ids(part))), [])
+    return []
 
 
 def _read_names_as_text(tokenizer: Any, vocab: dict[str, int], library: Any) -> None:
