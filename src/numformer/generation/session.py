@@ -82,11 +82,16 @@ class Session:
         self.model, self.vocab_size, self.sliding = model, vocab_size, sliding
         self._reads_sources = hasattr(model, "decode")
         sizes = model.config
-        self.num_tokens: int = sizes.tgt_vocab_size if hasattr(sizes, "tgt_vocab_size") else sizes.vocab_size
-        if vocab_size is not None and not 1 <= vocab_size <= self.num_tokens:
-            raise InputError(f"vocab_size must be from 1 to the model's {self.num_tokens} tokens, got {vocab_size}")
+        self._num_tokens: int = sizes.tgt_vocab_size if hasattr(sizes, "tgt_vocab_size") else sizes.vocab_size
+        if vocab_size is not None and not 1 <= vocab_size <= self._num_tokens:
+            raise InputError(f"vocab_size must be from 1 to the model's {self._num_tokens} tokens, got {vocab_size}")
         self._slots: list[Request | None] = [None] * num_slots
         self._rows = CachedRows(model, num_slots) if use_cache else UncachedRows(model)
+
+    @property
+    def num_tokens(self) -> int:
+        """The number of distinct tokens that the model knows."""
+        return self._num_tokens
 
     @property
     def active(self) -> list[int]:
@@ -120,13 +125,13 @@ class Session:
         is not read again. Raises InputError, and changes nothing, when every slot is in use, for a prompt that is empty
         or over the context length, and for ids outside the vocabulary.
         """
-        ids = self._checked(prompt, "prompt", self.num_tokens, any_length=self.sliding)
+        ids = self._checked(prompt, "prompt", self._num_tokens, any_length=self.sliding)
         if self._reads_sources is not (source is not None):
             wanted = "needs the source that it writes from" if self._reads_sources else "takes no source"
             raise InputError(f"{type(self.model).__name__} {wanted}")
         src = None
         if source is not None:
-            src = self._checked(source, "source", getattr(self.model.config, "src_vocab_size", self.num_tokens))
+            src = self._checked(source, "source", getattr(self.model.config, "src_vocab_size", self._num_tokens))
         if max_new_tokens is not None and not (isinstance(max_new_tokens, (int, np.integer)) and max_new_tokens >= 1):
             raise InputError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
         if not isinstance(num_alternatives, (int, np.integer)) or num_alternatives < 0:
@@ -138,7 +143,7 @@ class Session:
         if not isinstance(stop_ids, Iterable):
             raise InputError(f"stop_ids must be a list of token ids, got {stop_ids!r}")
         stops, settings = frozenset(stop_ids), settings or SamplingConfig()
-        rules = processors_of(settings, len(ids), stops, self.num_tokens, processors)
+        rules = processors_of(settings, len(ids), stops, self._num_tokens, processors)
         old = None if reuse is None else self._request(reuse)
         slot = self._free_slot() if old is None else old.slot
         request = Request(slot, ids, src, settings, seed, stops, max_new_tokens, rules, num_alternatives, keep)
@@ -201,8 +206,8 @@ class Session:
     def append(self, slot: int, token: int) -> None:
         """Add a token to a request; raises InputError when its context is full or the id is outside the vocabulary."""
         request = self._request(slot)
-        if not isinstance(token, (int, np.integer)) or not 0 <= token < self.num_tokens:
-            raise InputError(f"got the token {token}, but the vocabulary has {self.num_tokens} tokens")
+        if not isinstance(token, (int, np.integer)) or not 0 <= token < self._num_tokens:
+            raise InputError(f"got the token {token}, but the vocabulary has {self._num_tokens} tokens")
         if request.ended is not None:
             raise InputError(f"the request in slot {slot} has ended: admit another prompt with reuse={slot}")
         if self._is_full(request):

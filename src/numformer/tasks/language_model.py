@@ -118,6 +118,8 @@ class LanguageModel(TextTask):
         """
         if num_samples is not None and num_samples < 1:
             raise InputError(f"num_samples must be at least 1, got {num_samples}")
+        if not isinstance(prompt, str):
+            raise InputError(f"a prompt is a text, got {prompt!r:.60}")
         if sum(each is not None for each in (sampling, beam, settings or None)) > 1:
             raise InputError("give sampling, beam or their fields, one of the three")
         how = sampling or beam or self.defaults.config(settings, num_samples or 1)

@@ -1,9 +1,8 @@
 """Subword tokenizers of the `tokenizers` library: trained here, or read from any tokenizer.json."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from numformer._files import write_atomically
 from numformer.errors import InputError
 from numformer.tokenizers.base import TokenIds, check_ids, token_dtype
 from numformer.tokenizers.subword_training import train_subwords
-from numformer.tokenizers.tokenizer_json import tokenizer_file, tokenizers_library
+from numformer.tokenizers.tokenizer_json import tokenizer_file, tokenizers_library, tokens_before_text
 
 # What the tokenizers in use call their special tokens; the first name that a vocabulary has is taken.
 NAMES = {
@@ -31,9 +30,8 @@ _BATCH = 1024  # The library encodes so many texts at a time, for its encodings 
 class SubwordTokenizer:
     """The tokenizer that the content of a tokenizer.json describes.
 
-    The ids of special tokens are found by their usual names; [CLS] serves as BOS and [SEP] as EOS. `begin_ids` are those
-    that the content puts before a text; what writes text begins with them, and `encode` adds none.
-    Raises InputError when the `tokenizers` package is missing or cannot read the content.
+    The ids of special tokens are found by their usual names; [CLS] serves as BOS and [SEP] as EOS. Raises InputError
+    when the `tokenizers` package is missing or cannot read the content.
     """
 
     pad_id: int | None
@@ -41,7 +39,6 @@ class SubwordTokenizer:
     eos_id: int | None
     unk_id: int | None
     mask_id: int | None
-    begin_ids: list[int]
 
     def __init__(self, content: str) -> None:
         library = tokenizers_library()
@@ -58,8 +55,6 @@ class SubwordTokenizer:
             setattr(self, attribute, next((vocab[name] for name in names if name in vocab), None))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        post_processor = self._tokenizer.post_processor
-        self.begin_ids = [] if post_processor is None else _begin_ids(json.loads(post_processor.__getstate__()))
         _read_names_as_text(self._tokenizer, vocab, library)
 
     @classmethod
@@ -96,6 +91,11 @@ class SubwordTokenizer:
         text: str = self._tokenizer.decode(check_ids(ids, self.vocab_size).tolist(), skip_special_tokens=True)
         return text
 
+    @property
+    def begin_ids(self) -> list[int]:
+        """The special tokens that the content puts before a text, with which a text to be continued begins."""
+        return tokens_before_text(self._tokenizer.post_processor)
+
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json into the folder `path`, or to `path` itself when it ends in .json."""
         write_atomically(tokenizer_file(path), self._content)
@@ -122,19 +122,6 @@ class SubwordTokenizer:
         except Exception:  # One by one, the text that cannot be encoded is found.
             return [self.encode(text) for text in texts]
         return [self._array(encoding.ids) for encoding in encodings]
-
-
-def _begin_ids(post_processor: dict[str, Any]) -> list[int]:
-    """Return the special tokens that a post-processor, as tokenizer.json has it, puts before a text."""
-    match post_processor:
-        case {"type": "TemplateProcessing", "single": list(template), "special_tokens": dict(known)}:
-            before = takewhile(lambda piece: "SpecialToken" in piece, template)
-            return [token for piece in before for token in known[piece["SpecialToken"]["id"]]["ids"]]
-        case {"type": "BertProcessing" | "RobertaProcessing", "cls": [_, int(token)]}:
-            return [token]
-        case {"type": "Sequence", "processors": list(parts)}:
-            return next((found for part in parts if (found := _begin_ids(part))), [])
-    return []
 
 
 def _read_names_as_text(tokenizer: Any, vocab: dict[str, int], library: Any) -> None:
