@@ -38,6 +38,8 @@ SETTING_OF_WORD = {
     "num_key_value_heads": "num_kv_heads",
     "num_hidden_layers": "num_layers",
     "intermediate_size": "d_ff",
+    "num_return_sequences": "num_return",
+    "bad_words_ids": "bad_words",
     "num_classes": "labels",
     "num_labels": "labels",
     "embed_dim": "d_model",

@@ -17,6 +17,8 @@ several_models = pytest.mark.parametrize("seed", [0, 3])
 class FunctionSession:
     """A session whose next logits are a function of the ids; notes the number of sequences of each step."""
 
+    num_tokens = 10
+
     def __init__(self, function, *sequences):
         self.function, self.sequences = function, dict(enumerate(map(list, sequences)))
         self.rows = []
@@ -24,6 +26,9 @@ class FunctionSession:
     def logits(self):
         self.rows.append(len(self.sequences))
         return {slot: np.array(self.function(ids)) for slot, ids in self.sequences.items()}
+
+    def tokens(self, slot):
+        return list(self.sequences[slot])
 
     def append(self, slot, token):
         self.sequences[slot].append(token)
@@ -61,13 +66,13 @@ def reference(next_logits, limit, config, eos_id=EOS, vocab_size=None):
             for ids, total in beam
             for token, log_probability in enumerate(log_softmax(next_logits(ids)[:vocab_size]))
         ]
-        best = sorted(extended, key=lambda pair: -pair[1])[: config.num_beams - len(finished)]
-        beam = []
-        for ids, total in best:
+        best, beam = sorted(extended, key=lambda pair: -pair[1]), []
+        for rank, (ids, total) in enumerate(best):
             if ids[-1] == eos_id or length == limit:
                 new = ids[:-1] if ids[-1] == eos_id else ids
-                finished.append(Hypothesis(new, total / length**config.length_penalty, total))
-            else:
+                if rank < config.num_beams:
+                    finished.append(Hypothesis(new, total / length**config.length_penalty, total))
+            elif len(beam) < config.num_beams:
                 beam.append((ids, total))
     return sorted(finished, key=lambda h: -h.score)[: config.num_return]
 
@@ -179,7 +184,7 @@ def test_the_search_is_the_reference_search(num_beams, penalty, make, src):
 
 
 @every_penalty
-def test_ending_early_never_changes_a_result(penalty):
+def test_with_early_stopping_never_ending_early_changes_no_result(penalty):
     ended_early = 0
     for seed in range(150):
         rng = np.random.default_rng(seed)
@@ -191,7 +196,7 @@ def test_ending_early_never_changes_a_result(penalty):
 
         num_beams, limit = int(rng.integers(1, 6)), int(rng.integers(1, 10))
         num_return = int(rng.integers(1, num_beams + 1))
-        config = BeamConfig(num_beams=num_beams, num_return=num_return, length_penalty=penalty)
+        config = BeamConfig(num_beams=num_beams, num_return=num_return, length_penalty=penalty, early_stopping="never")
         session = FunctionSession(logits, [BOS])
         found = session.search(limit, config)[0]
         assert_same(found, reference(lambda ids, logits=logits: logits([BOS, *ids]), limit, config))
@@ -209,7 +214,7 @@ def test_ending_early_never_changes_a_result(penalty):
 def test_the_search_goes_on_while_a_longer_hypothesis_can_still_win(penalty, table, ids, score):
     with np.errstate(divide="ignore"):
         session = FunctionSession(by_last_token(np.log(table)), [BOS])
-    found = session.search(5, BeamConfig(num_beams=3, length_penalty=penalty))[0][0]
+    found = session.search(5, BeamConfig(num_beams=3, length_penalty=penalty, early_stopping="never"))[0][0]
     assert found.ids == ids
     assert found.score == pytest.approx(score)
 
@@ -217,12 +222,11 @@ def test_the_search_goes_on_while_a_longer_hypothesis_can_still_win(penalty, tab
 def test_the_search_ends_when_nothing_can_come_before_the_results():
     table = np.zeros((VOCAB, VOCAB))
     table[:, EOS] = 50.0
-    session = FunctionSession(by_last_token(table), [BOS])
-    session.search(100, BeamConfig(num_beams=3))
-    assert len(session.rows) == 1
-    session = FunctionSession(by_last_token(table), [BOS])  # three results need three hypotheses to end
-    assert len(session.search(100, BeamConfig(num_beams=3, num_return=3))[0]) == 3
-    assert len(session.rows) == 2
+    for early_stopping in (False, True, "never"):
+        session = FunctionSession(by_last_token(table), [BOS])  # three beams: a search ends with three hypotheses
+        config = BeamConfig(num_beams=3, num_return=3, early_stopping=early_stopping, length_penalty=0.0)
+        assert len(session.search(100, config)[0]) == 3
+        assert len(session.rows) == 2
 
 
 # Scores
@@ -245,7 +249,7 @@ def test_scores_are_teacher_forced_log_probabilities_over_a_power_of_the_length(
                 assert hypothesis.log_probability == pytest.approx(total, abs=1e-9)
                 assert hypothesis.score == pytest.approx(total / len(tokens) ** penalty, abs=1e-9)
                 lengths.add(len(tokens))
-    assert len(lengths) >= 3
+    assert len(lengths) >= (3 if penalty < 2 else 1)  # a large penalty favours the longest
 
 
 @pytest.mark.parametrize(
@@ -307,10 +311,9 @@ def test_each_row_has_a_limit_of_its_own(limits, make, src):
 def test_a_row_that_is_done_costs_nothing_more():
     table = np.zeros((VOCAB, VOCAB))
     table[3, EOS] = 50.0
-    session = FunctionSession(by_last_token(table), [3], [BOS])
+    session = FunctionSession(lambda ids: table[ids[0]], [3], [BOS])
     session.search(4, BeamConfig(num_beams=2))
-    assert session.rows[0] == 2
-    assert max(session.rows[1:]) <= 2
+    assert session.rows == [2, 4, 2, 2]
 
 
 # The end token, the vocabulary, extreme logits

@@ -220,7 +220,7 @@ def test_the_model_method_takes_an_array(model):
         ([[1]], {"seed": -3}, "seed must be a whole number of at least 0, got -3"),
         ([[1]], {"max_new_tokens": 2.5}, "max_new_tokens must be a whole number of at least 0, got 2.5"),
         ([[1]], {"temperature": -1.0}, "temperature"),
-        ([[1]], {"temprature": 1.0}, "unknown setting temprature; known are min_p, repetition_penalty, temperature"),
+        ([[1]], {"temprature": 1.0}, "unknown setting temprature; known are bad_words, .*; did you mean temperature"),
         ([1, 2], {}, "a prompt must be a list of token ids"),
         ([[1.5]], {}, "a prompt must be a list of token ids"),
         ([[VOCAB]], {}, f"token ids run from {VOCAB}"),

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from numformer.errors import InputError
-from numformer.generation.sampling import SamplingConfig, filter_logits, penalise_repetition, sample
+from numformer.generation.logits import penalise_repetition, process, processors_of
+from numformer.generation.sampling import SamplingConfig, filter_logits, sample
 
 INF = np.inf
 
@@ -25,7 +27,16 @@ def kept(logits: np.ndarray, **settings: float) -> list[int]:
 
 
 def draw(logits: np.ndarray, seed: int = 0, seen: tuple[int, ...] = (), **settings: float) -> int:
-    return sample(logits, SamplingConfig(**settings), np.random.default_rng(seed), seen)
+    config = SamplingConfig(**settings)
+    return sample(process(rules(config, len(logits)), seen, logits), config, np.random.default_rng(seed))
+
+
+def rules(config: SamplingConfig, num_tokens: int) -> list:
+    return processors_of(config, 0, (), num_tokens)
+
+
+def penalised(logits: np.ndarray, seen, penalty: float) -> np.ndarray:
+    return process([partial(penalise_repetition, penalty=penalty)], seen, logits)
 
 
 class FixedGenerator:
@@ -67,10 +78,10 @@ def test_settings_at_the_edge_of_their_range():
 
 def test_repetition_penalty_table():
     logits = array(2, -2, 0, 3, -INF, 1)
-    penalised = penalise_repetition(logits, [0, 1, 2, 4, 0, 0], 2.0)
-    np.testing.assert_array_equal(penalised, array(1, -4, 0, 3, -INF, 1))
-    np.testing.assert_array_equal(penalise_repetition(logits, np.array([3, 3]), 0.5), array(2, -2, 0, 6, -INF, 1))
-    np.testing.assert_array_equal(penalise_repetition(logits, [], 2.0), logits)
+    result = penalised(logits, [0, 1, 2, 4, 0, 0], 2.0)
+    np.testing.assert_array_equal(result, array(1, -4, 0, 3, -INF, 1))
+    np.testing.assert_array_equal(penalised(logits, np.array([3, 3]), 0.5), array(2, -2, 0, 6, -INF, 1))
+    np.testing.assert_array_equal(penalised(logits, [], 2.0), logits)
 
 
 def test_temperature_divides_logits_and_shifts_their_maximum_to_zero():
@@ -141,7 +152,7 @@ def test_frequencies_match_probabilities():
     n = 20_000
     generator = np.random.default_rng(1)
     logits = np.log(probabilities).astype(np.float32)
-    counts = np.bincount([sample(logits, SamplingConfig(), generator, ()) for _ in range(n)], minlength=4)
+    counts = np.bincount([sample(logits, SamplingConfig(), generator) for _ in range(n)], minlength=4)
     chi_square = ((counts - n * probabilities) ** 2 / (n * probabilities)).sum()
     assert chi_square < 16.3  # 3 degrees of freedom, p = 0.001
 
@@ -149,7 +160,7 @@ def test_frequencies_match_probabilities():
 def test_greedy_is_argmax_and_draws_nothing():
     logits = np.random.default_rng(0).normal(size=(5, 11)).astype(np.float32)
     generator, config = np.random.default_rng(0), SamplingConfig(temperature=0, top_k=3, top_p=0.5)
-    assert [sample(row, config, generator, ()) for row in logits] == logits.argmax(-1).tolist()
+    assert [sample(row, config, generator) for row in logits] == logits.argmax(-1).tolist()
     assert generator.random() == np.random.default_rng(0).random()
 
 
@@ -159,7 +170,7 @@ def test_greedy_penalises_repetition_first():
 
 
 def test_seen_ids_that_may_not_be_chosen_are_no_matter():
-    np.testing.assert_array_equal(penalise_repetition(array(3, 2), [1, 5, 2], 2.0), array(3, 1))
+    np.testing.assert_array_equal(penalised(array(3, 2), [1, 5, 2], 2.0), array(3, 1))
 
 
 def test_sampling_penalises_repetition_first():
@@ -169,8 +180,8 @@ def test_sampling_penalises_repetition_first():
 def test_same_seed_same_token_and_one_draw_per_token():
     logits = np.zeros(1000, np.float32)
     generator = np.random.default_rng(3)
-    first = sample(logits, SamplingConfig(), generator, ())
-    assert first == sample(logits, SamplingConfig(), np.random.default_rng(3), ())
+    first = sample(logits, SamplingConfig(), generator)
+    assert first == sample(logits, SamplingConfig(), np.random.default_rng(3))
     reference = np.random.default_rng(3)
     reference.random()
     assert generator.random() == reference.random()
@@ -181,15 +192,15 @@ def test_same_seed_same_token_and_one_draw_per_token():
     "logits", [(-INF, 1, -INF, 2, -INF), (-INF, 1e4, -1e4, -INF), (0, -1e4, -INF), (0.1, 0.2, 0.3, -200)]
 )
 def test_tokens_without_probability_are_never_drawn(uniform, logits):
-    token = sample(array(*logits), SamplingConfig(), FixedGenerator(uniform), ())
+    token = sample(array(*logits), SamplingConfig(), FixedGenerator(uniform))
     assert logits[token] > max(logits) - 100
 
 
 def test_uniform_numbers_near_the_ends_give_first_and_last_token():
     logits = array(-INF, 0, 0, 0, -INF)
     config = SamplingConfig()
-    assert sample(logits, config, FixedGenerator(0.0), ()) == 1
-    assert sample(logits, config, FixedGenerator(np.nextafter(1.0, 0.0)), ()) == 3
+    assert sample(logits, config, FixedGenerator(0.0)) == 1
+    assert sample(logits, config, FixedGenerator(np.nextafter(1.0, 0.0))) == 3
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-6, 1.0, 1e6, 1e300])
@@ -240,8 +251,9 @@ def test_filters_only_remove_and_keep_the_best(logits, config):
 def test_the_token_drawn_is_one_that_was_kept(logits, config, uniform, data):
     seen = data.draw(st.lists(st.integers(0, len(logits) - 1)))
     logits.flags.writeable = False
-    token = sample(logits, config, FixedGenerator(uniform), seen)
-    assert np.isfinite(filter_logits(penalise_repetition(logits, seen, config.repetition_penalty), config)[token])
+    ruled = process(rules(config, len(logits)), seen, logits)
+    token = sample(ruled, config, FixedGenerator(uniform))
+    assert np.isfinite(filter_logits(penalised(logits, seen, config.repetition_penalty), config)[token])
 
 
 @given(some_logits, st.floats(0.01, 0.99))
@@ -257,12 +269,45 @@ def test_nucleus_is_the_smallest_set_that_reaches_p(logits, p):
 def test_penalty_keeps_dtype_input_and_unseen_logits(logits, penalty, data):
     seen = data.draw(st.lists(st.integers(0, len(logits) - 1)))
     logits.flags.writeable = False
-    penalised = penalise_repetition(logits, seen, penalty)
-    assert penalised.dtype == np.float32
-    np.testing.assert_array_equal(penalised, penalise_repetition(logits, sorted(set(seen)), penalty))
-    np.testing.assert_array_equal(np.delete(penalised, seen), np.delete(logits, seen))
+    result = penalised(logits, seen, penalty)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, penalised(logits, sorted(set(seen)), penalty))
+    np.testing.assert_array_equal(np.delete(result, seen), np.delete(logits, seen))
 
 
 def test_a_misspelt_setting_is_refused_with_the_one_that_may_be_meant():
     with pytest.raises(InputError, match=r"unknown setting temprature; known are .*; did you mean temperature\?$"):
         SamplingConfig(temprature=2)
+
+
+PROBABILITIES = np.array([0.3, 0.05, 0.25, 0.1, 0.02, 0.15, 0.08, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),  # what each filter leaves, before it is made to sum to 1
+    [
+        ({}, PROBABILITIES),
+        ({"temperature": 0.5}, PROBABILITIES**2),
+        ({"temperature": 2.0}, PROBABILITIES**0.5),
+        ({"top_k": 3}, PROBABILITIES * [1, 0, 1, 0, 0, 1, 0, 0]),
+        ({"top_p": 0.6}, PROBABILITIES * [1, 0, 1, 0, 0, 1, 0, 0]),
+        ({"min_p": 0.25}, PROBABILITIES * [1, 0, 1, 1, 0, 1, 1, 0]),
+        ({"temperature": 2.0, "top_k": 4}, PROBABILITIES**0.5 * [1, 0, 1, 1, 0, 1, 0, 0]),
+        ({"logit_bias": {4: math.log(10)}}, PROBABILITIES * [1, 1, 1, 1, 10, 1, 1, 1]),
+        ({"presence_penalty": math.log(3)}, PROBABILITIES / [1, 1, 3, 1, 1, 1, 1, 1]),
+        ({"frequency_penalty": math.log(2)}, PROBABILITIES / [1, 1, 4, 1, 1, 1, 1, 1]),
+        ({"repetition_penalty": 2.0}, np.where(np.arange(8) == 2, PROBABILITIES**2, PROBABILITIES)),
+        ({"bad_words": [[2, 0], [7]]}, PROBABILITIES * [0, 1, 1, 1, 1, 1, 1, 0]),
+        ({"no_repeat_ngram_size": 1}, PROBABILITIES * [1, 1, 0, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_draws_follow_the_distribution_after_each_filter_and_rule(settings, expected):
+    n, seen, config = 8000, [2, 2], SamplingConfig(**settings)
+    ruled = process(rules(config, 8), seen, np.log(PROBABILITIES).astype(np.float32))
+    generator = np.random.default_rng(5)
+    counts = np.bincount([sample(ruled, config, generator) for _ in range(n)], minlength=8)
+    possible = expected > 0
+    frequencies = n * (expected / expected.sum())[possible]
+    assert counts[~possible].sum() == 0
+    chi_square = ((counts[possible] - frequencies) ** 2 / frequencies).sum()
+    assert chi_square < [10.8, 13.8, 16.3, 18.5, 20.5, 22.5, 24.3][possible.sum() - 2]  # p = 0.001

@@ -239,3 +239,31 @@ def test_text_does_not_depend_on_how_it_is_cut_into_tokens(text, stop, data):
         text = text[: endings[0]]
         text = text[: -max(len(s) for s in stop if text.endswith(s))]
     assert stream.text == text
+
+
+class SpacedWords:
+    """A tokenizer of words with a space before each, which is dropped before the first of a text, as SentencePiece does."""
+
+    WORDS = ("once", "upon", "a", "time", "\ufffd")
+
+    def decode(self, ids):
+        return "".join(f" {self.WORDS[i]}" for i in ids)[1:]
+
+
+@pytest.mark.parametrize("prompt", [[0], [0, 1], [0, 1] * 9])
+def test_a_text_after_a_prompt_keeps_the_space_between_them(prompt):
+    stream = TextStream(SpacedWords(), (), prompt)
+    assert [stream.push(token) for token in (1, 2, 3)] == [" upon", " a", " time"]
+    assert SpacedWords().decode([*prompt, 1, 2, 3]) == SpacedWords().decode(prompt) + stream.text
+
+
+def test_without_a_prompt_or_after_half_a_character_a_text_stands_alone():
+    for prompt in ([], [4]):
+        stream = TextStream(SpacedWords(), (), prompt)
+        assert stream.push(0) + stream.push(1) == "once upon"
+
+
+def test_a_stop_string_may_begin_with_the_space_after_a_prompt():
+    stream = TextStream(SpacedWords(), (" a",), [0])
+    assert stream.push(1) + stream.push(2) == " upon"
+    assert stream.finished

@@ -11,14 +11,15 @@ from typing import get_type_hints
 import pytest
 
 import numformer
-from numformer.generation import BeamConfig
+from numformer.generation import BeamConfig, Processor
+from numformer.generation.beam import BeamSettings
 from numformer.models import BertConfig, GPTConfig, TransformerConfig
 from numformer.tasks import task_classes
 from numformer.tasks.shared import settings
 from numformer.tasks.shared.example_task import ExampleTask
 from numformer.tasks.shared.format import DataConfig
 from numformer.tasks.shared.text_task import TextTask
-from numformer.tasks.translation.search import BeamSettings, SearchOptions, SearchSettings
+from numformer.tasks.translation.search import SearchOptions, SearchSettings
 
 SYNONYM = "max_len"  # which every model's config takes
 PARAMETERS = {"data", "valid", "tokenizer"}  # of from_data itself
@@ -77,8 +78,9 @@ def test_keywords_of_a_task_on_a_text_are_the_fields_of_its_models_config(task):
 def test_keywords_of_translate_are_those_of_predict():
     found = get_type_hints(SearchSettings)
     assert found.pop("progress") is bool
+    assert found.pop("processors") == Sequence[Processor]
     assert found.pop("beam") == BeamConfig | None
-    assert found == fields_of(SearchOptions)
+    assert found == fields_of(SearchOptions) | {"bad_words": fields_of(BeamConfig)["bad_words"]}  # ids too, in Python
 
 
 USER = """\

@@ -313,3 +313,44 @@ def test_wordpieces_of_an_earlier_version_keep_the_words_that_they_had():
     old = SubwordTokenizer(json.dumps(content))
     assert len(old.encode_spans("ラーメン")[1]) == 1, "the whole is one unknown word"
     assert len(tokenizer.encode_spans("ラーメン")[1]) == 4
+
+
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "[B]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+    "special_tokens": {"[B]": {"id": "[B]", "ids": [1, 2], "tokens": ["[B]", "[C]"]}},
+}
+BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+BERT = {"type": "BertProcessing", "sep": ["[C]", 2], "cls": ["[B]", 1]}
+ROBERTA = BERT | {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": True}
+
+
+@pytest.mark.parametrize(
+    ("post_processor", "expected"),
+    [
+        (None, []),
+        (TEMPLATE, [1, 2]),
+        (TEMPLATE | {"single": TEMPLATE["single"][::-1]}, []),
+        (BYTES, []),
+        (BERT, [1]),
+        (ROBERTA, [1]),
+        ({"type": "Sequence", "processors": [BYTES, TEMPLATE]}, [1, 2]),
+        ({"type": "Sequence", "processors": [BYTES]}, []),
+    ],
+)
+def test_the_tokens_before_a_text_are_those_of_the_post_processor_and_encode_adds_none(post_processor, expected):
+    """The vocabulary has one word and no unknown token, so no text but "x" can be encoded."""
+    model = {"type": "WordLevel", "vocab": {"x": 0, "[B]": 1, "[C]": 2}, "unk_token": "[U]"}
+    content = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
+    content |= {"pre_tokenizer": None, "post_processor": post_processor, "decoder": None, "model": model}
+    tokenizer = SubwordTokenizer(json.dumps(content))
+    assert tokenizer.begin_ids == expected
+    assert tokenizer.encode("x").tolist() == [0]
+    theirs = pytest.importorskip("tokenizers").Tokenizer.from_str(json.dumps(content)).encode("x").ids
+    assert theirs[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+def test_a_tokenizer_that_is_trained_here_begins_with_nothing(kind):
+    assert SubwordTokenizer.train(kind, ["the cat sat on the mat"] * 5, 300).begin_ids == []

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import stat
 import sys
 import threading
 from dataclasses import dataclass
+from typing import Literal, get_type_hints
 
 from numformer._notices import say
 from numformer.cli.options import RunOptions, open_run, parse
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig
 from numformer.tasks import LanguageModel
+from numformer.tasks.shared.writing import WritingSettings
 
 SAID_AFTER = 2.0  # seconds that a pipe may be silent before the command says what it waits for
+SETTINGS = frozenset(get_type_hints(WritingSettings))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(SamplingConfig, RunOptions):
-    """Continue a prompt with a trained model; the text goes to stdout as it is made."""
+    """Continue a prompt with a trained model; the text goes to stdout as it is made.
+
+    What is not given is as the model's generation_config.json says, where it has one.
+    """
 
     prompt: str | None = None
     """Text to continue; when not given, what comes on standard input through a pipe or from a file."""
     max_new_tokens: int = 200
     """Most tokens to add to it."""
     num_samples: int = 1
-    """Number of continuations."""
+    """Number of continuations; of a search the best ones."""
     seed: int = 0
     """Another seed gives another text; the same seed the same."""
     stop: tuple[str, ...] = ()
     """Strings that end a text."""
+    bad_words: tuple[str, ...] = ()
+    """Words that are not written."""
+    num_beams: int = 1
+    """Above 1, the width of a beam search, which takes the place of drawing tokens."""
+    length_penalty: float = 1.0
+    """Power of the length that the scores of a search are divided by: larger values favour longer texts."""
+    early_stopping: bool | Literal["never"] = False
+    """True ends a search with the first num_beams results, False when better ones are unlikely, never when there are none."""
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -46,7 +59,7 @@ def run(command: str, arguments: list[str]) -> int:
         raise InputError(
             f"generate needs a language model; the task of {options.run} is {lm.name}: use numformer {use}"
         )
-    sampling = SamplingConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(SamplingConfig)})
+    given = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in arguments if argument[:2] == "--"}
     alone = options.num_samples == 1
     prompt = _piped_text() if options.prompt is None else options.prompt
     printer = _Printer(prompt)
@@ -56,8 +69,8 @@ def run(command: str, arguments: list[str]) -> int:
         num_samples=options.num_samples,
         stop=options.stop,
         seed=options.seed,
-        sampling=sampling,
         on_text=printer if alone else None,
+        **{name: getattr(options, name) for name in SETTINGS & given},
     )
     if alone:
         print(printer.prompt, flush=True)  # the prompt where there was nothing to add

@@ -95,7 +95,10 @@ def with_options(base: type[Any], options: dict[str, TaskOption], say_owners: bo
         help_text = option.help
         if say_owners:
             help_text = f"{', '.join(option.owners)}: {help_text[:1].lower()}{help_text[1:]}"
-        fields.append((name, Annotated[option.kind, tyro.conf.arg(help=help_text)], option.default))
+        default = option.default
+        if isinstance(default, dict):
+            default = dataclasses.field(default_factory=default.copy)
+        fields.append((name, Annotated[option.kind, tyro.conf.arg(help=help_text)], default))
     made = dataclasses.make_dataclass(base.__name__, fields, bases=(base,), kw_only=True, frozen=True)
     made.__doc__ = base.__doc__
     return made

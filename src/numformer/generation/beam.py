@@ -1,40 +1,55 @@
-"""Beam search: the most probable continuations, kept in a beam of a fixed width.
+"""Beam search: the most probable continuations, kept in a beam of a fixed width, as transformers searches.
 
-Each step extends every hypothesis of the beam by every token and keeps the best `num_beams`. One that takes the end token is
-finished and leaves the beam, which then is narrower. The score of a hypothesis of log-probability s and n new tokens, the
-end token included, is s / n^length_penalty (Wu et al. 2016, arXiv:1609.08144, with its simpler normaliser).
+Each step extends every hypothesis of the beam by every token. Of the best `num_beams` continuations those that end are
+finished; the best `num_beams` that do not end are the next beam. The score of a finished hypothesis of log-probability s and
+n new tokens, the end token included, is s / n^length_penalty (Wu et al. 2016, arXiv:1609.08144, with its simpler normaliser);
+the best `num_beams` of them are kept.
 
-The search for a row ends when what is still in the beam cannot come before the results: s only falls as n grows, so
-the best that a hypothesis of length n can still reach is s / m^length_penalty, m being the longest length for a positive
-penalty and n + 1 for a negative one. Ending early therefore never changes a result.
+The search for a row ends when so many are kept and `early_stopping` is true, or nothing in the beam is thought to come before
+the last of them. What the best of the beam can still reach is s / m^length_penalty: by default m is its length now, which for
+a positive penalty may end a search before a long hypothesis would have won; "never" takes the longest length for m, and then
+ending early does not change a result, unless a rule makes tokens more probable than the model has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from numformer import ops
 from numformer._names import takes_synonyms
 from numformer.errors import InputError
+from numformer.generation.logits import NOTHING_LEFT, Processor, process, processors_of
 from numformer.generation.protocols import Writer
+from numformer.generation.rules import Rules, RuleSettings
 from numformer.generation.session import Prompt, Session
 
 MAX_PENALTY = 10.0  # a power at which no length overflows
 
 
+class BeamSettings(RuleSettings, total=False):
+    """The fields of BeamConfig, as keywords."""
+
+    num_beams: int
+    length_penalty: float
+    early_stopping: bool | Literal["never"]
+    num_return: int
+
+
 @takes_synonyms
 @dataclass(frozen=True, kw_only=True)
-class BeamConfig:
+class BeamConfig(Rules):
     """How to search."""
 
     num_beams: int = 4
     """Width of the beam; 1 takes the most probable token at every step."""
     length_penalty: float = 1.0
     """Power of the length that a log-probability is divided by, from -10 to 10: larger values favour longer results."""
+    early_stopping: bool | Literal["never"] = False
+    """True ends a search with the first num_beams results, False when better ones are unlikely, never when there are none."""
     num_return: int = 1
     """Number of results per row, best first."""
 
@@ -51,10 +66,13 @@ class BeamConfig:
             raise InputError(
                 f"length_penalty must be a number from {-MAX_PENALTY:g} to {MAX_PENALTY:g}, got {penalty!r}"
             )
+        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
+            raise InputError(f'early_stopping must be True, False or "never", got {self.early_stopping!r}')
+        super().__post_init__()
 
 
 class Hypothesis(NamedTuple):
-    """New tokens without the end token, their score, and the sum of their log-probabilities."""
+    """New tokens without the end token, their score, and the sum of their log-probabilities after all rules."""
 
     ids: list[int]
     score: float
@@ -71,10 +89,12 @@ class _Beam(NamedTuple):
 
 @dataclass
 class _Row:
-    """The search for one prompt: its beams, best first, and what is finished."""
+    """The search for one prompt: its beams, best first, what is finished, best first, and the rules for its tokens."""
 
+    prompt: list[int]
     beams: list[_Beam]
     max_new_tokens: int
+    processors: list[Processor]
     finished: list[Hypothesis]
 
 
@@ -85,15 +105,20 @@ def beam_search(
     config: BeamConfig,
     *,
     sources: Sequence[Prompt] | None = None,
-    eos_id: int | None = None,
+    eos_id: int | Iterable[int] | None = None,
     vocab_size: int | None = None,
+    processors: Sequence[Processor] = (),
+    ends: Callable[[list[int]], bool] | None = None,
 ) -> list[list[Hypothesis]]:
     """Continue every prompt and return its best continuations, best first.
 
     `sources` are what an encoder-decoder writes from, one per prompt. `max_new_tokens` is one number or one per prompt; a
-    hypothesis that reaches it counts as it is. Only ids below `vocab_size` are chosen, where it is given. What a prompt
-    returns does not depend on the others. Past the context length the oldest half-context is dropped.
-    Raises InputError for prompts and sources that the model cannot read, and when its logits are not numbers.
+    hypothesis that reaches it counts as it is, and so does one of whose new ids `ends` says that they end it. `eos_id` is
+    the end token, or several. Only ids below `vocab_size` are chosen, where it is given. `processors` are functions (ids,
+    log-probabilities) -> log-probabilities that follow the rules of the config. What a prompt returns does not depend on
+    the others. Past the context length the oldest half-context is dropped.
+    Raises InputError for prompts and sources that the model cannot read, when its logits are not numbers, and when the
+    rules leave no token to choose.
     """
     if not len(prompts):
         return []
@@ -101,47 +126,81 @@ def beam_search(
     given = [None] * len(prompts) if sources is None else sources
     slots = [session.admit(prompt, source=source) for prompt, source in zip(prompts, given, strict=True)]
     limits = max_new_tokens if isinstance(max_new_tokens, Sequence) else [max_new_tokens] * len(slots)
-    return search(session, slots, limits, config, eos_id=eos_id)
+    return search(session, slots, limits, config, eos_id=eos_id, processors=processors, ends=ends)
 
 
 def search(
-    session: Session, slots: Sequence[int], limits: Sequence[int], config: BeamConfig, *, eos_id: int | None
+    session: Session,
+    slots: Sequence[int],
+    limits: Sequence[int],
+    config: BeamConfig,
+    *,
+    eos_id: int | Iterable[int] | None,
+    processors: Sequence[Processor] = (),
+    ends: Callable[[list[int]], bool] | None = None,
 ) -> list[list[Hypothesis]]:
     """Continue the sequences in these slots of a session, each by at most its limit, and return each one's best.
 
     The session needs `num_beams` slots for each; all that the search used are free afterwards.
     """
-    rows = [_Row([_Beam(slot, [], 0.0)], limit, []) for slot, limit in zip(slots, limits, strict=True)]
+    stops = {token for token in (eos_id if isinstance(eos_id, Iterable) else [eos_id]) if token is not None}
+
+    def is_end(ids: list[int]) -> bool:
+        return ids[-1] in stops or (ends is not None and ends(ids))
+
+    rows = []
+    for slot, limit in zip(slots, limits, strict=True):
+        prompt = session.tokens(slot)
+        rules = processors_of(config, len(prompt), stops, session.num_tokens, processors)
+        rows.append(_Row(prompt, [_Beam(slot, [], 0.0)], limit, rules, []))
     for row in rows:
         if row.max_new_tokens < 1:
             _go_on(session, row, [])
     while active := [row for row in rows if row.beams]:
         logits = session.logits()
         log_probabilities = ops.log_softmax(np.stack([logits[beam.slot] for row in active for beam in row.beams]))
-        if np.isnan(log_probabilities).any():
-            raise InputError("the model's logits are not numbers, so there is nothing to search")
         first = 0
         for row in active:
             width = len(row.beams)
-            _extend(session, row, log_probabilities[first : first + width], config, eos_id)
+            going = _extend(row, log_probabilities[first : first + width], config, 1 + len(stops), is_end)
+            _go_on(session, row, going)
             first += width
-    return [sorted(row.finished, key=lambda h: -h.score)[: config.num_return] for row in rows]
+    return [
+        [Hypothesis(h.ids[:-1] if h.ids[-1] in stops else h.ids, *h[1:]) for h in row.finished[: config.num_return]]
+        for row in rows
+    ]
 
 
-def _extend(session: Session, row: _Row, log_probabilities: np.ndarray, config: BeamConfig, eos_id: int | None) -> None:
-    """Take one step for a row, given the log-probabilities [beams V] of its next tokens."""
-    totals = log_probabilities.astype(np.float64) + np.array([beam.total for beam in row.beams])[:, None]
-    length, going = len(row.beams[0].ids) + 1, []
-    for number, token, total in _best(totals, config.num_beams - len(row.finished)):
-        beam, ends = row.beams[number], token == eos_id
-        ids = beam.ids if ends else [*beam.ids, token]
-        if ends or length == row.max_new_tokens:
-            row.finished.append(Hypothesis(ids, total / length**config.length_penalty, total))
-        else:
+def _extend(
+    row: _Row,
+    log_probabilities: np.ndarray,
+    config: BeamConfig,
+    spare: int,
+    is_end: Callable[[list[int]], bool],
+) -> list[_Beam]:
+    """Take one step for a row, given the log-probabilities [beams V] of its next tokens; return the beams that go on.
+
+    `spare` times the width of the beam are looked at, enough for a whole beam besides those that take an end token.
+    """
+    pairs = zip(row.beams, log_probabilities.astype(np.float64), strict=True)
+    totals = np.stack([beam.total + process(row.processors, row.prompt + beam.ids, each) for beam, each in pairs])
+    if np.isnan(totals).any():
+        raise InputError(
+            "the logits are not numbers, those of the model or of a processor, so there is nothing to search"
+        )
+    length, going = len(row.beams[0].ids) + 1, list[_Beam]()
+    for rank, (number, token, total) in enumerate(_best(totals, max(2, spare) * config.num_beams)):
+        beam = row.beams[number]
+        ids = [*beam.ids, token]
+        if length == row.max_new_tokens or is_end(ids):
+            if rank < config.num_beams:
+                row.finished.append(Hypothesis(ids, total / length**config.length_penalty, total))
+        elif len(going) < config.num_beams:
             going.append(_Beam(beam.slot, ids, total))
-    if going and _is_decided(row, going, length, config):
-        going = []
-    _go_on(session, row, going)
+    if not row.finished and not going:
+        raise InputError(NOTHING_LEFT)
+    row.finished = sorted(row.finished, key=lambda h: -h.score)[: config.num_beams]
+    return going if going and not _is_decided(row, going[0].total, length, config) else []
 
 
 def _go_on(session: Session, row: _Row, going: list[_Beam]) -> None:
@@ -170,10 +229,12 @@ def _best(totals: np.ndarray, count: int) -> list[tuple[int, int, float]]:
     return [(*divmod(at, totals.shape[1]), total) for at, total in pairs if total > -np.inf]
 
 
-def _is_decided(row: _Row, going: list[_Beam], length: int, config: BeamConfig) -> bool:
-    """Tell whether no hypothesis that goes on can still come before the last of the results."""
-    if len(row.finished) < config.num_return:
+def _is_decided(row: _Row, best: float, length: int, config: BeamConfig) -> bool:
+    """Tell whether the beam, whose best total is given, is thought to hold nothing that comes before the last result."""
+    if len(row.finished) < config.num_beams:
         return False
-    results = sorted((h.score for h in row.finished), reverse=True)
-    longest = row.max_new_tokens if config.length_penalty >= 0 else length + 1
-    return results[config.num_return - 1] >= max(beam.total for beam in going) / longest**config.length_penalty
+    if config.early_stopping is True:
+        return True
+    looks_ahead = config.early_stopping == "never" and config.length_penalty > 0
+    reached = row.max_new_tokens if looks_ahead else length
+    return best / reached**config.length_penalty <= row.finished[-1].score

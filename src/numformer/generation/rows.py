@@ -9,13 +9,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
+from numformer.generation.logits import Processor
 from numformer.generation.protocols import CausalLM, EncoderDecoder, Writer
 from numformer.generation.sampling import SamplingConfig
 from numformer.generation.window import window_start
+
+Ended: TypeAlias = Literal["length", "stop", "context", "callback"]
+"""Why a sequence ended: enough new tokens, a stop token, a full context, or whoever watched it said so."""
 
 
 @dataclass(eq=False)
@@ -29,6 +33,10 @@ class Request:
     seed: int | np.random.Generator
     stop_ids: frozenset[int]
     max_new_tokens: int | None
+    processors: list[Processor]
+    num_alternatives: int
+    keep: bool  # the slot, with what the model has read, after the end
+    ended: Ended | None = None
     num_new: int = 0
     generator: np.random.Generator | None = None  # made from the seed at the first draw
     logits: np.ndarray | None = None  # of the next token [V], once the model has read all ids
@@ -49,6 +57,9 @@ class UncachedRows:
             start = window_start(len(request.ids), self.model.config.max_seq_len)
             window = np.array([request.ids[start:]])
             request.logits = _next_logits(self.model, [request], window, np.array([window.shape[1] - 1]))[0]
+
+    def reuse(self, old: Request, new: Request) -> None:
+        """Note that a request takes another's place: nothing is kept, so there is nothing to take over."""
 
     def copy(self, request: Request, twin: Request) -> None:
         """Note that the twin begins where the request stands: nothing is kept, so there is nothing to copy."""
@@ -84,6 +95,19 @@ class CachedRows:
             if is_run is not None:
                 self._run(requests, first)
             first += len(requests)
+
+    def reuse(self, old: Request, new: Request) -> None:
+        """Give a new request the row of another, as far as its window begins with the same tokens."""
+        new.start = window_start(len(new.ids), self.model.config.max_seq_len)
+        window, before = new.ids[new.start :], old.ids[old.start : old.start + old.num_read]
+        pairs = zip(before, window[:-1], strict=False)  # the last token is read again, for its logits
+        shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if old.row is None or old.source != new.source or not shared:
+            self.drop(old)
+            return
+        row, old.row = old.row, None
+        self.cache.lengths[row] = new.num_read = shared
+        self._place(new, row)
 
     def copy(self, request: Request, twin: Request) -> None:
         """Give the twin a row of its own with what the request's row holds, in a hole where there is one."""

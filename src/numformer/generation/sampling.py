@@ -1,18 +1,26 @@
-"""From the logits of the next token to a token: penalty, temperature, filters, and one draw."""
+"""From the logits of the next token to a token: temperature, filters, and one draw."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from numformer._names import takes_synonyms
-from numformer.errors import InputError
+from numformer.generation.rules import Rules, RuleSettings, check_number, check_ranges
+
+
+class SamplingSettings(RuleSettings, total=False):
+    """The fields of SamplingConfig, as keywords."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
 
 
 @takes_synonyms
 @dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
+class SamplingConfig(Rules):
     """How the next token is chosen; the defaults sample from the model's own distribution.
 
     Raises InputError for a value outside its range.
@@ -26,47 +34,28 @@ class SamplingConfig:
     """Sample among the fewest tokens that together have at least this probability (1: off)."""
     min_p: float = 0.0
     """Sample among the tokens at least this share as probable as the most probable one (0: off)."""
-    repetition_penalty: float = 1.0
-    """Above 1 makes tokens that were already seen less probable (1: off)."""
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
-            if not isinstance(getattr(self, name), (int, float, np.number)):
-                raise InputError(f"{name} must be a number, got {getattr(self, name)!r}")
-        ranges = (
-            ("temperature", 0 <= self.temperature < math.inf, "a finite number of at least 0"),
-            ("top_k", isinstance(self.top_k, (int, np.integer)) and self.top_k >= 0, "a whole number of at least 0"),
-            ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
-            ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
-            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a finite number above 0"),
+        for name in ("temperature", "top_p", "min_p"):
+            check_number(self, name)
+        is_count = isinstance(self.top_k, (int, np.integer)) and self.top_k >= 0
+        check_ranges(
+            self,
+            {
+                "temperature": (0 <= self.temperature < math.inf, "a finite number of at least 0"),
+                "top_k": (is_count, "a whole number of at least 0"),
+                "top_p": (0 < self.top_p <= 1, "a number above 0 and at most 1"),
+                "min_p": (0 <= self.min_p <= 1, "a number from 0 to 1"),
+            },
         )
-        for name, holds, expected in ranges:
-            if not holds:
-                raise InputError(f"got {name}={getattr(self, name)}, expected {expected}")
+        super().__post_init__()
 
 
-def sample(
-    logits: np.ndarray, config: SamplingConfig, generator: np.random.Generator, seen: Sequence[int] | np.ndarray
-) -> int:
-    """Choose the next token, given logits [V], each finite or -inf and not all -inf, and the token ids seen so far."""
-    if config.repetition_penalty != 1:
-        logits = penalise_repetition(logits, seen, config.repetition_penalty)
+def sample(logits: np.ndarray, config: SamplingConfig, generator: np.random.Generator) -> int:
+    """Choose the next token, given logits [V] after all rules, each finite or -inf and not all -inf."""
     if config.temperature == 0:
         return int(logits.argmax())
     return _draw(filter_logits(logits, config), generator)
-
-
-def penalise_repetition(logits: np.ndarray, seen_ids: Sequence[int] | np.ndarray, penalty: float) -> np.ndarray:
-    """Divide the positive logits of seen tokens by the penalty and multiply the negative ones (Keskar et al. 2019).
-
-    logits [V], seen_ids [any length] -> [V]; a token seen many times is penalised once.
-    """
-    ids = np.asarray(seen_ids, dtype=np.intp)
-    ids = ids[ids < logits.size]  # a prompt may hold ids that are not to be chosen
-    once = logits[ids]
-    penalised = logits.copy()
-    penalised[ids] = np.where(once > 0, once / penalty, once * penalty)
-    return penalised
 
 
 def filter_logits(logits: np.ndarray, config: SamplingConfig) -> np.ndarray:

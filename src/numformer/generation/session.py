@@ -10,6 +10,12 @@ Every request has settings, a generator and an end of its own. What it draws doe
 logits do by rounding only. A prompt is read at the next step, together with others that were admitted since the last; one
 that has ended costs nothing and leaves its slot free. Below `step` stand `logits`, `append` and `fork`, on which other ways
 to choose tokens are built, such as beam search.
+
+A chat reads each turn once: its request keeps the slot, and the next prompt, which begins with the same tokens, takes the
+place of the last one.
+
+    slot = session.admit(prompt, keep=True)
+    slot = session.admit(longer_prompt, keep=True, reuse=slot)
 """
 
 from __future__ import annotations
@@ -17,36 +23,38 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from numformer import random
 from numformer.autograd import Tensor, inference
 from numformer.errors import InputError
+from numformer.generation.logits import NOTHING_LEFT, Processor, process, processors_of
 from numformer.generation.protocols import Writer
-from numformer.generation.rows import CachedRows, Request, UncachedRows
+from numformer.generation.rows import CachedRows, Ended, Request, UncachedRows
 from numformer.generation.sampling import SamplingConfig, sample
 from numformer.ops.embedding import check_ids
 
 Prompt: TypeAlias = Sequence[int] | np.ndarray | Tensor
 """The token ids of one sequence."""
 
-Ended: TypeAlias = Literal["length", "stop", "context", "callback"]
-"""Why a sequence ended: enough new tokens, a stop token, a full context, or whoever watched it said so."""
+Alternatives: TypeAlias = tuple[tuple[int, float], ...]
+"""The most probable next tokens with their log-probabilities, most probable first."""
 
 
 class Step(NamedTuple):
     """The next token of a request.
 
-    `log_probability` is the model's own, before penalty, temperature and filters; `ended` says why the request has
-    ended with this token, or is None.
+    `log_probability` is the model's own, before rules, temperature and filters, and so are those of the `alternatives`
+    that the request asked for; `ended` says why the request has ended with this token, or is None.
     """
 
     slot: int
     id: int
     log_probability: float
     ended: Ended | None
+    alternatives: Alternatives = ()
 
 
 class Session:
@@ -81,9 +89,14 @@ class Session:
         self._rows = CachedRows(model, num_slots) if use_cache else UncachedRows(model)
 
     @property
+    def num_tokens(self) -> int:
+        """The number of distinct tokens that the model knows."""
+        return self._num_tokens
+
+    @property
     def active(self) -> list[int]:
-        """The slots in use."""
-        return [slot for slot, request in enumerate(self._slots) if request is not None]
+        """The slots of requests that go on."""
+        return [request.slot for request in self._going()]
 
     def tokens(self, slot: int) -> list[int]:
         """Return the ids of a slot's sequence so far, the prompt's first."""
@@ -98,12 +111,19 @@ class Session:
         max_new_tokens: int | None = None,
         stop_ids: Iterable[int] = (),
         seed: int | np.random.Generator = 0,
+        processors: Sequence[Processor] = (),
+        num_alternatives: int = 0,
+        keep: bool = False,
+        reuse: int | None = None,
     ) -> int:
         """Take in a prompt, with the source that an encoder-decoder reads, and return its slot.
 
         The request ends after `max_new_tokens`, where given, or after a token of `stop_ids`; its draws come from `seed`
-        or, where that is a generator, from it. Raises InputError, and changes nothing, when every slot is in use, for
-        a prompt that is empty or over the context length, and for ids outside the vocabulary.
+        or, where that is a generator, from it. `processors` are functions (ids, logits) -> logits that follow the rules of
+        the settings. Its steps tell so many alternatives of every token. With `keep` the slot stays in use after the end,
+        to be taken over: a request that is to `reuse` a slot takes the place of the one there, and what both begin with
+        is not read again. Raises InputError, and changes nothing, when every slot is in use, for a prompt that is empty
+        or over the context length, and for ids outside the vocabulary.
         """
         ids = self._checked(prompt, "prompt", self._num_tokens, any_length=self.sliding)
         if self._reads_sources is not (source is not None):
@@ -114,21 +134,28 @@ class Session:
             src = self._checked(source, "source", getattr(self.model.config, "src_vocab_size", self._num_tokens))
         if max_new_tokens is not None and not (isinstance(max_new_tokens, (int, np.integer)) and max_new_tokens >= 1):
             raise InputError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
+        if not isinstance(num_alternatives, (int, np.integer)) or num_alternatives < 0:
+            raise InputError(f"num_alternatives must be a whole number of at least 0, got {num_alternatives!r}")
         if not isinstance(seed, np.random.Generator) and not (isinstance(seed, (int, np.integer)) and seed >= 0):
             raise InputError(f"seed must be a whole number of at least 0, got {seed!r}")
         if settings is not None and not isinstance(settings, SamplingConfig):
             raise InputError(f"the settings of a request are a SamplingConfig, got {settings!r}")
         if not isinstance(stop_ids, Iterable):
             raise InputError(f"stop_ids must be a list of token ids, got {stop_ids!r}")
-        slot = self._free_slot()
-        stops = frozenset(stop_ids)
-        self._slots[slot] = Request(slot, ids, src, settings or SamplingConfig(), seed, stops, max_new_tokens)
+        stops, settings = frozenset(stop_ids), settings or SamplingConfig()
+        rules = processors_of(settings, len(ids), stops, self._num_tokens, processors)
+        old = None if reuse is None else self._request(reuse)
+        slot = self._free_slot() if old is None else old.slot
+        request = Request(slot, ids, src, settings, seed, stops, max_new_tokens, rules, num_alternatives, keep)
+        if old is not None:
+            self._rows.reuse(old, request)
+        self._slots[slot] = request
         return slot
 
     def step(self) -> list[Step]:
-        """Continue every request by one token; those that end with it leave their slots free.
+        """Continue every request by one token; those that end with it leave their slots free, unless they keep them.
 
-        Raises InputError when a request's logits are not numbers, before anything is drawn.
+        Raises InputError when a request's logits are not numbers, or its rules leave no token, before anything is drawn.
         """
         found = self.logits()
         if not found:
@@ -139,11 +166,24 @@ class Session:
             if not math.isfinite(number):
                 raise InputError(f"the logits of slot {slot} are NaN, +inf or all -inf, so there is no token to choose")
         logits -= largest[:, None]
-        totals = np.exp(logits).sum(axis=1).tolist()  # Σ e^(logit - largest), so log p = logit - largest - log Σ
-        tokens = [self._choose(slot, row) for slot, row in found.items()]
+        log_totals = np.log(
+            np.exp(logits).sum(axis=1)
+        ).tolist()  # so that log p = logit - largest - log Σ e^(logit - largest)
+        requests = [self._request(slot) for slot in found]
+        ruled = [process(request.processors, request.ids, found[request.slot]) for request in requests]
+        for request, row in zip(requests, ruled, strict=True):
+            if request.processors and not math.isfinite(row.max()):
+                raise InputError(f"slot {request.slot}: {NOTHING_LEFT}")
+        tokens = [_choose(request, row) for request, row in zip(requests, ruled, strict=True)]
         return [
-            Step(slot, token, float(row[token]) - math.log(total), self._end_or_append(slot, token))
-            for slot, token, row, total in zip(found, tokens, logits, totals, strict=True)
+            Step(
+                request.slot,
+                token,
+                float(row[token]) - log_total,
+                self._end_or_append(request, token),
+                _most_probable(row, log_total, request.num_alternatives) if request.num_alternatives else (),
+            )
+            for request, token, row, log_total in zip(requests, tokens, logits, log_totals, strict=True)
         ]
 
     def retire(self, slot: int) -> None:
@@ -152,8 +192,11 @@ class Session:
         self._slots[slot] = None
 
     def logits(self) -> dict[int, np.ndarray]:
-        """Return the logits [V] of every request's next token, by slot; what was read already costs nothing."""
-        requests = [request for request in self._slots if request is not None]
+        """Return the logits [V] of the next token of every request that goes on, by slot.
+
+        What was read already costs nothing.
+        """
+        requests = self._going()
         waiting = [request for request in requests if request.logits is None]
         if waiting:
             with inference():
@@ -165,6 +208,8 @@ class Session:
         request = self._request(slot)
         if not isinstance(token, (int, np.integer)) or not 0 <= token < self._num_tokens:
             raise InputError(f"got the token {token}, but the vocabulary has {self._num_tokens} tokens")
+        if request.ended is not None:
+            raise InputError(f"the request in slot {slot} has ended: admit another prompt with reuse={slot}")
         if self._is_full(request):
             raise InputError(f"slot {slot} holds {len(request.ids)} tokens, as many as the model can read")
         request.ids.append(int(token))
@@ -185,24 +230,22 @@ class Session:
         self._slots[twin.slot] = twin
         return twin.slot
 
-    def _choose(self, slot: int, logits: np.ndarray) -> int:
-        request = self._request(slot)
-        if request.generator is None:
-            request.generator = _generator(request.seed)
-        return sample(logits, request.settings, request.generator, request.ids)
+    def _going(self) -> list[Request]:
+        return [request for request in self._slots if request is not None and request.ended is None]
 
-    def _end_or_append(self, slot: int, token: int) -> Ended | None:
-        ended = self._why_ended(self._request(slot), token)
-        if ended is None:
-            self.append(slot, token)
-        else:
-            self.retire(slot)
-        return ended
+    def _end_or_append(self, request: Request, token: int) -> Ended | None:
+        request.ended = self._why_ended(request, token)
+        if request.ended is None:
+            self.append(request.slot, token)
+        elif not request.keep:
+            self.retire(request.slot)
+        return request.ended
 
     def _request(self, slot: int) -> Request:
         request = self._slots[slot] if 0 <= slot < len(self._slots) else None
         if request is None:
-            raise InputError(f"slot {slot} is not in use; those in use are {self.active}")
+            in_use = [number for number, each in enumerate(self._slots) if each is not None]
+            raise InputError(f"slot {slot} is not in use; those in use are {in_use}")
         return request
 
     def _free_slot(self) -> int:
@@ -232,6 +275,18 @@ class Session:
             raise InputError(f"a {what} of {len(array)} tokens does not fit max_seq_len={longest}")
         check_ids(array, num_tokens)
         return [int(token) for token in array]
+
+
+def _choose(request: Request, logits: np.ndarray) -> int:
+    if request.generator is None:
+        request.generator = _generator(request.seed)
+    return sample(logits, request.settings, request.generator)
+
+
+def _most_probable(shifted: np.ndarray, log_total: float, count: int) -> Alternatives:
+    """Return the `count` most probable tokens, given logits [V] with their maximum at 0 and the log of Σ e^logits."""
+    first = np.argsort(-shifted, kind="stable")[:count]
+    return tuple((int(token), float(shifted[token]) - log_total) for token in first)
 
 
 def _generator(seed: int | np.random.Generator) -> np.random.Generator:

@@ -26,19 +26,20 @@ class TextDecoder(Protocol):
 class TextStream:
     """The text of one growing sample, given out in pieces that later tokens cannot change.
 
-    Bytes that are not UTF-8 become U+FFFD, one for each. Held back are an incomplete UTF-8 character and whatever could be
-    the start of a stop string. The sample is finished when the first stop string is complete; its text ends before it.
-    However the text is cut into tokens, the pieces join to the same text.
+    It follows the text of the tokens `prompt`: a space between the two is kept, which many tokenizers drop at the start of
+    a text. Bytes that are not UTF-8 become U+FFFD, one for each. Held back are an incomplete UTF-8 character and whatever
+    could be the start of a stop string. The sample is finished when the first stop string is complete; its text ends before
+    it. However the text is cut into tokens, the pieces join to the same text.
 
     Raises InputError for an empty stop string, or one string where a list of them is expected.
     """
 
-    def __init__(self, tokenizer: TextDecoder, stop: Iterable[str] = ()) -> None:
+    def __init__(self, tokenizer: TextDecoder, stop: Iterable[str] = (), prompt: Sequence[int] = ()) -> None:
         stop = stop if isinstance(stop, str) else tuple(stop)
         if isinstance(stop, str) or "" in stop:
             raise InputError(f"got stop={stop!r}, expected a list of strings of at least one character each")
         self.finished = False
-        self._window = _Window(tokenizer)
+        self._window = _Window(tokenizer, prompt)
         self._stop = stop
         self._held = ""
         self._pieces: list[str] = []
@@ -91,12 +92,16 @@ class _Window:
     the space at the start of a text. `_done` counts the characters of their text that were given out.
     """
 
-    def __init__(self, tokenizer: TextDecoder) -> None:
+    def __init__(self, tokenizer: TextDecoder, before: Sequence[int]) -> None:
         self._decode = tokenizer.decode
         self._ids: list[int] = []
         self._context = 0
         self._done = 0
         self._undecided = ""
+        context = [int(token) for token in before[-_SHORT_WINDOW:]]
+        text = tokenizer.decode(context) if context else ""
+        if not _UNDECIDED_END.search(text):  # after half a character the new text stands alone
+            self._ids, self._context, self._done = context, len(context), len(text)
 
     def push(self, token_id: int) -> str:
         self._ids.append(token_id)

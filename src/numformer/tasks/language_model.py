@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -12,8 +12,8 @@ import numpy as np
 from numformer._notices import amount, say
 from numformer.data import TokenWindows
 from numformer.errors import InputError
-from numformer.generation import SamplingConfig, TextStream, generate
-from numformer.generation.generate import SamplingSettings
+from numformer.generation import BeamConfig, Processor, SamplingConfig, score
+from numformer.generation.texts import write_texts
 from numformer.generation.window import window_start
 from numformer.models import GPTConfig, build_model
 from numformer.models.backbone import CausalModel
@@ -21,6 +21,7 @@ from numformer.random import generator
 from numformer.tasks.shared.objective import Batch, TargetObjective
 from numformer.tasks.shared.text_task import TextTask
 from numformer.tasks.shared.windows import windows_of
+from numformer.tasks.shared.writing import WritingDefaults, WritingSettings
 from numformer.tokenizers import Tokenizer, encode_text
 from numformer.training import TrainConfig
 from numformer.training.workers import Workers, num_cores
@@ -78,6 +79,7 @@ class LanguageModel(TextTask):
     model_config = GPTConfig()
 
     model: CausalModel
+    defaults = WritingDefaults()  # of a folder that has a generation_config.json
 
     @classmethod
     def build(cls, model: GPTConfig, tokenizer: Tokenizer, seed: int) -> CausalModel:
@@ -97,52 +99,79 @@ class LanguageModel(TextTask):
         stop: Iterable[str] = (),
         seed: int = 0,
         sampling: SamplingConfig | None = None,
+        beam: BeamConfig | None = None,
+        processors: Sequence[Processor] = (),
         on_text: Callable[[str], None] | None = None,
-        **settings: Unpack[SamplingSettings],
+        **settings: Unpack[WritingSettings],
     ) -> Any:
         """Continue the prompt and return the new text, or a list of `num_samples` texts.
 
-        `stop` strings end a text before them. `settings` are the fields of SamplingConfig. `on_text` gets the pieces of
-        the (first) text as they come. An empty prompt starts from a newline, or from token 0 where there is none; of
-        one over the context length the end is seen, and how much of it is said on stderr.
+        `settings` are the fields of SamplingConfig or, with `num_beams` above 1, of BeamConfig; `sampling` and `beam` give
+        them whole. What is not given is as the folder's generation_config.json says. A search returns its `num_samples`
+        best texts. `stop` strings end a text before them. `processors` are functions (ids, logits) -> logits. `on_text`
+        gets the pieces of the (first) text as they come, of a search the whole at its end.
+
+        The prompt begins as the tokenizer says (`begin_ids`). An empty one without such tokens starts from a newline, or
+        from token 0 where there is none; of one over the context length the end is seen, and how much of it is said on
+        stderr.
         Raises InputError for a character that the vocabulary lacks and settings out of range.
         """
         if num_samples is not None and num_samples < 1:
             raise InputError(f"num_samples must be at least 1, got {num_samples}")
         if not isinstance(prompt, str):
             raise InputError(f"a prompt is a text, got {prompt!r:.60}")
-        ids = encode_text(self.tokenizer, prompt) if prompt else _start(self.tokenizer)
+        if sum(each is not None for each in (sampling, beam, settings or None)) > 1:
+            raise InputError("give sampling, beam or their fields, one of the three")
+        how = sampling or beam or self.defaults.config(settings, num_samples or 1)
         stop = stop if isinstance(stop, str) else tuple(stop)
-        longest = self.model.config.max_seq_len
+        ids, longest = self._prompt_ids(prompt), self.model.config.max_seq_len
         if unseen := window_start(len(ids), longest):
             say(
                 f"of the prompt's {len(ids):,} tokens the model sees the last {len(ids) - unseen:,}: max_seq_len={longest}"
             )
-        streams = [TextStream(self.tokenizer, stop) for _ in range(num_samples or 1)]
-
-        def on_token(row: int, token: int) -> bool:
-            piece = streams[row].push(token)
-            if on_text and row == 0 and piece:
-                on_text(piece)
-            return streams[row].finished
-
-        end = getattr(self.tokenizer, "eos_id", None)
-        generate(
+        texts = write_texts(
             self.model,
-            [ids] * len(streams),
+            self.tokenizer,
+            ids,
             max_new_tokens,
-            sampling=sampling,
+            how,
+            num_samples=num_samples or 1,
+            stop=stop,
+            end_ids=self.end_ids,
             seed=seed,
-            stop_ids=() if end is None else (end,),
-            vocab_size=self.tokenizer.vocab_size,
-            on_token=on_token,
-            **settings,
+            processors=processors,
+            on_text=on_text,
+            follows=bool(prompt),
         )
-        rest = [stream.flush() for stream in streams]
-        if on_text and rest[0]:
-            on_text(rest[0])
-        texts = [stream.text for stream in streams]
         return texts[0] if num_samples is None else texts
+
+    def score(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return for every text the log-probabilities [T-1] of its tokens after the first, which may be a beginning token."""
+        return score(self.model, [self._prompt_ids(text) for text in texts])
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end a text: those that the folder names, or the tokenizer's own."""
+        if self.defaults.eos_ids is not None:
+            return self.defaults.eos_ids
+        end = getattr(self.tokenizer, "eos_id", None)
+        return () if end is None else (end,)
+
+    def use_folder(self, folder: Path) -> None:
+        """Take what generation_config.json says where the folder has it."""
+        self.defaults = WritingDefaults.read(folder)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a Hugging Face folder, with the generation_config.json that the model came with."""
+        super().save(folder)
+        self.defaults.save(folder)
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        """Return the tokens of a prompt, with those that it begins with."""
+        begin = list(getattr(self.tokenizer, "begin_ids", ()))
+        if prompt:
+            return begin + encode_text(self.tokenizer, prompt).tolist()
+        return begin or _start(self.tokenizer).tolist()
 
     def evaluate(self, text: str | Path | None = None, *, max_windows: int | None = None) -> TextScores:
         """Return loss (nats per token), perplexity and the number of tokens on a text, or on the held-out part.

@@ -23,6 +23,7 @@ def load(folder: str | Path, *, last: bool = False) -> Any:
     kind = _task_of(model, str(settings.get("task")))
     task = kind(model, kind.load_tokenizer(answering_folder(folder, last)))
     task.use_settings(settings)
+    task.use_folder(answering_folder(folder, last))
     task._run = folder
     return task
 

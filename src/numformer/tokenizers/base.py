@@ -29,12 +29,13 @@ class Savable(Protocol):
 class Tokenizer(Protocol):
     """Anything that turns text into token ids 0..vocab_size-1 and back; no base class is needed.
 
-    Four things are optional:
+    Five things are optional:
 
     - `save(path)`, needed only where a model is saved (see Savable);
     - the ids of special tokens as attributes `pad_id`, `bos_id`, `eos_id`, `unk_id` and `mask_id` (absent or None:
       there is no such token). `encode` adds none of them, a special token's name in a text is text like any other,
       and `decode` leaves them out;
+    - `begin_ids`, a list of the special tokens with which a text to be continued begins, for models that learned so;
     - `encode_spans(text)`, which also says where each token stands: ids [N] (or rows of features [N F]) and an integer
       array of spans [N 2], each the first character of the token in `text` and the one after its last;
     - `encode_batch(texts)`, a list of the ids of each text, where that is faster than one call per text.

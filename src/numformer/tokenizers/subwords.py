@@ -14,7 +14,7 @@ from numformer._files import write_atomically
 from numformer.errors import InputError
 from numformer.tokenizers.base import TokenIds, check_ids, token_dtype
 from numformer.tokenizers.subword_training import train_subwords
-from numformer.tokenizers.tokenizer_json import tokenizer_file, tokenizers_library
+from numformer.tokenizers.tokenizer_json import tokenizer_file, tokenizers_library, tokens_before_text
 
 # What the tokenizers in use call their special tokens; the first name that a vocabulary has is taken.
 NAMES = {
@@ -97,6 +97,11 @@ class SubwordTokenizer:
         """
         text: str = self._tokenizer.decode(check_ids(ids, self.vocab_size).tolist(), skip_special_tokens=True)
         return text
+
+    @property
+    def begin_ids(self) -> list[int]:
+        """The special tokens that the content puts before a text, with which a text to be continued begins."""
+        return tokens_before_text(self._tokenizer.post_processor)
 
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json into the folder `path`, or to `path` itself when it ends in .json."""

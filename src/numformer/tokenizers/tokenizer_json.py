@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,23 @@ def tokenizers_library() -> Any:
     except ImportError as error:
         raise InputError("subword tokenizers need the package tokenizers: pip install 'numformer[subwords]'") from error
     return tokenizers
+
+
+def tokens_before_text(post_processor: Any) -> list[int]:
+    """Return the special tokens that a post-processor of the library puts before a text; None has none."""
+    return [] if post_processor is None else _tokens_before(json.loads(post_processor.__getstate__()))
+
+
+def _tokens_before(post_processor: dict[str, Any]) -> list[int]:
+    match post_processor:
+        case {"type": "TemplateProcessing", "single": list(template), "special_tokens": dict(known)}:
+            before = takewhile(lambda piece: "SpecialToken" in piece, template)
+            return [token for piece in before for token in known[piece["SpecialToken"]["id"]]["ids"]]
+        case {"type": "BertProcessing" | "RobertaProcessing", "cls": [_, int(token)]}:
+            return [token]
+        case {"type": "Sequence", "processors": list(parts)}:
+            return next((found for part in parts if (found := _tokens_before(part))), [])
+    return []
 
 
 def read_tokenizer_json(path: str | Path) -> Any:

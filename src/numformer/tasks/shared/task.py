@@ -278,6 +278,7 @@ class Task:
             )
         task = cls(model, tokenizer or cls.load_tokenizer(answering_folder(folder, last)))
         task.use_settings(settings_of(folder))
+        task.use_folder(answering_folder(folder, last))
         return task
 
     @classmethod
@@ -298,6 +299,9 @@ class Task:
     def load_tokenizer(cls, folder: str | Path) -> Any:
         """Return the tokenizer of a folder."""
         return load_tokenizer(folder)
+
+    def use_folder(self, folder: Path) -> None:
+        """Take what else the folder of the model says that the task needs."""
 
     def use_settings(self, settings: dict[str, Any]) -> None:
         """Take the settings about data and prediction that a run was made with, as run.toml has them."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
 
 import numpy as np
 
 from numformer.data.batches import LengthBatches
 from numformer.errors import InputError
-from numformer.generation import BeamConfig, Hypothesis, beam_search
+from numformer.generation import BeamConfig, Hypothesis, Processor, beam_search
+from numformer.generation.beam import BeamSettings
+from numformer.generation.words import with_word_ids
 from numformer.models import Transformer
 from numformer.tasks.shared.encoding import special_id
 from numformer.tokenizers import Tokenizer
@@ -26,14 +27,8 @@ class SearchOptions(BeamConfig):
 
     max_new_tokens: int | None = None
     """Most tokens of a target; twice the source's length and ten more when not given."""
-
-
-class BeamSettings(TypedDict, total=False):
-    """The fields of BeamConfig as keywords."""
-
-    num_beams: int
-    length_penalty: float
-    num_return: int
+    bad_words: tuple[str, ...] = ()
+    """Words that are not written."""
 
 
 class SearchSettings(BeamSettings, total=False):
@@ -41,6 +36,7 @@ class SearchSettings(BeamSettings, total=False):
 
     beam: BeamConfig | None
     max_new_tokens: int | None
+    processors: Sequence[Processor]
     progress: bool
 
 
@@ -51,12 +47,14 @@ def search(
     beam: BeamConfig,
     max_new_tokens: int | None,
     progress: bool,
+    processors: Sequence[Processor] = (),
 ) -> list[list[Hypothesis]]:
     """Return the best targets of every source; `max_new_tokens` is twice the source's length and ten more by default."""
     if max_new_tokens is not None and not (isinstance(max_new_tokens, int) and max_new_tokens >= 1):
         raise InputError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
     if not sources:
         return []
+    beam = with_word_ids(beam, tokenizer)
     bos, eos = special_id(tokenizer, "bos_id"), special_id(tokenizer, "eos_id")
     lengths = [len(source) for source in sources]
     batches = list(LengthBatches(lengths, batch_tokens=max(SEARCH_TOKENS, *lengths)))
@@ -69,7 +67,9 @@ def search(
         limits = [min(longest, max_new_tokens or 2 * lengths[i] + 10) for i in batch]
         begun, of_batch = [[bos]] * len(batch), [sources[i] for i in batch]
         vocab_size = tokenizer.vocab_size
-        return beam_search(model, begun, limits, beam, sources=of_batch, eos_id=eos, vocab_size=vocab_size)
+        return beam_search(
+            model, begun, limits, beam, sources=of_batch, eos_id=eos, vocab_size=vocab_size, processors=processors
+        )
 
     results: list[list[Hypothesis]] = [[] for _ in sources]
     with Workers(min(num_cores(), len(batches))) as workers:

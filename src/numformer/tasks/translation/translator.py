@@ -13,7 +13,8 @@ import numpy as np
 from numformer.data.pairs import Pair
 from numformer.data.table_writer import check_table
 from numformer.errors import InputError
-from numformer.generation import BeamConfig, Hypothesis
+from numformer.generation import BeamConfig, Hypothesis, Processor
+from numformer.generation.beam import BeamSettings
 from numformer.metrics import bleu
 from numformer.models import Transformer, TransformerConfig
 from numformer.tasks.shared.attention import Sequences, token_labels
@@ -30,10 +31,9 @@ from numformer.tasks.translation.objective import (
     encode_sources,
     say_unknown_tokens,
 )
-from numformer.tasks.translation.search import BeamSettings, SearchOptions, SearchSettings, search
+from numformer.tasks.translation.search import SearchOptions, SearchSettings, search
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_all, printable
 from numformer.training import OptimConfig, TrainConfig
-from numformer.training.settings import make_config
 from numformer.training.workers import Workers, num_cores
 
 
@@ -159,22 +159,24 @@ class Translator(ExampleTask):
         *,
         beam: BeamConfig | None = None,
         max_new_tokens: int | None = None,
+        processors: Sequence[Processor] = (),
         progress: bool = False,
         **settings: Unpack[BeamSettings],
     ) -> list[Translation]:
         """Return for every text the best target and its score (log-probability over length), and others when asked for.
 
-        `settings` are the fields of BeamConfig (num_beams, length_penalty, num_return). `max_new_tokens` is twice the
-        source's length and ten more when not given. A source over the context length is cut, and how many are is said on
-        stderr; a blank one has a blank target. Where hypotheses have the same text, the best of them stands for it, so there
-        may be fewer than `num_return`.
+        `settings` are the fields of BeamConfig (num_beams, length_penalty, num_return, no_repeat_ngram_size, …), and
+        `processors` functions (ids, log-probabilities) -> log-probabilities that follow its rules. `max_new_tokens` is
+        twice the source's length and ten more when not given. A source over the context length is cut, and how many are
+        is said on stderr; a blank one has a blank target. Where hypotheses have the same text, the best of them stands for
+        it, so there may be fewer than `num_return`.
         """
         texts = as_texts(texts)
-        beam = beam or make_config(BeamConfig, dict(settings))
+        beam = beam or BeamConfig(**settings)
         # With all that the beam has, enough are left where some have the same text.
         searched = replace(beam, num_return=1 if beam.num_return == 1 else beam.num_beams)
         sources = self._sources([text for text in texts if text.strip()])
-        found = iter(search(self.model, self.tokenizer.target, sources, searched, max_new_tokens, progress))
+        found = iter(search(self.model, self.tokenizer.target, sources, searched, max_new_tokens, progress, processors))
         results: list[Translation] = []
         for text in texts:
             best, *others = self._targets(next(found))[: beam.num_return] if text.strip() else [BLANK]
