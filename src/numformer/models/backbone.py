@@ -19,7 +19,7 @@ class Backbone(Module):
     """A model with one vector per token, which a head turns into something else: `encode` is what a head reads."""
 
     looks_ahead: ClassVar[bool]  # whether a position sees those after it
-    takes_segments: ClassVar[bool] = False  # whether `encode` takes a keyword `segments` [B T]
+    takes_segments: bool = False  # whether `encode` takes a keyword `segments` [B T]
     config: Any
 
     @property
