@@ -78,7 +78,7 @@ def test_the_number_of_labels_goes_by_its_usual_names():
 def test_what_is_no_config_is_refused():
     with pytest.raises(
         InputError,
-        match=r"is built from a ModelConfig, BertConfig, DistilBertConfig, GPTConfig, GPTNeoXConfig, .*, got dict",
+        match=r"is built from a ModelConfig, BartConfig, BertConfig, DistilBertConfig, GPTConfig, .*, got dict",
     ):
         build_model({"vocab_size": 9}, "lm")
 
@@ -89,7 +89,8 @@ def test_an_architecture_says_what_it_does(architecture):
     assert architecture.config.model_type == next(k for k, v in ARCHITECTURES.items() if v is architecture)
     does = set(tasks_of(architecture))
     heads = {"classify", "tag", "qa"}  # that fit every model with a vector per token
-    owns = {"transformer": {"seq2seq"}} | {key: {"mlm", "embed"} for key in ("bert", "roberta", "distilbert")}
+    owns = {key: {"seq2seq"} for key in ("transformer", "t5", "bart")}
+    owns |= {key: {"mlm", "embed"} for key in ("bert", "roberta", "distilbert")}
     own = owns.get(architecture.config.model_type, {"lm"})
     assert does & {"lm", "mlm", "embed", "seq2seq"} == own
     assert does & heads == (set() if own == {"seq2seq"} else heads)

@@ -1,5 +1,6 @@
 """Models: one readable file per architecture."""
 
+from numformer.models.bart import Bart, BartConfig
 from numformer.models.bert import Bert, BertConfig
 from numformer.models.build import build_model
 from numformer.models.config import ModelConfig
@@ -16,10 +17,14 @@ from numformer.models.qwen3 import Qwen3, Qwen3Config
 from numformer.models.roberta import Roberta, RobertaConfig
 from numformer.models.rope import RopeScaling
 from numformer.models.sentence_encoder import SentenceEncoder
+from numformer.models.t5 import T5, T5Config
 from numformer.models.transformer import Transformer, TransformerConfig
 
 __all__ = [
     "GPT",
+    "T5",
+    "Bart",
+    "BartConfig",
     "Bert",
     "BertConfig",
     "DistilBert",
@@ -48,6 +53,7 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SpanClassifier",
+    "T5Config",
     "TokenClassifier",
     "Transformer",
     "TransformerConfig",

@@ -11,7 +11,7 @@ from numformer.errors import InputError
 from numformer.models.build import build_backbone, build_model, tasks_of
 from numformer.models.config import ArchitectureConfig
 from numformer.models.heads import HEADS, Headed
-from numformer.models.layouts import Names
+from numformer.models.layouts import Layout, Names
 from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
 from numformer.nn import init
 
@@ -85,7 +85,8 @@ def names_of(model: Any) -> Names:
     """Return the names of a model's parameters, here and on disk."""
     architecture = architecture_of(model.config)
     task = model.task if isinstance(model, Headed) else architecture.task
-    return architecture.layout.names(SAME_NAMES.get(str(task), task), isinstance(model, Headed))
+    layout = architecture.layout if isinstance(architecture.layout, Layout) else architecture.layout(model.config)
+    return layout.names(SAME_NAMES.get(str(task), task), isinstance(model, Headed))
 
 
 def _check_size(config: ArchitectureConfig, where: str, num_tensors: int) -> None:
