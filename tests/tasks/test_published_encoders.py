@@ -72,3 +72,15 @@ def test_a_fine_tuned_folder_is_one_of_its_architecture_and_opens_as_its_task(ma
     assert keys["architectures"][0] in ("RobertaForSequenceClassification", "DistilBertForSequenceClassification")
     again = load(tmp_path / "tuned")
     assert again.predict(["the cat sat"]) == made.predict(["the cat sat"])
+
+
+def test_between_a_question_and_its_context_roberta_reads_two_end_tokens_and_the_others_one(tokenizer, tmp_path):
+    for folder, make, count in (("a", make_masked_roberta, 2), ("b", make_bare_distilbert, 1)):
+        save_model(make(tokenizer), tmp_path / folder)
+        tokenizer.save(tmp_path / folder)
+        made = QuestionAnswerer.from_data(DATA[QuestionAnswerer], pretrained=str(tmp_path / folder), valid_fraction=0.0)
+        sequences = made.sequences("the cat", "a dog")
+        (the, cat), (a, dog) = tokenizer.encode("the cat"), tokenizer.encode("a dog")
+        bos, eos = tokenizer.bos_id, tokenizer.eos_id
+        assert sequences.inputs[0].tolist() == [[bos, the, cat, *[eos] * count, a, dog, eos]]
+        assert sequences.tokens[""] == ["<bos>", "the", "cat", *["<eos>"] * count, "a", "dog", "<eos>"]

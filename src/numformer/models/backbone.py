@@ -20,6 +20,7 @@ class Backbone(Module):
 
     looks_ahead: ClassVar[bool]  # whether a position sees those after it
     takes_segments: bool = False  # whether `encode` takes a keyword `segments` [B T]
+    separators: ClassVar[int] = 1  # how many end tokens stand between a first and a second text
     config: Any
 
     @property

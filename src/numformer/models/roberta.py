@@ -80,6 +80,8 @@ LAYOUT = Layout(
 class Roberta(Bert):
     """Encode tokens looking both ways, tokens [B T] (or features [B T C], which are summed) -> [B T D]."""
 
+    separators = 2
+
     def make_embeddings(self) -> Embeddings:
         """Return what turns tokens into vectors."""
         return RobertaEmbeddings(self.config, first_position=self.config.pad_id + 1)
