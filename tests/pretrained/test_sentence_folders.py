@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from numformer import InputError, build_model, load
-from numformer.models import BertConfig, SentenceEncoder
+from numformer.models import BertConfig, SentenceEncoder, SequenceClassifier
 from numformer.pretrained import load_model, save_model
 from numformer.tasks.shared.encoding import framed, padded
 from numformer.tokenizers.saved import load_tokenizer
@@ -112,16 +112,25 @@ def rewritten(folder, change):
     save_file(change(weights), folder / "model.safetensors")
 
 
-def test_a_pooler_that_the_model_does_not_use_is_left_out_and_said(tmp_path, capsys):
+POOLER = {"pooler.dense.weight": np.full((8, 8), 0.1, np.float32), "pooler.dense.bias": np.ones(8, np.float32)}
+
+
+def test_a_pooler_is_kept_for_what_starts_from_the_folder_and_saved_again(tmp_path):
     model = saved(tmp_path)
-    pooler = {"pooler.dense.weight": np.ones((8, 8), np.float32), "pooler.dense.bias": np.ones(8, np.float32)}
-    positions = {"embeddings.position_ids": np.arange(7)[None]}
-    rewritten(tmp_path, lambda weights: weights | pooler | positions)
+    rewritten(tmp_path, lambda weights: weights | POOLER | {"embeddings.position_ids": np.arange(7)[None]})
+    loaded = load_model(tmp_path)
+    np.testing.assert_array_equal(loaded(TOKENS, MASK).data, model(TOKENS, MASK).data)
+    save_model(loaded, tmp_path / "again")
+    assert POOLER.keys() <= load_file(tmp_path / "again" / "model.safetensors").keys()
+    classifier = SequenceClassifier(load_model(tmp_path / "again").backbone, 2, pooling="first")
+    np.testing.assert_array_equal(classifier.backbone.pooler.weight.data, POOLER["pooler.dense.weight"])
+
+
+def test_weights_of_another_head_are_left_out_and_said(tmp_path, capsys):
+    model = saved(tmp_path)
+    rewritten(tmp_path, lambda weights: weights | {"cls.seq_relationship.bias": np.ones(2, np.float32)})
     np.testing.assert_array_equal(load_model(tmp_path)(TOKENS, MASK).data, model(TOKENS, MASK).data)
-    told = capsys.readouterr().err
-    assert "left out, for SentenceEncoder has no place" in told
-    assert "pooler.dense.weight" in told
-    assert "position_ids" not in told
+    assert "left out, for SentenceEncoder has no place for them: cls.seq_relationship.bias" in capsys.readouterr().err
 
 
 def test_an_array_that_is_no_known_extra_is_still_refused(tmp_path):

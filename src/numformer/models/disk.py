@@ -69,16 +69,12 @@ def from_disk(keys: dict[str, Any], where: str, weights: Collection[str] = ()) -
     _check_size(config, where, len(weights))
     try:
         with init.undrawn():
-            return _bare(config, weights) if task is None else build_model(config, task, **settings)
+            model = build_backbone(config) if task is None else build_model(config, task, **settings)
+            if task in (None, "embed"):  # the layer that makes summaries is for those who start from it
+                model.backbone.prepare_for_head(summarises=any("pooler." in name for name in weights), seed=0)
+            return model
     except MemoryError:
         raise InputError(f"{where}: the model does not fit into the memory of this machine") from None
-
-
-def _bare(config: ArchitectureConfig, weights: Collection[str]) -> Any:
-    """Return a backbone, with the layer that makes summaries where the file has it."""
-    model = build_backbone(config)
-    model.prepare_for_head(summarises=any("pooler." in name for name in weights), seed=0)
-    return model
 
 
 def names_of(model: Any) -> Names:

@@ -22,7 +22,8 @@ def load(folder: str | Path, *, last: bool = False) -> Any:
     model = load_model_of(folder, last)
     if task_of(model) not in TABLE:
         raise InputError(
-            f"{folder} holds a {type(model).__name__}, which does no task of its own: start one from it with pretrained"
+            f"{folder} holds a {type(model).__name__}, which does no task of its own: start one from it with --from, "
+            "in Python with pretrained"
         )
     settings = settings_of(folder)
     kind = _task_of(model, str(settings.get("task")))
