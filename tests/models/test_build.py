@@ -268,7 +268,7 @@ def test_no_value_in_a_config_ends_in_a_traceback(kind, value, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "key", "value", "message"),
     [
-        ("mlm", "model_type", "mamba", "model_type is 'mamba', supported are bert, gemma2, "),
+        ("mlm", "model_type", "mamba", "model_type is 'mamba', supported are bart, bert, distilbert, gemma2, "),
         ("mlm", "hidden_size", "x", "d_model must be a positive whole number"),
         ("mlm", "num_hidden_layers", 0, "num_layers must be a positive whole number"),
         ("mlm", "pad_token_id", "x", "pad_id must be a whole number, got 'x'"),

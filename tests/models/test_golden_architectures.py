@@ -1,4 +1,4 @@
-"""The decoder-only architectures and their heads beside transformers; tests/golden/README.md names the keys."""
+"""The decoder-only architectures, the encoders and their heads beside transformers; tests/golden/README.md names the keys."""
 
 import importlib.util
 import json
@@ -16,7 +16,9 @@ from numformer.models.disk import from_disk, names_of
 from numformer.pretrained import load_model, save_model
 
 FOLDER = Path(__file__).parents[1] / "golden"
-FILES = ("llama_family", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt_neox")
+DECODERS = ("llama_family", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt_neox")
+ENCODERS = ("bert_family", "roberta", "distilbert")
+FILES = DECODERS + ENCODERS
 
 
 def cases_in(file):
@@ -47,7 +49,10 @@ class Golden:
 
     @property
     def masks(self):
-        return [self.mask] if self.case[0].isupper() else []  # padding on the right is seen by nobody
+        if not self.case[0].isupper():
+            return {}  # padding on the right is seen by nobody
+        segments = {"segments": self.arrays["segments"].astype(np.int64)} if "segments" in self.arrays else {}
+        return {"mask": self.mask} | segments
 
     def gradients(self):
         """Return the gradients, which lie end to end in the order of their names in memory there."""
@@ -70,7 +75,7 @@ class Golden:
         """Return the logits of real tokens."""
         if logits.ndim == 2:
             return logits
-        return logits.swapaxes(1, 2)[self.mask] if self.case == "QuestionAnswering" else logits[self.mask]
+        return logits.swapaxes(1, 2)[self.mask] if self.case.startswith("QuestionAnswering") else logits[self.mask]
 
 
 def assert_close(ours, golden, tolerance, name, scale=1e-3):
@@ -83,7 +88,7 @@ def assert_close(ours, golden, tolerance, name, scale=1e-3):
 def test_logits_and_every_gradient_are_those_of_transformers(file, case, dtype, tolerance, in_memory):
     golden = Golden(file, case)
     model = golden.model(in_memory, dtype)
-    logits = model(golden.tokens, *golden.masks)
+    logits = model(golden.tokens, **golden.masks)
     assert_close(golden.real(logits.data), golden.real(golden.arrays["logits"]), tolerance, "the logits")
     own, expected = dict(model.named_parameters()), in_memory(model, golden.gradients())
     assert own.keys() == expected.keys()
@@ -98,7 +103,7 @@ def test_a_folder_that_transformers_wrote_is_loaded_and_written_again_as_it_was(
     (tmp_path / "config.json").write_text(json.dumps(golden.keys))
     save_file(golden.weights, tmp_path / "model.safetensors")
     model = load_model(tmp_path)
-    logits = model(golden.tokens, *golden.masks).data
+    logits = model(golden.tokens, **golden.masks).data
     assert_close(golden.real(logits), golden.real(golden.arrays["logits"]), 1e-4, "the logits")
     save_model(model, tmp_path / "again")
     again, written = load_model(tmp_path / "again"), load_file(tmp_path / "again" / "model.safetensors")
@@ -106,13 +111,14 @@ def test_a_folder_that_transformers_wrote_is_loaded_and_written_again_as_it_was(
     for name, value in golden.weights.items():
         np.testing.assert_array_equal(written[name], value)
     assert again.config == model.config
-    np.testing.assert_array_equal(again(golden.tokens, *golden.masks).data, logits)
+    np.testing.assert_array_equal(again(golden.tokens, **golden.masks).data, logits)
 
 
 # What transformers need not be told again: it has these values where a file leaves the key out
 LEFT_OUT = {
     *("head_dim", "rotary_emb_base", "rope_theta", "rope_local_base_freq", "rope_scaling", "mlp_bias", "rotary_pct"),
     *("attention_bias", "use_bidirectional_attention", "attn_logit_softcapping", "final_logit_softcapping"),
+    "position_embedding_type",
 }
 
 
@@ -181,11 +187,11 @@ def test_what_comes_later_changes_no_earlier_logits(file, case, in_memory):
     assert (after[:, 9] != before[:, 9]).any()
 
 
-def script():
-    """Return the module that made the files."""
+def script(name):
+    """Return the module that made files."""
     sys.path.insert(0, str(FOLDER))
     try:
-        spec = importlib.util.spec_from_file_location("golden_script", FOLDER / "make_golden_architectures.py")
+        spec = importlib.util.spec_from_file_location("golden_script", FOLDER / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
@@ -197,7 +203,8 @@ def script():
 def test_transformers_reads_what_is_saved(file):
     for package in ("torch", "transformers"):
         pytest.importorskip(package, reason=f"{package} is not installed; tests/golden/README.md has the last result")
-    found = list(script().check_transformers_reads_ours("llama" if file == "llama_family" else file))
+    maker = script("make_golden_architectures" if file in DECODERS else "make_golden_encoders")
+    found = list(maker.check_transformers_reads_ours(file.removesuffix("_family")))
     assert max(found) < 1e-4
 
 

@@ -94,3 +94,17 @@ def test_with_fewer_frequencies_the_rest_of_a_head_stays(width):
 def test_more_frequencies_than_pairs_are_refused():
     with pytest.raises(InputError, match="rope: 3 frequencies are too many for a head of width 4"):
         ops.rope(np.ones((1, 1, 2, 4)), np.arange(2), frequencies=(1.0, 0.5, 0.1))
+
+
+# Buckets of distances
+
+
+def test_near_distances_have_buckets_of_their_own_and_far_ones_share_them():
+    distances = np.array([[0, -1, -3, -4, -5, -8, -11, -12, -500, 3]])
+    found = ops.relative_buckets(distances, 8, 12, both_ways=False)
+    assert found.tolist() == [[0, 1, 3, 4, 4, 6, 7, 7, 7, 0]]
+
+
+def test_keys_after_the_query_have_the_second_half_of_the_buckets():
+    distances = np.array([0, -1, -2, -100, 1, 2, 100])
+    assert ops.relative_buckets(distances, 8, 12, both_ways=True).tolist() == [0, 1, 2, 3, 5, 6, 7]

@@ -129,7 +129,7 @@ def test_a_config_that_lacks_a_key_is_refused(folder, key):
 @pytest.mark.parametrize("kind", ["mamba", None, 3, []])
 def test_an_unknown_architecture_is_refused(folder, kind):
     edit_config(folder, model_type=kind)
-    refused(folder, r"config\.json: model_type is .*, supported are bert, gemma2")
+    refused(folder, r"config\.json: model_type is .*, supported are bart, bert, distilbert, gemma2")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class Scripted:
     def __init__(self, starts, ends, max_seq_len=24, nothing=0.0):
         self.starts, self.ends, self.nothing, self.windows, self.training = starts, ends, nothing, 0, False
         self.config = type("Config", (), {"max_seq_len": max_seq_len})
+        self.backbone = type("Backbone", (), {"separators": 1})
 
     def __call__(self, tokens, mask, segments):
         self.windows += len(tokens)

@@ -19,7 +19,8 @@ class Backbone(Module):
     """A model with one vector per token, which a head turns into something else: `encode` is what a head reads."""
 
     looks_ahead: ClassVar[bool]  # whether a position sees those after it
-    takes_segments: ClassVar[bool] = False  # whether `encode` takes a keyword `segments` [B T]
+    takes_segments: bool = False  # whether `encode` takes a keyword `segments` [B T]
+    separators: ClassVar[int] = 1  # how many end tokens stand between a first and a second text
     config: Any
 
     @property

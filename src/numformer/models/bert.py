@@ -43,8 +43,11 @@ class BertConfig(ArchitectureConfig):
     """One of gelu_tanh, gelu, relu, silu."""
     pad_id: int = 0
     """The token that fills a batch up."""
+    num_segments: int = 2
+    """Number of segments, such as that of a question and that of its context; with one all tokens are of it."""
 
     model_type: ClassVar[str] = "bert"
+    lengths: ClassVar[tuple[str, ...]] = (*ArchitectureConfig.lengths, "num_segments")
     names_on_disk: ClassVar[dict[str, str]] = {
         "vocab_size": "vocab_size",
         "d_model": "hidden_size",
@@ -56,35 +59,42 @@ class BertConfig(ArchitectureConfig):
         "activation": "hidden_act",
         "layer_norm_eps": "layer_norm_eps",
         "pad_id": "pad_token_id",
+        "num_segments": "type_vocab_size",
     }
+    absent_on_disk: ClassVar[dict[str, Any]] = {"layer_norm_eps": 1e-12}
     needed_on_disk: ClassVar[tuple[str, ...]] = (
         *("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers"),
         *("intermediate_size", "max_position_embeddings"),
     )
-    fixed_on_disk: ClassVar[dict[str, Any]] = {"type_vocab_size": 2, "position_embedding_type": "absolute"}
+    fixed_on_disk: ClassVar[dict[str, Any]] = {"position_embedding_type": "absolute"}
+
+    @property
+    def head_activation(self) -> str:
+        """The activation in the head that predicts tokens."""
+        return self.activation
 
     def to_disk(self) -> dict[str, Any]:
         """Return the keys of a Hugging Face config.json."""
         return super().to_disk() | {"attention_probs_dropout_prob": self.dropout, "intermediate_size": self.ff_width}
 
 
+NAMES = """
+    embeddings.token_embedding     embeddings.word_embeddings
+    embeddings.position_embedding  embeddings.position_embeddings
+    embeddings.segment_embedding   embeddings.token_type_embeddings
+    embeddings.norm                embeddings.LayerNorm
+    layers.*.self_attn.q_proj      encoder.layer.*.attention.self.query
+    layers.*.self_attn.k_proj      encoder.layer.*.attention.self.key
+    layers.*.self_attn.v_proj      encoder.layer.*.attention.self.value
+    layers.*.self_attn.out_proj    encoder.layer.*.attention.output.dense
+    layers.*.residual1.norm        encoder.layer.*.attention.output.LayerNorm
+    layers.*.feed_forward.linear1  encoder.layer.*.intermediate.dense
+    layers.*.feed_forward.linear2  encoder.layer.*.output.dense
+    layers.*.residual2.norm        encoder.layer.*.output.LayerNorm
+"""
 LAYOUT = Layout(
     prefix="bert.",
-    backbone="""
-        embeddings.token_embedding     embeddings.word_embeddings
-        embeddings.position_embedding  embeddings.position_embeddings
-        embeddings.segment_embedding   embeddings.token_type_embeddings
-        embeddings.norm                embeddings.LayerNorm
-        layers.*.self_attn.q_proj      encoder.layer.*.attention.self.query
-        layers.*.self_attn.k_proj      encoder.layer.*.attention.self.key
-        layers.*.self_attn.v_proj      encoder.layer.*.attention.self.value
-        layers.*.self_attn.out_proj    encoder.layer.*.attention.output.dense
-        layers.*.residual1.norm        encoder.layer.*.attention.output.LayerNorm
-        layers.*.feed_forward.linear1  encoder.layer.*.intermediate.dense
-        layers.*.feed_forward.linear2  encoder.layer.*.output.dense
-        layers.*.residual2.norm        encoder.layer.*.output.LayerNorm
-        pooler                         pooler.dense
-    """,
+    backbone=NAMES + "pooler pooler.dense",
     heads={
         "mlm": """
             head.dense  cls.predictions.transform.dense
@@ -95,25 +105,34 @@ LAYOUT = Layout(
         "tag": "head classifier",
         "qa": "head qa_outputs",
     },
+    ignored=("embeddings.position_ids", "cls.predictions.decoder"),
+    left_out=("pooler", "cls"),
 )
 
 
 @register(BertConfig, LAYOUT, class_prefix="Bert", is_default=True)
 class Bert(Backbone):
-    """Encode tokens looking both ways, tokens [B T] (or features [B T C], which are summed) -> [B T D]."""
+    """Encode tokens looking both ways, tokens [B T] (or features [B T C], which are summed) -> [B T D].
+
+    `config` is a BertConfig; an encoder that differs in details has a config of its own with these fields.
+    """
 
     looks_ahead = True
-    takes_segments = True
 
-    def __init__(self, config: BertConfig, *, seed: int = 0, pooler: bool = False) -> None:
+    def __init__(self, config: Any, *, seed: int = 0, pooler: bool = False) -> None:
         config.check_vocabulary()
         self.config = config
+        self.takes_segments = config.num_segments > 1
         with init.undrawn():
-            self.embeddings = Embeddings(config)
+            self.embeddings = self.make_embeddings()
             self.layers = Stack(BertLayer(config) for _ in range(config.num_layers))
             self.pooler = Linear(config.d_model, config.d_model) if pooler else None
         init_weights(self, seed)
         reseed_dropout(self, seed)
+
+    def make_embeddings(self) -> Embeddings:
+        """Return what turns tokens into vectors."""
+        return Embeddings(self.config)
 
     def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None, segments: ArrayLike | None = None) -> Tensor:
         """Encode; `mask` [B T] is False at padding, `segments` [B T] tells a first text (0) from a second (1).
@@ -147,14 +166,18 @@ class Bert(Backbone):
 
 
 class Embeddings(Module):
-    """Token, position and segment embeddings, summed and normalised."""
+    """Token, position and segment embeddings, summed and normalised.
 
-    def __init__(self, config: BertConfig) -> None:
-        self.pad_id = config.pad_id
-        self.token_embedding = Embedding(config.vocab_size, config.d_model)
-        self.position_embedding = Embedding(config.max_seq_len, config.d_model)
-        self.segment_embedding = Embedding(2, config.d_model)
-        self.norm = LayerNorm(config.d_model, config.layer_norm_eps)
+    `first_position` is the row of the table of positions at which a text begins. With num_segments=0 there are no segments.
+    """
+
+    def __init__(self, config: Any, *, first_position: int = 0) -> None:
+        D, num_segments = config.d_model, config.num_segments
+        self.pad_id, self.first_position = config.pad_id, first_position
+        self.token_embedding = Embedding(config.vocab_size, D)
+        self.position_embedding = Embedding(first_position + config.max_seq_len, D)
+        self.segment_embedding = Embedding(num_segments, D) if num_segments else None
+        self.norm = LayerNorm(D, config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens: Array, segments: ArrayLike | None = None) -> Tensor:
@@ -163,15 +186,21 @@ class Embeddings(Module):
             x = ops.embedding_bag(tokens, self.token_embedding.weight, padding_id=self.pad_id)
         else:
             x = self.token_embedding(tokens)
-        kinds = self.segment_embedding
-        x = x + self.position_embedding.weight[: tokens.shape[1]]
-        return self.dropout(self.norm(x + (kinds.weight[0] if segments is None else kinds(ops.as_ids(segments)))))
+        x = x + self.positions(tokens)
+        if self.segment_embedding is not None:
+            kinds = self.segment_embedding
+            x = x + (kinds.weight[0] if segments is None else kinds(ops.as_ids(segments)))
+        return self.dropout(self.norm(x))
+
+    def positions(self, tokens: Array) -> Tensor:
+        """Return the vectors of the positions of tokens [B T] or [B T C], -> [T D] or [B T D]."""
+        return self.position_embedding.weight[self.first_position : self.first_position + tokens.shape[1]]
 
 
 class BertLayer(Layer):
     """Post-norm attention and feed-forward, with no dropout inside the latter, x [B T D] -> [B T D]."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: Any) -> None:
         D, eps = config.d_model, config.layer_norm_eps
         self.self_attn = MultiHeadAttention(D, config.num_heads, config.dropout)
         self.residual1 = Residual(LayerNorm(D, eps), config.dropout, pre_norm=False)

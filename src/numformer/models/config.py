@@ -39,6 +39,7 @@ class ArchitectureConfig:
     model_type: ClassVar[str]  # in config.json
     names_on_disk: ClassVar[dict[str, str]]  # our names and those of Hugging Face
     fixed_on_disk: ClassVar[dict[str, Any]] = {}
+    absent_on_disk: ClassVar[dict[str, Any]] = {}  # what a key says that is left out, where it is not the default here
     needed_on_disk: ClassVar[tuple[str, ...]]
     activations_on_disk: ClassVar[dict[str, str]] = {
         "gelu_tanh": "gelu_new",
@@ -129,7 +130,8 @@ class ArchitectureConfig:
     @classmethod
     def _settings_of(cls, keys: dict[str, Any]) -> dict[str, Any]:
         """Return the fields that the keys of a config.json give."""
-        settings = {here: keys[there] for here, there in cls.names_on_disk.items() if there in keys}
+        given = {here: keys[there] for here, there in cls.names_on_disk.items() if there in keys}
+        settings = cls.absent_on_disk | given
         if "activation" in settings:
             known = {there: here for here, there in cls.activations_on_disk.items()} | OTHER_ACTIVATIONS
             settings["activation"] = known.get(str(settings["activation"]), settings["activation"])

@@ -58,6 +58,14 @@ class Headed(Module):
         """Return the keys of config.json that say more than the shape and the name of the class."""
         return {}
 
+    def encode(self, tokens: ArrayLike, mask: ArrayLike | None, segments: ArrayLike | None) -> Tensor:
+        """Return the backbone's vectors, tokens [B T] -> [B T D]; a model without segments ignores them."""
+        if segments is None or not self.backbone.takes_segments:
+            return self.backbone.encode(tokens, mask)
+        takes_segments: Any = self.backbone
+        encoded: Tensor = takes_segments.encode(tokens, mask, segments=segments)
+        return encoded
+
 
 @head_for("mlm")
 class MaskedLM(Headed):
@@ -75,13 +83,19 @@ class MaskedLM(Headed):
         """Tell whether a model of a class looks both ways: another would read what it has to guess."""
         return super().fits(model) and bool(model.looks_ahead)
 
-    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None, where: ArrayLike | None = None) -> Tensor:
-        """Score the vocabulary at every position; `mask` [B T] is False at padding.
+    def forward(
+        self,
+        tokens: ArrayLike,
+        mask: ArrayLike | None = None,
+        where: ArrayLike | None = None,
+        segments: ArrayLike | None = None,
+    ) -> Tensor:
+        """Score the vocabulary at every position; `mask` [B T] is False at padding, `segments` [B T] tells two texts apart.
 
         With `where`, a boolean array [B T], the logits [N V] of those N positions alone, which saves most of the time
         that goes into a large vocabulary.
         """
-        x = self.backbone.encode(tokens, mask)
+        x = self.encode(tokens, mask, segments)
         if where is not None:
             xp = namespace_of(where)
             x = ops.index(x, key=xp.nonzero(xp.asarray(where)))
@@ -96,7 +110,7 @@ class MaskedLMHead(Module):
 
     def __init__(self, config: Any, seed: int) -> None:
         self.dense = Linear(config.d_model, config.d_model, generator=random.generator(seed, 1))
-        self.activation = make_activation(config.activation)
+        self.activation = make_activation(config.head_activation)
         self.norm = LayerNorm(config.d_model, config.layer_norm_eps)
         self.bias = init.zeros(config.vocab_size)
 
@@ -151,10 +165,10 @@ class Pooled(Labelled):
         super().__init__(backbone, labels, bias=backbone.looks_ahead, summarises=pooling == "first", seed=seed)
         self.pooling: Literal["mean", "first"] = pooling
 
-    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None) -> Tensor:
-        """Score the text; `mask` [B T] is False at padding."""
+    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None, segments: ArrayLike | None = None) -> Tensor:
+        """Score the text, or a pair of texts whose `segments` [B T] are 0 and 1; `mask` [B T] is False at padding."""
         mask = None if mask is None else ops.key_mask(mask)[:, 0, 0]
-        x = self.backbone.encode(tokens, mask)
+        x = self.encode(tokens, mask, segments)
         if self.pooling == "first":
             pooled = self.backbone.summary(x, mask)
         else:
@@ -215,9 +229,9 @@ class TokenClassifier(Labelled):
     def __init__(self, backbone: Backbone, labels: Sequence[str] | int = 2, *, seed: int = 0) -> None:
         super().__init__(backbone, labels, seed=seed)
 
-    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None) -> Tensor:
-        """Score the labels of every token; `mask` [B T] is False at padding."""
-        return self.head(self.dropout(self.backbone.encode(tokens, mask)))
+    def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None, segments: ArrayLike | None = None) -> Tensor:
+        """Score the labels of every token; `mask` [B T] is False at padding, `segments` [B T] tells two texts apart."""
+        return self.head(self.dropout(self.encode(tokens, mask, segments)))
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -236,9 +250,7 @@ class SpanClassifier(Headed):
 
     def forward(self, tokens: ArrayLike, mask: ArrayLike | None = None, segments: ArrayLike | None = None) -> Tensor:
         """Score; `mask` [B T] is False at padding, where the scores are very low; a model without segments ignores them."""
-        takes_segments = segments is not None and self.backbone.takes_segments
-        known = {"segments": segments} if takes_segments else {}
-        logits = self.head(self.backbone.encode(tokens, mask, **known)).transpose(0, 2, 1)
+        logits = self.head(self.encode(tokens, mask, segments)).transpose(0, 2, 1)
         return logits if mask is None else ops.where(ops.key_mask(mask)[:, 0], logits, -1e9)
 
     if TYPE_CHECKING:

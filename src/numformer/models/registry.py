@@ -18,17 +18,21 @@ class Architecture:
     """What `@register(…)` above a model says about it.
 
     `task` is what the model does without a head, None where it needs one; `class_on_disk` is how Hugging Face calls it
-    then, and `class_prefix` how the names of its classes with a head begin. One with `is_default` is what a shape without
-    an architecture may become.
+    then, and `class_prefix` how the names of its classes with a head begin. `layout` may be a function of the config. One
+    with `is_default` is what a shape without an architecture may become.
     """
 
     model: type[Any]
     config: type[ArchitectureConfig]
-    layout: Layout
+    layout: Layout | Callable[[Any], Layout]
     task: str | None
     class_on_disk: str
     class_prefix: str
     is_default: bool
+
+    def layout_of(self, config: Any) -> Layout:
+        """Return the names on disk of models of a config."""
+        return self.layout if isinstance(self.layout, Layout) else self.layout(config)
 
 
 ARCHITECTURES: dict[str, Architecture] = {}  # by model_type
@@ -36,7 +40,7 @@ ARCHITECTURES: dict[str, Architecture] = {}  # by model_type
 
 def register(
     config: type[ArchitectureConfig],
-    layout: Layout,
+    layout: Layout | Callable[[Any], Layout],
     *,
     task: str | None = None,
     class_on_disk: str = "",

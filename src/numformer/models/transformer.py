@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 from numformer import ops, random
 from numformer._names import takes_synonyms
@@ -12,6 +12,7 @@ from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.errors import InputError
 from numformer.models.backbone import place
 from numformer.models.config import ArchitectureConfig
+from numformer.models.encoder_decoder import EncoderDecoderModel
 from numformer.models.layouts import Layout
 from numformer.models.registry import register
 from numformer.nn import init
@@ -120,7 +121,7 @@ class TransformerSettings(TypedDict, total=False):
 @register(
     TransformerConfig, Layout(), task="seq2seq", class_on_disk="TransformerForConditionalGeneration", is_default=True
 )
-class Transformer(Module):
+class Transformer(EncoderDecoderModel):
     """Predict every next token of a target from a source, src [B S], tgt [B T] -> logits [B T V].
 
     Takes sizes, `Transformer(src_vocab_size, tgt_vocab_size, d_model, …)` with any other field of TransformerConfig as a
@@ -163,20 +164,6 @@ class Transformer(Module):
         init_weights(self, seed)
         reseed_dropout(self, seed)
 
-    def forward(
-        self, src: ArrayLike, tgt: ArrayLike, src_mask: ArrayLike | None = None, tgt_mask: ArrayLike | None = None
-    ) -> Tensor:
-        """Return logits [B T V]; the masks [B S] and [B T] are False at padding, by default where src is `pad_id`.
-
-        A target padded on the right needs no mask, since no real position sees what comes after it. A causal matrix [T T]
-        as `tgt_mask` says what holds anyway.
-        """
-        src_mask = self.padding_mask(src) if src_mask is None else src_mask
-        return self.decode(tgt, self.encode(src, src_mask), src_mask, tgt_mask)
-
-    if TYPE_CHECKING:
-        __call__ = forward
-
     def encode(self, src: ArrayLike, src_mask: ArrayLike | None = None) -> Tensor:
         """Return what the decoder attends to, src [B S] -> [B S D]."""
         mask = self.padding_mask(src) if src_mask is None else ops.key_mask(src_mask)
@@ -200,14 +187,6 @@ class Transformer(Module):
         x = self.tgt_positions(self.tgt_embedding(ids), positions)
         x = self.decoder(x, memory, memory_mask, mask, cache)
         return ops.linear(x, self.tgt_embedding.weight) if self.output is None else self.output(x)
-
-    def padding_mask(self, tokens: ArrayLike) -> Array:
-        """Return the mask [B 1 1 S] that is False where a token is `pad_id`."""
-        return ops.padding_mask(ops.as_ids(tokens), self.config.pad_id)
-
-    def make_cache(self, num_rows: int) -> EncoderDecoderCache:
-        """Return an empty cache for so many targets."""
-        return EncoderDecoderCache(self.config.num_decoder_layers, num_rows, self.config.max_seq_len)
 
     def _embedding(self, vocab_size: int) -> Embedding:
         return Embedding(vocab_size, self.config.d_model, scaled=True)

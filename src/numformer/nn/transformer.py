@@ -54,12 +54,14 @@ class Layer(Module):
         x: Array,
         mask: ArrayLike | None = None,
         *,
+        bias: Array | None = None,
         causal: bool = False,
         cache: Any = None,
         positions: Array | None = None,
     ) -> Tensor:
-        """Transform x; mask and positions as in MultiHeadAttention, `cache` is the layer's part of a cache."""
-        settings = {"mask": mask, "causal": causal, "cache": cache, "positions": positions, "need_weights": False}
+        """Transform x; mask, bias and positions as in MultiHeadAttention, `cache` is the layer's part of a cache."""
+        settings = {"mask": mask, "bias": bias, "causal": causal, "cache": cache}
+        settings |= {"positions": positions, "need_weights": False}
         attended = self.residual1(x, lambda y: self.self_attn(y, **settings)[0])
         if self.is_parallel:
             return self.residual2(x, self.feed_forward, onto=attended)
@@ -116,16 +118,17 @@ class DecoderLayer(Module):
         memory_mask: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         cache: Any = None,
+        bias: Array | None = None,
     ) -> Tensor:
         """Decode x given memory [B S D]; `memory_mask` hides its padding, `mask` more of x than causal order does.
 
-        With `cache`, the layer's part of a cache with `itself` and `cross`, x continues the tokens that it holds, and
-        memory may be None once it is filled.
+        `bias` is added to the scores of x attending to itself, as in MultiHeadAttention. With `cache`, the layer's part of a
+        cache with `itself` and `cross`, x continues the tokens that it holds, and memory may be None once it is filled.
         """
         itself, cross = (None, None) if cache is None else (cache.itself, cache.cross)
 
         def attend_to_itself(y: Array) -> Tensor:
-            return self.self_attn(y, mask=mask, causal=True, cache=itself, need_weights=False)[0]
+            return self.self_attn(y, mask=mask, bias=bias, causal=True, cache=itself, need_weights=False)[0]
 
         def attend_to_memory(y: Array) -> Tensor:
             return self.cross_attn(y, memory, mask=memory_mask, cache=cross, need_weights=False)[0]

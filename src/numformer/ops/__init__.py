@@ -37,7 +37,7 @@ from numformer.ops.linear import linear
 from numformer.ops.loss import bce_with_logits, cross_entropy, l1, mse
 from numformer.ops.norm import layer_norm, rms_norm
 from numformer.ops.pooling import last_true, masked_mean, take_position
-from numformer.ops.position import rope, rope_frequencies, sinusoidal_positions
+from numformer.ops.position import relative_buckets, rope, rope_frequencies, sinusoidal_positions
 from numformer.ops.reductions import max, mean, min, sum
 
 __all__ = [
@@ -77,6 +77,7 @@ __all__ = [
     "mul",
     "padding_mask",
     "power",
+    "relative_buckets",
     "relu",
     "reshape",
     "rms_norm",

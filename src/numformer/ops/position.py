@@ -1,8 +1,9 @@
-"""Positions: rotary embeddings and the sinusoidal table."""
+"""Positions: rotary embeddings, the sinusoidal table, and buckets of distances."""
 
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 
@@ -78,3 +79,22 @@ def sinusoidal_positions(length: int, width: int) -> np.ndarray:
     """Return the table [length width] with sines in even and cosines in odd columns (Vaswani et al. 2017, §3.5)."""
     cos, sin = _table(length, rope_frequencies(width + width % 2, 10000.0), "f")
     return np.stack([sin, cos], axis=-1).reshape(length, -1)[:, :width]
+
+
+def relative_buckets(distances: np.ndarray, num_buckets: int, max_distance: int, *, both_ways: bool) -> np.ndarray:
+    """Return the bucket of every distance from a query to a key (Raffel et al. 2020, arXiv:1910.10683, §2.1).
+
+    Half of the buckets are for single distances, the others for ranges that grow up to `max_distance`, and the last holds
+    all beyond. With `both_ways` keys after the query have half of all buckets; otherwise they count as distance 0.
+    """
+    base = np.zeros(distances.shape, np.int64)
+    if both_ways:
+        num_buckets //= 2
+        base = np.where(distances > 0, num_buckets, 0)
+    steps = np.abs(distances) if both_ways else np.maximum(-distances, 0)
+    num_single = num_buckets // 2
+    ratios = np.log(np.maximum(steps, 1).astype(np.float32) / num_single) / math.log(max_distance / num_single)
+    ranges = num_single + (ratios * (num_buckets - num_single)).astype(
+        np.int64
+    )  # rounded as where the weights come from
+    return base + np.where(steps < num_single, steps, np.minimum(ranges, num_buckets - 1))

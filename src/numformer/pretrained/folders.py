@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from numformer._files import replacing, write_atomically
+from numformer._notices import say
 from numformer.errors import InputError
-from numformer.models.disk import from_disk, names_of, to_disk
+from numformer.models.disk import SENTENCE_ENCODER, from_disk, names_of, to_disk
+from numformer.models.sentence_encoder import SentenceEncoder
 from numformer.nn import Module
 from numformer.pretrained.fitting import check_fit
+from numformer.pretrained.sentence_folders import read_sentence_settings, save_sentence_settings
 
 DTYPES = {  # of arrays, as safetensors names them
     **{"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"},
@@ -39,6 +42,8 @@ def save_model(model: Any, folder: str | Path, notes: dict[str, str] | None = No
 
 def save_config(model: Any, folder: str | Path) -> None:
     """Write config.json in one step; raises InputError when that is impossible."""
+    if isinstance(model, SentenceEncoder):
+        save_sentence_settings(model, Path(folder))
     write_atomically(Path(folder) / "config.json", json.dumps(to_disk(model), indent=2) + "\n")
 
 
@@ -49,9 +54,11 @@ def load_model(folder: str | Path) -> Any:
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
+    if sentence_settings := read_sentence_settings(folder):
+        config[SENTENCE_ENCODER] = sentence_settings
     weights, _ = read_safetensors(folder / "model.safetensors")
     try:
-        model = from_disk(config, "config.json")
+        model = from_disk(config, "config.json", weights)
         _take_weights(model, weights)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
@@ -78,12 +85,18 @@ def _take_weights(model: Module, weights: dict[str, np.ndarray]) -> None:
     Raises InputError listing every missing, unexpected and misshapen name, as they are in the file.
     """
     names, own = names_of(model), dict(model.named_state())
-    there = {name: names.to_disk(name) for name in own}
+    found = {ours: there for there in weights if (ours := names.parameter_of(there, own)) is not None}
+    others = [there for there in weights if there not in found.values() and not names.is_ignored(there)]
+    left_out = [there for there in others if names.is_left_out(there)]
+    there = {name: found.get(name, names.to_disk(name)) for name in own}
     shapes = {there[name]: p.shape[::-1] if names.is_transposed(name) else p.shape for name, p in own.items()}
-    check_fit(model, shapes, {name: array.shape for name, array in weights.items()})
+    known = {*found.values(), *others} - set(left_out)
+    check_fit(model, shapes, {name: array.shape for name, array in weights.items() if name in known})
     for name, parameter in own.items():
         value = weights[there[name]].astype(parameter.dtype, copy=False)
         parameter.data = np.ascontiguousarray(value.T) if names.is_transposed(name) else value
+    if left_out:
+        say(f"left out, for {type(model).__name__} has no place for them: {', '.join(left_out)}")
 
 
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:

@@ -43,7 +43,7 @@ def read_model(file: GGUFFile) -> Any:
 def gguf_names(model: Any, family: Family) -> dict[str, str]:
     """Return the names of a model's parameters in a GGUF file, by ours."""
     architecture = architecture_of(model.config)
-    names = architecture.layout.names(architecture.task or "", False)
+    names = architecture.layout_of(model.config).names(architecture.task or "", False)
     return {ours: family.names.to_disk(names.to_disk(ours)) for ours, _ in model.named_parameters()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from numformer.errors import InputError
 from numformer.models.build import task_of
 from numformer.tasks import TABLE, task_class
 from numformer.tasks.shared.start import load_model_of
@@ -19,6 +20,11 @@ def load(folder: str | Path, *, last: bool = False) -> Any:
     Raises InputError when the folder is incomplete or damaged.
     """
     model = load_model_of(folder, last)
+    if task_of(model) not in TABLE:
+        raise InputError(
+            f"{folder} holds a {type(model).__name__}, which does no task of its own: start one from it with --from, "
+            "in Python with pretrained"
+        )
     settings = settings_of(folder)
     kind = _task_of(model, str(settings.get("task")))
     task = kind(model, kind.load_tokenizer(answering_folder(folder, last)))

@@ -21,7 +21,7 @@ from numformer.tasks.question_answering.limits import learnable, say_cut_questio
 from numformer.tasks.question_answering.objective import QAObjective, collate_windows
 from numformer.tasks.question_answering.windows import ReadQuestion, Window, best_span, make_windows
 from numformer.tasks.shared.attention import Sequences, token_labels, with_frame
-from numformer.tasks.shared.encoding import pad_id
+from numformer.tasks.shared.encoding import pad_id, special_row
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
 from numformer.tasks.shared.prediction import as_list, run_batches, values
@@ -189,7 +189,8 @@ class QuestionAnswerer(ExampleTask):
         if len(read.windows) > 1:
             say(f"the first of {len(read.windows):,} windows of the context is looked at")
         window = read.windows[0]
-        asked = with_frame(self.tokenizer, token_labels(self.tokenizer, text), window.start)
+        more = (self.model.backbone.separators - 1) * len(special_row(self.tokenizer, "eos_id", window.tokens))
+        asked = with_frame(self.tokenizer, token_labels(self.tokenizer, text), window.start - more) + ["<eos>"] * more
         told = [second[start:end] for start, end in window.spans]
         labels = [*asked, *told, *["<eos>"] * (len(window.tokens) - len(asked) - len(told))]
         tokens, mask, segments = collate_windows([window], pad_id(self.tokenizer))
@@ -202,7 +203,8 @@ class QuestionAnswerer(ExampleTask):
         longest = self.model.config.max_seq_len
         if self.config.max_answer_len < 1:  # said before training too
             raise InputError(f"max_answer_len must be at least 1, got {self.config.max_answer_len}")
-        return [make_windows(self.tokenizer, i, q, longest, self.config.stride) for i, q in enumerate(questions)]
+        stride, separators = self.config.stride, self.model.backbone.separators
+        return [make_windows(self.tokenizer, i, q, longest, stride, separators) for i, q in enumerate(questions)]
 
     def _spans_of(self, windows: Sequence[Window]) -> Callable[[list[int]], list[Span]]:
         """Return what finds the best span of some windows, as its score and characters."""

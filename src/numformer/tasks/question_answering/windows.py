@@ -47,9 +47,12 @@ class ReadQuestion(NamedTuple):
     is_cut: bool
 
 
-def make_windows(tokenizer: Tokenizer, number: int, question: Question, max_seq_len: int, stride: int) -> ReadQuestion:
+def make_windows(
+    tokenizer: Tokenizer, number: int, question: Question, max_seq_len: int, stride: int, separators: int = 1
+) -> ReadQuestion:
     """Return a question with its windows, which begin `stride` context tokens apart.
 
+    Between the question and the context stand so many end tokens, where the tokenizer has one.
     A question longer than half the context length is cut. Raises InputError for a stride below 1 and a context
     length that has no room for a context.
     """
@@ -59,7 +62,7 @@ def make_windows(tokenizer: Tokenizer, number: int, question: Question, max_seq_
     asked = cut(tokenizer, question.question, whole, max_seq_len // 2)
     tokens, spans = encode_spans(tokenizer, question.context)
     begin, end = special_row(tokenizer, "bos_id", tokens), special_row(tokenizer, "eos_id", tokens)
-    head = np.concatenate([begin, asked.reshape(len(asked), *tokens.shape[1:]), end])
+    head = np.concatenate([begin, asked.reshape(len(asked), *tokens.shape[1:]), *[end] * separators])
     room = max_seq_len - len(head) - len(end)
     if room < 1:
         raise InputError(f"max_seq_len={max_seq_len} leaves no room for a context beside a question")

@@ -33,9 +33,10 @@ class DecoderSettings(ArchitectureSettings, total=False):
 
 
 class EncoderSettings(DecoderSettings, total=False):
-    """The fields of BertConfig, which are those of GPTConfig and one more."""
+    """The fields of BertConfig, which are those of GPTConfig and two more."""
 
     pad_id: int
+    num_segments: int
 
 
 class EncoderDecoderSettings(ArchitectureSettings, total=False):

@@ -9,7 +9,7 @@ import numpy as np
 from numformer._notices import amount, say, say_share
 from numformer.data.pairs import Pair
 from numformer.errors import InputError
-from numformer.models import Transformer
+from numformer.models.encoder_decoder import EncoderDecoderModel
 from numformer.tasks.shared.encoding import cut, pad_id, padded, say_cut, special_id
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_all
@@ -18,12 +18,26 @@ from numformer.training import TrainConfig
 EncodedPair = tuple[np.ndarray, np.ndarray]  # the ids of a source, with its end token, and of a target
 
 
-def encode_sources(tokenizer: Tokenizer, texts: Sequence[str], max_seq_len: int) -> tuple[list[np.ndarray], int]:
+def start_id(model: EncoderDecoderModel, tokenizer: Tokenizer) -> int:
+    """Return the token that targets begin with, which a model may say; raises InputError where there is none."""
+    number = getattr(model.config, "start_id", None)
+    return special_id(tokenizer, "bos_id") if number is None else int(number)
+
+
+def frame_of(model: EncoderDecoderModel, tokenizer: Tokenizer) -> list[int]:
+    """Return the token that stands before every text besides; none for most models."""
+    return [special_id(tokenizer, "bos_id")] if model.frames_texts else []
+
+
+def encode_sources(
+    model: EncoderDecoderModel, tokenizer: Tokenizer, texts: Sequence[str]
+) -> tuple[list[np.ndarray], int]:
     """Return the ids of sources, cut to the context length, with the end token, and how many sources were cut."""
-    end, encoded = [special_id(tokenizer, "eos_id")], encode_all(tokenizer, texts)
-    kept = [cut(tokenizer, text, ids, max_seq_len - 1) for text, ids in zip(texts, encoded, strict=True)]
+    begin, end, encoded = frame_of(model, tokenizer), [special_id(tokenizer, "eos_id")], encode_all(tokenizer, texts)
+    room = model.config.max_seq_len - len(begin) - len(end)
+    kept = [cut(tokenizer, text, ids, room) for text, ids in zip(texts, encoded, strict=True)]
     lost = sum(len(fewer) < len(ids) for fewer, ids in zip(kept, encoded, strict=True))
-    return [np.concatenate([ids, end]) for ids in kept], lost
+    return [np.concatenate([begin, ids, end]).astype(np.int64) for ids in kept], lost
 
 
 def say_unknown_tokens(tokenizer: Tokenizer, sources: Sequence[np.ndarray]) -> None:
@@ -34,14 +48,16 @@ def say_unknown_tokens(tokenizer: Tokenizer, sources: Sequence[np.ndarray]) -> N
 
 
 def encode_pairs(
-    tokenizer: TokenizerPair, pairs: Sequence[Pair], max_seq_len: int, part: str = ""
+    model: EncoderDecoderModel, tokenizer: TokenizerPair, pairs: Sequence[Pair], part: str = ""
 ) -> list[EncodedPair]:
     """Return the ids of the pairs whose target fits the context, and say how many do not.
 
     Of a part, "training" or "held-out", it is said how many sources are cut. Raises InputError when no target fits.
     """
-    sources, lost = encode_sources(tokenizer.source, [source for source, _ in pairs], max_seq_len)
-    targets = encode_all(tokenizer.target, [target for _, target in pairs])
+    max_seq_len, begin = model.config.max_seq_len, frame_of(model, tokenizer.target)
+    sources, lost = encode_sources(model, tokenizer.source, [source for source, _ in pairs])
+    encoded = encode_all(tokenizer.target, [target for _, target in pairs])
+    targets = [np.concatenate([begin, ids]).astype(np.int64) for ids in encoded] if begin else encoded
     fitting = [pair for pair in zip(sources, targets, strict=True) if len(pair[1]) < max_seq_len]
     if not fitting:
         raise InputError(f"every target is longer than max_seq_len={max_seq_len} tokens")
@@ -61,13 +77,13 @@ class Seq2SeqObjective(ExamplesObjective):
 
     def __init__(
         self,
-        model: Transformer,
+        model: EncoderDecoderModel,
         tokenizer: TokenizerPair,
         examples: Sequence[EncodedPair],
         valid: Sequence[EncodedPair] | None,
         train: TrainConfig,
     ) -> None:
-        self.bos, self.eos = ([special_id(tokenizer.target, name)] for name in ("bos_id", "eos_id"))
+        self.start, self.eos = [start_id(model, tokenizer.target)], [special_id(tokenizer.target, "eos_id")]
         super().__init__(model, tokenizer, examples, valid, train)
 
     def lengths(self, example: EncodedPair) -> tuple[int, ...]:
@@ -77,5 +93,7 @@ class Seq2SeqObjective(ExamplesObjective):
     def collate(self, examples: Sequence[EncodedPair]) -> Batch:
         """Return source [B S], what the decoder sees [B T] and what it is to say [B T]."""
         src = padded([source for source, _ in examples], self.model.config.pad_id)[0]
-        seen = padded([np.concatenate([self.bos, target]) for _, target in examples], pad_id(self.tokenizer.target))[0]
+        seen = padded([np.concatenate([self.start, target]) for _, target in examples], pad_id(self.tokenizer.target))[
+            0
+        ]
         return src, seen, padded([np.concatenate([target, self.eos]) for _, target in examples], IGNORE)[0]

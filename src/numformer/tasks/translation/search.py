@@ -12,8 +12,9 @@ from numformer.errors import InputError
 from numformer.generation import BeamConfig, Hypothesis, Processor, beam_search
 from numformer.generation.beam import BeamSettings
 from numformer.generation.words import with_word_ids
-from numformer.models import Transformer
+from numformer.models.encoder_decoder import EncoderDecoderModel
 from numformer.tasks.shared.encoding import special_id
+from numformer.tasks.translation.objective import start_id
 from numformer.tokenizers import Tokenizer
 from numformer.training.progress import track
 from numformer.training.workers import Workers, num_cores
@@ -41,7 +42,7 @@ class SearchSettings(BeamSettings, total=False):
 
 
 def search(
-    model: Transformer,
+    model: EncoderDecoderModel,
     tokenizer: Tokenizer,
     sources: Sequence[np.ndarray],
     beam: BeamConfig,
@@ -55,7 +56,7 @@ def search(
     if not sources:
         return []
     beam = with_word_ids(beam, tokenizer)
-    bos, eos = special_id(tokenizer, "bos_id"), special_id(tokenizer, "eos_id")
+    start, eos = start_id(model, tokenizer), special_id(tokenizer, "eos_id")
     lengths = [len(source) for source in sources]
     batches = list(LengthBatches(lengths, batch_tokens=max(SEARCH_TOKENS, *lengths)))
     longest = model.config.max_seq_len - 1
@@ -65,7 +66,7 @@ def search(
             return []
         batch = batches[step * size + number]
         limits = [min(longest, max_new_tokens or 2 * lengths[i] + 10) for i in batch]
-        begun, of_batch = [[bos]] * len(batch), [sources[i] for i in batch]
+        begun, of_batch = [[start]] * len(batch), [sources[i] for i in batch]
         vocab_size = tokenizer.vocab_size
         return beam_search(
             model, begun, limits, beam, sources=of_batch, eos_id=eos, vocab_size=vocab_size, processors=processors

@@ -17,8 +17,9 @@ from numformer.generation import BeamConfig, Hypothesis, Processor
 from numformer.generation.beam import BeamSettings
 from numformer.metrics import bleu
 from numformer.models import Transformer, TransformerConfig
+from numformer.models.encoder_decoder import EncoderDecoderModel
 from numformer.tasks.shared.attention import Sequences, token_labels
-from numformer.tasks.shared.encoding import cut, say_cut, special_id
+from numformer.tasks.shared.encoding import cut, say_cut
 from numformer.tasks.shared.example_task import Data, ExampleTask
 from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
 from numformer.tasks.shared.objective import spread
@@ -29,7 +30,9 @@ from numformer.tasks.translation.objective import (
     Seq2SeqObjective,
     encode_pairs,
     encode_sources,
+    frame_of,
     say_unknown_tokens,
+    start_id,
 )
 from numformer.tasks.translation.search import SearchOptions, SearchSettings, search
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_all, printable
@@ -86,7 +89,7 @@ class Translator(ExampleTask):
 
     name = "seq2seq"
     format = PairFormat()
-    model_class = Transformer
+    model_class = EncoderDecoderModel
     data_config = Seq2SeqConfig
     model_config = TransformerConfig()
     train_config: ClassVar[TrainConfig] = TrainConfig(
@@ -101,7 +104,7 @@ class Translator(ExampleTask):
     inputs = ("source",)
     columns = ("target", "score")
 
-    model: Transformer
+    model: EncoderDecoderModel
     tokenizer: TokenizerPair
     config: Seq2SeqConfig
 
@@ -136,10 +139,12 @@ class Translator(ExampleTask):
         examples: Sequence[Pair],
         labels: list[str],
         seed: int,
-    ) -> Transformer:
+    ) -> EncoderDecoderModel:
         """Return a new model, or the pretrained one."""
-        if base is not None and not isinstance(base, Transformer):
-            raise InputError(f"{config.pretrained} holds a {type(base).__name__}; this task starts from a Transformer")
+        if base is not None and not isinstance(base, EncoderDecoderModel):
+            raise InputError(
+                f"{config.pretrained} holds a {type(base).__name__}; this task starts from an encoder-decoder"
+            )
         return base or Transformer(model, seed=seed)
 
     @classmethod
@@ -256,16 +261,18 @@ class Translator(ExampleTask):
         """Return the tokens of a source and of a target, by default the model's own."""
         target = self.translate([text])[0] if second is None else second
         tokens, longest = self.tokenizer.target, self.model.config.max_seq_len
-        (source,), lost = encode_sources(self.tokenizer.source, [text], longest)
+        (source,), lost = encode_sources(self.model, self.tokenizer.source, [text])
         whole = encode_all(tokens, [target])[0]
-        ids = cut(tokens, target, whole, longest - 1)
+        begin = [start_id(self.model, tokens), *frame_of(self.model, tokens)]
+        ids = cut(tokens, target, whole, longest - len(begin))
         if second is not None:  # of the model's own, `translate` has said what is cut
             say_cut(lost, 1, "sources", longest)
             say_cut(int(len(ids) < len(whole)), 1, "targets", longest)
-        seen = np.concatenate([[special_id(tokens, "bos_id")], ids])
-        written = [*token_labels(tokens, target), "<eos>"]
+        seen = np.concatenate([begin, ids])
+        frame = ["<bos>"] * (len(begin) - 1)
+        read, written = token_labels(self.tokenizer.source, text), [*frame, *token_labels(tokens, target), "<eos>"]
         labels = {
-            "encoder": [*token_labels(self.tokenizer.source, text)[: len(source) - 1], "<eos>"],
+            "encoder": [*frame, *read[: len(source) - len(frame) - 1], "<eos>"],
             "decoder": ["<bos>", *written][: len(seen)],
             "written": written[: len(seen)],
         }
@@ -280,10 +287,10 @@ class Translator(ExampleTask):
 
     def _sources(self, texts: Sequence[str]) -> list[np.ndarray]:
         longest = self.model.config.max_seq_len
-        sources, lost = encode_sources(self.tokenizer.source, texts, longest)
+        sources, lost = encode_sources(self.model, self.tokenizer.source, texts)
         say_cut(lost, len(texts), "sources", longest)
         say_unknown_tokens(self.tokenizer.source, sources)
         return sources
 
     def _encoded(self, pairs: Sequence[Pair], part: str = "") -> list[EncodedPair]:
-        return encode_pairs(self.tokenizer, pairs, self.model.config.max_seq_len, part)
+        return encode_pairs(self.model, self.tokenizer, pairs, part)
