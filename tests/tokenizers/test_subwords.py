@@ -135,6 +135,23 @@ def test_the_name_of_a_special_token_among_a_models_pieces_is_text_too():
     assert tokenizer.decode([7, 1, 2, 7]) == "a a"
 
 
+def test_names_of_special_tokens_stand_for_them_in_what_a_template_makes(tokenizer, kind):
+    name, text = NAMES[kind][2], "the cats"
+    plain = tokenizer.encode(f"{name}{text}{name}").tolist()
+    assert tokenizer.encode_control(f"{name}{text}{name}").tolist() == [2, *tokenizer.encode(text), 2]
+    assert tokenizer.encode_control(text).tolist() == tokenizer.encode(text).tolist()
+    assert tokenizer.encode(f"{name}{text}{name}").tolist() == plain
+    assert 2 not in plain
+    with pytest.raises(InputError, match="half of a surrogate pair"):
+        tokenizer.encode_control("a\ud800")
+
+
+def test_given_ids_of_special_tokens_replace_those_found_by_name(tokenizer):
+    given = SubwordTokenizer(tokenizer.content, {"eos_id": 7, "pad_id": 7})
+    assert (given.eos_id, given.pad_id) == (7, 7)
+    assert (given.bos_id, given.unk_id, given.mask_id) == (None, None, None)
+
+
 def test_nothing_is_added_around_a_text_and_special_tokens_are_not_decoded(tokenizer):
     ids = tokenizer.encode("cat")
     assert not np.isin(ids, special_ids(tokenizer)).any()
@@ -143,7 +160,7 @@ def test_nothing_is_added_around_a_text_and_special_tokens_are_not_decoded(token
 
 
 def test_training_is_repeatable(kind):
-    contents = {SubwordTokenizer.train(kind, iter(TEXTS), 300)._content for _ in range(4)}
+    contents = {SubwordTokenizer.train(kind, iter(TEXTS), 300).content for _ in range(4)}
     assert len(contents) == 1
 
 
@@ -291,7 +308,7 @@ def test_wordpieces_never_reach_across_letters_of_a_script_without_spaces_and_ar
 
 def test_wordpieces_of_an_earlier_version_keep_the_words_that_they_had():
     tokenizer = SubwordTokenizer.train("wordpiece", [UNSPACED] * 9, 300)
-    content = json.loads(tokenizer._content)
+    content = json.loads(tokenizer.content)
     content["pre_tokenizer"] = {"type": "BertPreTokenizer"}
     old = SubwordTokenizer(json.dumps(content))
     assert len(old.encode_spans("ラーメン")[1]) == 1, "the whole is one unknown word"

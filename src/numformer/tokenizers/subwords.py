@@ -1,7 +1,8 @@
 """Subword tokenizers of the `tokenizers` library: trained here, or read from any tokenizer.json."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,31 +31,29 @@ _BATCH = 1024  # The library encodes so many texts at a time, for its encodings 
 class SubwordTokenizer:
     """The tokenizer that the content of a tokenizer.json describes.
 
-    The ids of special tokens are found by their usual names; [CLS] serves as BOS and [SEP] as EOS. Raises InputError
-    when the `tokenizers` package is missing or cannot read the content.
+    The ids of special tokens are found by their usual names, and [CLS] serves as BOS and [SEP] as EOS, unless `special`
+    gives them by attribute, as in {"eos_id": 2}: there is no other then. Raises InputError when the `tokenizers` package is
+    missing or cannot read the content.
     """
 
+    content: str
     pad_id: int | None
     bos_id: int | None
     eos_id: int | None
     unk_id: int | None
     mask_id: int | None
 
-    def __init__(self, content: str) -> None:
+    def __init__(self, content: str, special: Mapping[str, int] | None = None) -> None:
         library = tokenizers_library()
-        try:
-            self._tokenizer = library.Tokenizer.from_str(content)
-        except Exception as error:  # The library has no exceptions of its own.
-            raise InputError(f"the tokenizers library cannot read this content: {error}") from error
-        self._content = content
+        self.content = content
+        self._tokenizer = self._read()
         vocab = self._tokenizer.get_vocab()
         if not vocab:
             raise InputError("the tokenizer has an empty vocabulary")
         self.vocab_size = max(vocab.values()) + 1  # Some vocabularies leave ids out.
         for attribute, names in NAMES.items():
-            setattr(self, attribute, next((vocab[name] for name in names if name in vocab), None))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+            usual = next((vocab[name] for name in names if name in vocab), None)
+            setattr(self, attribute, usual if special is None else special.get(attribute))
         _read_names_as_text(self._tokenizer, vocab, library)
 
     @classmethod
@@ -71,7 +70,14 @@ class SubwordTokenizer:
 
     def encode(self, text: str) -> NDArray[Any]:
         """Return the token ids [N] of a text; raises InputError when it is not valid Unicode."""
-        return self._array(self._encoding(text).ids)
+        return self._array(_encoding(self._tokenizer, text).ids)
+
+    def encode_control(self, text: str) -> NDArray[Any]:
+        """Return the token ids [N] of a text in which the names of special tokens stand for these tokens.
+
+        That is for what a template makes, never for what a person types. Raises InputError as `encode` does.
+        """
+        return self._array(_encoding(self._with_control, text).ids)
 
     def encode_batch(self, texts: Iterable[str]) -> list[NDArray[Any]]:
         """Return the token ids [N] of every text, in a list; the library encodes them on several cores."""
@@ -79,7 +85,7 @@ class SubwordTokenizer:
 
     def encode_spans(self, text: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Return the token ids [N] of a text and the span [N 2] of each, without the spaces before it."""
-        encoding = self._encoding(text)
+        encoding = _encoding(self._tokenizer, text)
         spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         return self._array(encoding.ids), _without_leading_spaces(spans, text)
 
@@ -93,7 +99,7 @@ class SubwordTokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json into the folder `path`, or to `path` itself when it ends in .json."""
-        write_atomically(tokenizer_file(path), self._content)
+        write_atomically(tokenizer_file(path), self.content)
 
     def __reduce__(self) -> Any:
         """Travel as the content alone: the library's own copy of a tokenizer finds names of special tokens in texts."""
@@ -105,11 +111,18 @@ class SubwordTokenizer:
     def _array(self, ids: list[int]) -> NDArray[Any]:
         return np.array(ids, dtype=token_dtype(self.vocab_size))
 
-    def _encoding(self, text: str) -> Any:
+    @cached_property
+    def _with_control(self) -> Any:
+        return self._read()  # the other one is told for good to read the names as text
+
+    def _read(self) -> Any:
         try:
-            return self._tokenizer.encode(text, add_special_tokens=False)
-        except Exception as error:
-            raise InputError(f"this text cannot be encoded: {_reason(text, error)}") from error
+            tokenizer = tokenizers_library().Tokenizer.from_str(self.content)
+        except Exception as error:  # The library has no exceptions of its own.
+            raise InputError(f"the tokenizers library cannot read this content: {error}") from error
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     def _encode_some(self, texts: list[str]) -> list[NDArray[Any]]:
         try:
@@ -117,6 +130,13 @@ class SubwordTokenizer:
         except Exception:  # One by one, the text that cannot be encoded is found.
             return [self.encode(text) for text in texts]
         return [self._array(encoding.ids) for encoding in encodings]
+
+
+def _encoding(tokenizer: Any, text: str) -> Any:
+    try:
+        return tokenizer.encode(text, add_special_tokens=False)
+    except Exception as error:
+        raise InputError(f"this text cannot be encoded: {_reason(text, error)}") from error
 
 
 def _read_names_as_text(tokenizer: Any, vocab: dict[str, int], library: Any) -> None:
