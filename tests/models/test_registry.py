@@ -1,6 +1,7 @@
 """What is asked of the registry: which architecture fits a task, what settings there are, how a model is loaded."""
 
 import dataclasses
+import json
 import typing
 
 import numpy as np
@@ -12,7 +13,7 @@ from numformer.models.build import task_of, tasks_of
 from numformer.models.gpt import GPTSettings
 from numformer.models.registry import ARCHITECTURES, architecture_of
 from numformer.models.transformer import TransformerSettings
-from numformer.pretrained import load_model, save_model
+from numformer.pretrained import load_model, read_safetensors, save_model
 
 SMALL = {"d_model": 8, "num_heads": 2, "d_ff": 12, "dropout": 0.0}
 GENERAL = ModelConfig(vocab_size=11, **SMALL, num_layers=2, max_len=7)
@@ -146,10 +147,22 @@ def test_sizes_that_are_not_given_are_those_of_the_config():
 # Saving and loading
 
 
-def test_a_model_that_needs_a_head_is_not_saved_without_one(tmp_path):
-    with pytest.raises(InputError, match="a Bert does no task, and cannot be saved, without a head"):
-        save_model(Bert(BertConfig(vocab_size=9)), tmp_path / "bert")
-    assert not (tmp_path / "bert").exists()
+@pytest.mark.parametrize("pooler", [False, True])
+def test_a_backbone_that_needs_a_head_is_saved_and_read_without_one_under_bare_names(tmp_path, pooler):
+    model = Bert(BertConfig(vocab_size=9), pooler=pooler)
+    save_model(model, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["BertModel"]
+    loaded = load_model(tmp_path)
+    assert type(loaded) is Bert
+    assert (loaded.pooler is not None) == pooler
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(loaded.state_dict()[name], value)
+    assert "embeddings.word_embeddings.weight" in read_safetensors(tmp_path / "model.safetensors")[0]
+
+
+def test_a_model_that_needs_a_head_does_no_task_without_one():
+    with pytest.raises(InputError, match="a Bert does no task without a head"):
+        task_of(Bert(BertConfig(vocab_size=9)))
 
 
 class Refusing:

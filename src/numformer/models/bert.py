@@ -95,6 +95,8 @@ LAYOUT = Layout(
         "tag": "head classifier",
         "qa": "head qa_outputs",
     },
+    ignored=("embeddings.position_ids", "cls.predictions.decoder"),
+    left_out=("pooler", "cls.seq_relationship"),
 )
 
 

@@ -56,7 +56,7 @@ def task_of(model: Any) -> str:
     """Return the task that a model does, with its head where it has one; raises InputError where it needs one."""
     task = model.task if isinstance(model, Headed) else architecture_of(model.config).task
     if task is None:
-        raise InputError(f"a {type(model).__name__} does no task, and cannot be saved, without a head")
+        raise InputError(f"a {type(model).__name__} does no task without a head")
     return str(task)
 
 

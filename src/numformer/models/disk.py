@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Collection
 from typing import Any
 
 from numformer.errors import InputError
-from numformer.models.build import build_model, task_of, tasks_of
+from numformer.models.build import build_backbone, build_model, tasks_of
 from numformer.models.config import ArchitectureConfig
 from numformer.models.heads import HEADS, Headed
 from numformer.models.layouts import Names
 from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
 from numformer.nn import init
 
+BARE = "Model"  # ends the class of a model that has no head
 MEAN = "Mean"  # before the class of a classifier of texts by the mean of their positions, which Hugging Face has not
 
 
 def to_disk(model: Any) -> dict[str, Any]:
     """Return the keys of a model's config.json."""
     architecture, extra = architecture_of(model.config), {}
-    name = architecture.class_on_disk
+    name = architecture.class_on_disk or architecture.class_prefix + BARE
     if isinstance(model, Headed):
         name, extra = architecture.class_prefix + model.suffix, model.to_disk()
     if getattr(model, "pooling", None) == "mean":
@@ -28,11 +30,12 @@ def to_disk(model: Any) -> dict[str, Any]:
     return model.config.to_disk() | {"architectures": [name]} | extra
 
 
-def from_disk(keys: dict[str, Any], where: str) -> Any:
-    """Return a model of the kind that a config.json describes, its weights undrawn.
+def from_disk(keys: dict[str, Any], where: str, weights: Collection[str] = ()) -> Any:
+    """Return a model of the kind that a config.json describes, its weights undrawn; `weights` are the names in its file.
 
-    Raises InputError for an architecture that is not known, for what its config does not take, and for a model that is larger
-    than the memory of this machine.
+    A class without a head gives a backbone, where the architecture does nothing on its own. Raises InputError for an
+    architecture that is not known, for what its config does not take, and for a model that is larger than the memory of this
+    machine.
     """
     kind = keys.get("model_type")
     if kind not in tuple(ARCHITECTURES):  # it may be anything that JSON can say
@@ -53,22 +56,38 @@ def from_disk(keys: dict[str, Any], where: str) -> Any:
     if task in ("classify", "regress"):
         settings["pooling"] = "mean" if name.startswith(MEAN) else "first"
     config = architecture.config.from_disk(keys)
-    _check_memory(config, where)
+    _check_size(config, where, len(weights))
     try:
         with init.undrawn():
-            return build_model(config, task, **settings)
+            return _bare(config, weights) if task is None else build_model(config, task, **settings)
     except MemoryError:
         raise InputError(f"{where}: the model does not fit into the memory of this machine") from None
 
 
+def _bare(config: ArchitectureConfig, weights: Collection[str]) -> Any:
+    """Return a backbone, with the layer that makes summaries where the file has it."""
+    model = build_backbone(config)
+    model.prepare_for_head(summarises=any("pooler." in name for name in weights), seed=0)
+    return model
+
+
 def names_of(model: Any) -> Names:
     """Return the names of a model's parameters, here and on disk."""
-    layout, task = architecture_of(model.config).layout, task_of(model)
-    return layout.names("classify" if task == "regress" else task, isinstance(model, Headed))
+    architecture = architecture_of(model.config)
+    task = model.task if isinstance(model, Headed) else architecture.task
+    return architecture.layout.names("classify" if task == "regress" else task, isinstance(model, Headed))
 
 
-def _check_memory(config: ArchitectureConfig, where: str) -> None:
-    """Raise InputError for a model whose weights alone are more than the machine's memory, before anything is reserved."""
+def _check_size(config: ArchitectureConfig, where: str, num_tensors: int) -> None:
+    """Raise InputError for a model that no file of so many tensors holds, or no memory of this machine, before it is made.
+
+    That is one with more layers than tensors, or whose weights alone are more than the memory.
+    """
+    num_layers = sum(getattr(config, name) for name in config.lengths if name.endswith("layers"))
+    if 0 < num_tensors < num_layers:
+        raise InputError(
+            f"{where}: a model of {num_layers:,} layers has more than the {num_tensors:,} tensors there are"
+        )
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # not every system says so
         return
     there, needed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 4 * config.least_weights
@@ -79,8 +98,13 @@ def _check_memory(config: ArchitectureConfig, where: str) -> None:
         )
 
 
-def _task_of_class(name: str, architecture: Architecture) -> str:
-    """Return the task that a class of Hugging Face does; for one that is not known, what the architecture is made for."""
+def _task_of_class(name: str, architecture: Architecture) -> str | None:
+    """Return the task that a class of Hugging Face does; for one that is not known, what the architecture is made for.
+
+    The class without a head does none, unless the architecture does one on its own.
+    """
+    if architecture.task is None and name == architecture.class_prefix + BARE:
+        return None
     tasks = tasks_of(architecture)
     for task in tasks:
         if task in HEADS and name.endswith(HEADS[task].suffix):

@@ -86,6 +86,7 @@ LAYOUT = Layout(
         norm                           ln_f
     """,
     heads={"classify": "head score", "tag": "head classifier", "qa": "head qa_outputs"},
+    ignored=("h.*.attn.bias", "h.*.attn.masked_bias", "lm_head"),
 )
 
 

@@ -117,6 +117,10 @@ LAYOUT = Layout(
         norm                           final_layer_norm
     """,
     heads={"lm": "output embed_out", "classify": "head score", "tag": "head classifier", "qa": "head qa_outputs"},
+    ignored=(
+        *("layers.*.attention.bias", "layers.*.attention.masked_bias", "layers.*.attention.rotary_emb"),
+        "embed_out",  # where it is tied
+    ),
 )
 
 

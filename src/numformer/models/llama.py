@@ -139,6 +139,7 @@ LAYOUT = Layout(
         norm                           norm
     """,
     heads={"lm": "output lm_head", "classify": "head score", "tag": "head score", "qa": "head qa_outputs"},
+    ignored=("layers.*.self_attn.rotary_emb", "rotary_emb", "lm_head"),  # the last where it is tied
 )
 
 

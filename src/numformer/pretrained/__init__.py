@@ -1,9 +1,9 @@
 """Models as files that the rest of the world reads, in and out."""
 
+from numformer.pretrained.array_files import read_metadata as read_metadata
+from numformer.pretrained.array_files import read_safetensors as read_safetensors
+from numformer.pretrained.array_files import write_safetensors as write_safetensors
 from numformer.pretrained.folders import load_model as load_model
 from numformer.pretrained.folders import load_weights as load_weights
-from numformer.pretrained.folders import read_metadata as read_metadata
-from numformer.pretrained.folders import read_safetensors as read_safetensors
 from numformer.pretrained.folders import save_config as save_config
 from numformer.pretrained.folders import save_model as save_model
-from numformer.pretrained.folders import write_safetensors as write_safetensors
