@@ -1,13 +1,16 @@
-"""Writing a file so that a reader finds either the old content or the new, never a part."""
+"""Writing a file so that a reader finds either the old content or the new, never a part; and reading JSON."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from numformer.errors import InputError
 
+MAX_JSON = 1 << 27  # bytes; the tokenizer.json of the largest vocabularies has a quarter of that
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # It is .NAME.PID.tmp.
 
 
@@ -58,3 +61,20 @@ def remove_temporaries(folder: Path, names: tuple[str, ...]) -> None:
         match = TEMPORARY.fullmatch(path.name)
         if match and match[1] in names:
             path.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; raises InputError when it is missing, damaged or absurdly large."""
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise InputError(f"{path} has {path.stat().st_size:,} bytes, expected at most {MAX_JSON:,}")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no {path}") from None
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds {type(content).__name__}, expected a JSON object")
+    return content

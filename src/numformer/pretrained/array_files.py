@@ -1,7 +1,7 @@
 """Arrays in a file of the safetensors format: a length, a JSON header that says where each array lies, and the arrays.
 
-A header is checked whole before one of its sizes is believed. Arrays are mapped into memory: the pages of one are read when they
-are used, and copied when they are written to, so that training never changes the file.
+A header is checked whole before one of its sizes is believed. Arrays are mapped into memory: the pages of one are read when
+they are used, and copied when they are written to, so that training never changes the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numformer.errors import InputError
 from numformer.pretrained.floats import from_bfloat16, narrowed
 
 BFLOAT16 = "BF16"
-KINDS = {  # of numbers, as the format names them
+KINDS: dict[str, np.dtype[Any]] = {  # of numbers, as the format names them
     **{"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BOOL": np.dtype(bool)},
     **{f"I{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
     **{f"U{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},

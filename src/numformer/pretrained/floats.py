@@ -42,9 +42,13 @@ def narrowed(name: str, array: NDArray[Any], dtype: str) -> NDArray[Any]:
     """
     if array.dtype != np.float32 or dtype == "float32":
         return array
-    with np.errstate(over="ignore"):
-        narrow = to_bfloat16(array) if dtype == "bfloat16" else array.astype(np.float16)
-    wide = from_bfloat16(narrow) if dtype == "bfloat16" else narrow
-    if not np.isfinite(wide).all() and np.isfinite(array).all():
+    if dtype == "bfloat16":
+        bits = to_bfloat16(array)
+        is_finite = np.isfinite(from_bfloat16(bits)).all()
+    else:
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
+        is_finite = np.isfinite(half).all()
+    if not is_finite and np.isfinite(array).all():
         raise InputError(f"{name} holds {np.abs(array).max():.6g}, which is too large for {dtype}: save it as float32")
-    return narrow
+    return bits if dtype == "bfloat16" else half

@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from numformer._files import write_atomically
+from numformer._files import read_json, write_atomically
 from numformer.errors import InputError
 from numformer.models.disk import from_disk, names_of, to_disk
 from numformer.nn import Module
 from numformer.pretrained.array_files import write_safetensors
 from numformer.pretrained.floats import check_float
-from numformer.pretrained.json_files import read_json
 from numformer.pretrained.weights import FILE, INDEX, Weights, take_weights
 
 

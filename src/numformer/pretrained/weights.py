@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from numformer._files import read_json
 from numformer._notices import say
 from numformer.errors import InputError
 from numformer.models.disk import names_of
 from numformer.nn import Module
 from numformer.pretrained.array_files import ArrayFile
 from numformer.pretrained.fitting import check_fit, few_names
-from numformer.pretrained.json_files import read_json
 
 FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _SHARD = re.compile(r"[\w-][\w.-]*\.safetensors")  # in this folder: no path
@@ -83,7 +82,7 @@ def take_weights(model: Module, weights: Weights) -> None:
         say(f"left out, for {type(model).__name__} has no place for them: {few_names(left_out)}")
 
 
-def _shards(folder: Path) -> Mapping[str, ArrayFile]:
+def _shards(folder: Path) -> dict[str, ArrayFile]:
     """Return the file of each tensor, as an index says."""
     index = folder / INDEX
     places = read_json(index).get("weight_map")
