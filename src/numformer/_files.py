@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,32 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"could not write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to write to, which takes the place of `path` when the block succeeds.
+
+    When it does not, what was there is as it was. Raises InputError when the folder cannot be made.
+    """
+    target = Path(os.path.realpath(path))
+    made, before = (target.with_name(f".{target.name}.{os.getpid()}{part}.tmp") for part in ("", ".before"))
+    try:
+        made.mkdir(parents=True)
+        yield made
+        if target.exists():
+            target.rename(before)
+        try:
+            made.rename(target)
+        except OSError:
+            if before.exists():
+                before.rename(target)
+            raise
+    except OSError as error:
+        raise InputError(f"could not write {path}: {error.strerror or error}") from error
+    finally:
+        for folder in (made, before):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:

@@ -31,7 +31,7 @@ class RunOptions:
     """Which trained model a command asks."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
+    """Folder of a run, of its best/ or of any model, a GGUF file, a name from `numformer models`, or hf:owner/name."""
     last: bool = False
     """Take the weights of a run's last step, not those that did best on its held-out data."""
 
@@ -65,7 +65,7 @@ def parse(options_class: type[Options], command: str, arguments: list[str], defa
 
 
 def open_run(options: RunOptions) -> Any:
-    """Return the task of the folder that a command names, and say on stderr which weights of a run it has.
+    """Return the task of the model that a command names, and say on stderr which weights of a run it has.
 
     Raises InputError as `load` does.
     """

@@ -77,8 +77,8 @@ class ExampleTask(Task):
             base, tokenizer = None, tokenizer or cls.format.make_tokenizer(config, train_data)
             model = cls.format.fit_config(model, tokenizer)
         else:
-            base = pretrained_model(config.pretrained, model, cls.model_config)
-            tokenizer = tokenizer or cls.load_tokenizer(config.pretrained)
+            opened = pretrained_model(config.pretrained, model, cls.model_config)
+            base, tokenizer = opened.model, tokenizer or cls.tokenizer_of(opened)
             check_no_tokenizer(config)
             model = base.config
 

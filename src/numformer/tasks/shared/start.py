@@ -10,30 +10,32 @@ from numformer.errors import InputError
 from numformer.models.build import build_backbone
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.dropout import set_dropout
-from numformer.pretrained import load_model
+from numformer.pretrained.opening import Opened, find_model, open_model
 from numformer.tasks.shared.format import DataConfig
 from numformer.training.answering import answering_folder
 
 
-def load_model_of(folder: str | Path, last: bool = False) -> Any:
-    """Return the model of a folder, of a run the best one or the `last`; raises InputError when it is missing or damaged."""
-    if not Path(folder).is_dir():
-        raise InputError(f"there is no folder {folder}")
-    return load_model(answering_folder(folder, last))
+def open_source(source: str | Path, last: bool = False) -> Opened:
+    """Return the model that a folder, a file or a name means, of a run the best one or the `last`.
+
+    Raises InputError when it is missing or damaged.
+    """
+    return open_model(answering_folder(find_model(source), last))
 
 
-def pretrained_model(folder: str | Path, config: ArchitectureConfig, default: ArchitectureConfig) -> Any:
-    """Return the model of a folder, of a run the best, with the dropout of a config that does not leave it at the default.
+def pretrained_model(source: str | Path, config: ArchitectureConfig, default: ArchitectureConfig) -> Opened:
+    """Return the model that a source means, with the dropout of a config that does not leave it at the default.
 
     Raises InputError when the config has another shape than the model, which brings its own.
     """
-    model = load_model_of(folder)
+    opened = open_source(source)
+    model = opened.model
     dropout = model.config.dropout if config.dropout == default.dropout else config.dropout
     shapes = [dataclasses.replace(each, dropout=dropout) for each in (config, default, model.config)]
     if shapes[0] not in shapes[1:]:  # a run that is repeated says the shape once more
-        raise InputError(f"the shape of the model comes from {folder}: leave out the model's settings but dropout")
+        raise InputError(f"the shape of the model comes from {source}: leave out the model's settings but dropout")
     set_dropout(model, dropout)
-    return model
+    return opened
 
 
 def check_no_tokenizer(config: DataConfig) -> None:

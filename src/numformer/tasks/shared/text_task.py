@@ -18,6 +18,7 @@ from numformer.data.lines import split_lines
 from numformer.data.text import count_text
 from numformer.errors import InputError
 from numformer.nn.module import Module
+from numformer.pretrained.opening import Opened, place_of
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
 from numformer.tasks.shared.settings import DecoderSettings, names
@@ -110,8 +111,8 @@ class TextTask(Task):
             model = dataclasses.replace(model, vocab_size=vocabulary_size(model.vocab_size, tokenizer))
             built = cls.build(model, tokenizer, seed)
         else:
-            built = cls._pretrained(config, model, tokenizer)
-            tokenizer = cls.load_tokenizer(config.pretrained)
+            opened = cls._pretrained(config, model, tokenizer)
+            built, tokenizer = opened.model, cls.tokenizer_of(opened)
         if config.freeze:
             built.freeze(*config.freeze)
 
@@ -223,17 +224,17 @@ class TextTask(Task):
         return make_tokenizer(kind, chunks, vocab_size or SUBWORDS)
 
     @classmethod
-    def _pretrained(cls, config: TextConfig, model: Any, tokenizer: Any) -> Any:
+    def _pretrained(cls, config: TextConfig, model: Any, tokenizer: Any) -> Opened:
         """Return the model to go on from; raises InputError for one of another task, and for a tokenizer beside it."""
         assert config.pretrained is not None
         if tokenizer is not None or config.tokenizer != "characters":
             raise InputError(f"the tokenizer comes from {config.pretrained}: leave out tokenizer")
-        base = pretrained_model(config.pretrained, model, cls.model_config)
-        if not cls.fits(base):
+        opened = pretrained_model(config.pretrained, model, cls.model_config)
+        if not cls.fits(opened.model):
             raise InputError(
-                f"{config.pretrained} holds a {type(base).__name__}; {cls.name} needs a {cls.model_class.__name__}"
+                f"{config.pretrained} holds a {type(opened.model).__name__}; {cls.name} needs a {cls.model_class.__name__}"
             )
-        return base
+        return opened
 
 
 def encoded_parts(config: TextConfig, text: str | Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
@@ -289,7 +290,7 @@ def _source(config: TextConfig, text: str | Path) -> dict[str, Any]:
         "tokenizer": str(Path(config.tokenizer).resolve()) if is_folder else config.tokenizer,
         **({} if config.valid is None else {"valid": str(find_corpus(config.valid).resolve())}),
         "valid_fraction": config.valid_fraction,
-        **({} if config.pretrained is None else {"pretrained": str(Path(config.pretrained).resolve())}),
+        **({} if config.pretrained is None else {"pretrained": place_of(config.pretrained)}),
         **({"freeze": list(config.freeze)} if config.freeze else {}),
         **({"encoding": config.encoding} if config.encoding != "utf-8" else {}),
         **_marks(text, *([] if config.valid is None else [find_corpus(config.valid)])),
