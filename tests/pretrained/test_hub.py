@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub, from a server of these tests; each is asked by a process of its own, which has its address."""
+"""Models of the Hugging Face hub, from a server of these tests, whose address a process of each test is given."""
 
 import hashlib
 import http.server

@@ -133,6 +133,7 @@ def test_a_vocabulary_with_the_line_ends_of_windows_is_the_same(bert):
         ("tokenizer_config.json", b"{", r"tokenizer_config\.json cannot be read as JSON"),
         ("tokenizer_config.json", b'{"eos_token": 3}', "eos_token must be a text, got '3'"),
         ("tokenizer_config.json", b'{"eos_token": {"content": []}}', "eos_token must be a text"),
+        ("tokenizer_config.json", b'{"eos_token": {"a": 1}}', "eos_token must be a text"),
         (
             "tokenizer_config.json",
             b'{"tokenizer_class": "Qwen2Tokenizer"}',

@@ -9,7 +9,7 @@ from typing import Any
 
 from numformer._files import read_json
 from numformer.errors import InputError
-from numformer.tokenizers.tokenizer_config import KEYS
+from numformer.tokenizers.tokenizer_config import KEYS, token_text
 from numformer.tokenizers.tokenizer_json import layout, special_token
 
 SENTENCE_PIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
@@ -101,7 +101,7 @@ def _added(
         if isinstance(token, dict) and isinstance(token.get("content"), str) and number.isdecimal():
             added[token["content"]] = int(number)
     named = [config.get(key) for keys in KEYS.values() for key in keys]
-    special = {token["content"] if isinstance(token, dict) else token for token in named if token} | set(usual)
+    special = {token_text(token) for token in named if token} | set(usual)
     for token in special:
         if token in vocab:
             added.setdefault(token, vocab[token])

@@ -36,7 +36,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise InputError(f"{folder / TEMPLATE} cannot be read: {error}") from None
     for key in (key for keys in KEYS.values() for key in keys):
-        token = _text(config.get(key))
+        token = token_text(config.get(key))
         if token is not None and not isinstance(token, str):
             raise InputError(f"{folder / CONFIG}: {key} must be a text, got {str(token)[:80]!r}")
     return config
@@ -60,7 +60,7 @@ def special_ids(config: Mapping[str, Any], vocab: Mapping[str, int]) -> dict[str
     found = dict[str, int]()
     for attribute, keys in KEYS.items():
         for key in keys:
-            token = _text(config.get(key))
+            token = token_text(config.get(key))
             if token is not None and token not in vocab:
                 say(f"{CONFIG}: the {key} {str(token)[:80]!r} is not in the vocabulary, and left out")
             elif token is not None:
@@ -82,6 +82,6 @@ def chat_template_of(config: Mapping[str, Any]) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _text(token: Any) -> Any:
+def token_text(token: Any) -> Any:
     """Return the text of a token, which newer files write out as an object."""
-    return token.get("content") if isinstance(token, dict) else token
+    return token.get("content", token) if isinstance(token, dict) else token
