@@ -75,9 +75,19 @@ class ArrayFile:
             return np.zeros(place.shape, np.float32 if place.kind == BFLOAT16 else kind)
         array = np.frombuffer(self._content, kind, math.prod(place.shape), first).reshape(place.shape)
         if place.kind == BFLOAT16:
-            return from_bfloat16(array)
+            wide = from_bfloat16(array)
+            self.forget(name)
+            return wide
         # Where a mapped file cannot be replaced, saving over it would fail; arrays that are not aligned are slow.
         return array.copy() if sys.platform == "win32" or first % kind.itemsize else array
+
+    def forget(self, name: str) -> None:
+        """Give back the memory of the pages of an array that has been copied, where the system can."""
+        place, page = self.places[name], mmap.PAGESIZE
+        first = -(-(self.start + place.start) // page) * page  # the pages at both ends are of other arrays too
+        length = (self.start + place.stop) // page * page - first
+        if length > 0 and hasattr(mmap, "MADV_DONTNEED"):
+            self._content.madvise(mmap.MADV_DONTNEED, first, length)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

@@ -52,6 +52,10 @@ class Weights:
             raise InputError(f"{name} in {file.path.name} holds values that are no finite numbers")
         return array
 
+    def forget(self, name: str) -> None:
+        """Give the memory of a tensor back that has been copied."""
+        self._files[name].forget(name)
+
 
 def take_weights(model: Module, weights: Weights) -> None:
     """Make the tensors of a folder a model's parameters, one by one; float32 ones that lie as in memory stay mapped.
@@ -76,8 +80,11 @@ def take_weights(model: Module, weights: Weights) -> None:
         model, expected, {name: weights.shapes[name] for name in [*found.values(), *others] if name not in left_out}
     )
     for name, parameter in own.items():
-        value = weights.read(found[name]).astype(parameter.dtype, copy=False)
+        mapped = weights.read(found[name])
+        value = mapped.astype(parameter.dtype, copy=False)
         parameter.data = np.ascontiguousarray(value.T) if names.is_transposed(name) else value
+        if not np.shares_memory(parameter.data, mapped):
+            weights.forget(found[name])
     if left_out:
         say(f"left out, for {type(model).__name__} has no place for them: {few_names(left_out)}")
 
