@@ -139,6 +139,19 @@ def test_a_run_writes_down_the_name_that_it_started_from(tmp_path, monkeypatch):
     assert 'pretrained = "tiny"' in Path("run", "run.toml").read_text()
 
 
+def test_a_run_keeps_the_special_tokens_and_the_template_of_what_it_started_from(tmp_path):
+    vocab = {c: i for i, c in enumerate("abcdefgh")} | {"\n": 8, "</s>": 9, "<pad>": 10}
+    content = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": vocab, "merges": []}}
+    config = {"eos_token": "a", "chat_template": "{{ messages }}"}
+    save_model(GPT(vocab_size=11, **SMALL), tmp_path / "gpt")
+    SubwordTokenizer(json.dumps(content), config=config).save(tmp_path / "gpt")
+    lm = nf.LanguageModel.from_text("abc\nfgh\n" * 20, pretrained=str(tmp_path / "gpt"))
+    lm.fit(steps=2, batch_size=1, eval_every=1, out="run", progress=False)
+    for last in (False, True):
+        tokenizer = nf.load("run", last=last).tokenizer
+        assert (tokenizer.eos_id, tokenizer.pad_id, tokenizer.chat_template) == (0, None, "{{ messages }}")
+
+
 # What does not belong together
 
 
