@@ -44,6 +44,7 @@ class SubwordTokenizer:
     """
 
     content: str
+    special: Mapping[str, int] | None
     config: dict[str, Any]
     pad_id: int | None
     bos_id: int | None
@@ -55,7 +56,7 @@ class SubwordTokenizer:
         self, content: str, special: Mapping[str, int] | None = None, config: Mapping[str, Any] | None = None
     ) -> None:
         library = tokenizers_library()
-        self.content, self.config, self._special = content, dict(config or {}), special
+        self.content, self.config, self.special = content, dict(config or {}), special
         self._tokenizer = self._read()
         vocab = self._tokenizer.get_vocab()
         if not vocab:
@@ -125,16 +126,16 @@ class SubwordTokenizer:
             write_config(file.parent, self._config_to_save())
 
     def _config_to_save(self) -> dict[str, Any]:
-        if self._special is None:
+        if self.special is None:
             return self.config
-        ids = {attribute: self._special.get(attribute) for attribute in NAMES}
+        ids = {attribute: self.special.get(attribute) for attribute in NAMES}
         return self.config | named_tokens(
             {a: None if i is None else self._tokenizer.id_to_token(i) for a, i in ids.items()}
         )
 
     def __reduce__(self) -> Any:
         """Travel as the content alone: the library's own copy of a tokenizer finds names of special tokens in texts."""
-        return type(self), (self.content, self._special, self.config)
+        return type(self), (self.content, self.special, self.config)
 
     def __repr__(self) -> str:
         return f"SubwordTokenizer({type(self._tokenizer.model).__name__}, {self.vocab_size} tokens)"
