@@ -35,7 +35,7 @@ class Layout:
         """Return the names of the model for a task, or of the backbone that does none, which have no prefix."""
         rules, prefix = [], self.prefixes.get(task or "", self.prefix)
         for ours, theirs, is_transposed in _pairs(self.backbone):
-            there = prefix + theirs if task else theirs
+            there = theirs if task is None else prefix + theirs
             rules.append((f"backbone.{ours}" if is_headed else ours, there, is_transposed))
         return Names([*rules, *_pairs(self.heads.get(task or "", ""))], prefix, self.ignored, self.left_out)
 
