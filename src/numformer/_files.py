@@ -1,13 +1,17 @@
-"""Writing a file so that a reader finds either the old content or the new, never a part."""
+"""Writing a file so that a reader finds either the old content or the new, never a part; and reading JSON."""
 
+import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from numformer.errors import InputError
 
+MAX_JSON = 1 << 27  # bytes; the tokenizer.json of the largest vocabularies has a quarter of that
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # It is .NAME.PID.tmp.
 
 
@@ -35,6 +39,32 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise InputError(f"could not write {path}: {error.strerror or error}") from error
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to write to, which takes the place of `path` when the block succeeds.
+
+    When it does not, what was there is as it was. Raises InputError when the folder cannot be made.
+    """
+    target = Path(os.path.realpath(path))
+    made, before = (target.with_name(f".{target.name}.{os.getpid()}{part}.tmp") for part in ("", ".before"))
+    try:
+        made.mkdir(parents=True)
+        yield made
+        if target.exists():
+            target.rename(before)
+        try:
+            made.rename(target)
+        except OSError:
+            if before.exists():
+                before.rename(target)
+            raise
+    except OSError as error:
+        raise InputError(f"could not write {path}: {error.strerror or error}") from error
+    finally:
+        for folder in (made, before):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_atomically(path: str | Path, content: bytes | str) -> None:
     """Write `content` to `path` in one step, making its folder when needed; text is stored as UTF-8.
 
@@ -58,3 +88,20 @@ def remove_temporaries(folder: Path, names: tuple[str, ...]) -> None:
         match = TEMPORARY.fullmatch(path.name)
         if match and match[1] in names:
             path.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; raises InputError when it is missing, damaged or absurdly large."""
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise InputError(f"{path} has {path.stat().st_size:,} bytes, expected at most {MAX_JSON:,}")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no {path}") from None
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds {type(content).__name__}, expected a JSON object")
+    return content

@@ -80,3 +80,12 @@ def shortened(text: str, most: int = 40) -> str:
     """Return a text on one line, and of a longer one the beginning: "It was a dark and stormy…"."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
+def in_bytes(count: float) -> str:
+    """Return a number of bytes in the unit that suits it: "512 bytes", "98 MB"."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

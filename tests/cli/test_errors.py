@@ -140,7 +140,7 @@ READING = ["generate", "evaluate", "info"]
     [
         ([], ": RUN"),
         (["nowhere"], "there is no folder nowhere"),
-        (["text.txt"], "there is no folder text.txt"),
+        (["text.txt"], "text.txt is a file that is no model"),
         (["."], "there is no config.json"),
         (["nowhere", "--nonsense"], "unrecognized options: --nonsense"),
     ],

@@ -26,7 +26,7 @@ def copy_of(examples, runs_of_tasks):
     ("folder", "message"),
     [
         ("nowhere", "there is no folder nowhere"),
-        ("text.txt", "there is no folder text.txt"),
+        ("text.txt", "text.txt is a file that is no model"),
         ("reviews", "there is no reviews/config.json"),
     ],
 )

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numformer._notices import amount
+from numformer._notices import amount, in_bytes
 from numformer.cli.options import RunOptions, open_run, parse
+from numformer.pretrained.opening import find_model
 from numformer.tasks.shared.encoding import describe_tokenizer
 from numformer.training.metrics import best_of, read_metrics
 
@@ -24,7 +25,7 @@ def run(command: str, arguments: list[str]) -> int:
     """Print the description."""
     options = parse(Info, command, arguments)
     task = open_run(options)
-    for name, value in _rows(task, options.run):
+    for name, value in _rows(task, find_model(options.run)):
         print(f"{name:<12} {value}")
     if options.layers:
         print(f"\n{task.model}")
@@ -54,14 +55,6 @@ def _rows(task: Any, folder: Path) -> list[tuple[str, Any]]:
         figure = f"val_{best.criterion}"
         last = next(line for line in reversed(metrics) if figure in line)
         rows.append(("validation", f"best {best}, last {last[figure]:#.4g} at step {last['step']:,}"))
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    rows.append(("files", ", ".join(f"{path.name} ({_size(path.stat().st_size)})" for path in files)))
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else [folder]
+    rows.append(("files", ", ".join(f"{path.name} ({in_bytes(path.stat().st_size)})" for path in files)))
     return rows
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

@@ -29,7 +29,7 @@ class RunOptions:
     """Which trained model a command asks."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, of its best/, or of a saved model."""
+    """Folder of a run, of its best/ or of any model, a GGUF file, a name from `numformer models`, or hf:owner/name."""
     last: bool = False
     """Take the weights of a run's last step, not those that did best on its held-out data."""
 

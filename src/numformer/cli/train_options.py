@@ -27,7 +27,7 @@ class TrainOptions:
     overwrite: bool = False
     """Replace the run in --out."""
     pretrained: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """Folder of a trained model whose weights and tokenizer to start from; the head is new where the task is another."""
+    """Model whose weights and tokenizer to start from, named as RUN elsewhere; the head is new where the task is another."""
 
 
 @dataclass(frozen=True, kw_only=True)

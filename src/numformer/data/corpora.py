@@ -2,13 +2,12 @@
 
 import os
 import platform
-import tempfile
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 from numformer._files import write_atomically
-from numformer._notices import say
+from numformer.data.cache import cache_folders, writable_cache
 from numformer.errors import InputError
 
 
@@ -46,25 +45,6 @@ CORPORA = {
         ),
     ]
 }
-
-
-def cache_folder() -> Path:
-    """Return the folder of known texts: $NUMFORMER_CACHE, or numformer in $XDG_CACHE_HOME or ~/.cache.
-
-    A user without a home has the temporary folder.
-    """
-    if folder := os.environ.get("NUMFORMER_CACHE"):
-        return Path(folder)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numformer"
-    except RuntimeError:
-        return temporary_folder()
-
-
-def temporary_folder() -> Path:
-    """Return the folder that stands in for a cache that cannot be written, one for each user."""
-    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""  # elsewhere every user has a temporary folder already
-    return Path(tempfile.gettempdir()) / f"numformer{user}"
 
 
 def list_corpora() -> list[tuple[Corpus, bool]]:
@@ -106,7 +86,7 @@ def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -
     if name not in CORPORA:
         raise InputError(f"there is no text named {name!r} (known are {', '.join(CORPORA)})")
     corpus = CORPORA[name]
-    file = _file(corpus, Path(folder) if folder else _writable_cache(corpus))
+    file = _file(corpus, Path(folder) if folder else _folder(corpus))
     if corpus.url:
         _download(corpus, file, url or corpus.url)
     elif not file.exists():
@@ -119,27 +99,14 @@ def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -
 
 def _cached(corpus: Corpus) -> Path | None:
     """Return the file of a text in the cache, or in the temporary folder in its place; None where it is in neither."""
-    files = [_file(corpus, folder) for folder in (cache_folder(), temporary_folder())]
+    files = [_file(corpus, folder) for folder in cache_folders()]
     return next((file for file in files if os.access(file, os.R_OK)), None)
 
 
-def _writable_cache(corpus: Corpus) -> Path:
-    """Return the folder to fetch a text into: the cache, or one that is said on stderr where that cannot be written."""
-    found, folder = _cached(corpus), cache_folder()
-    if found:
-        return found.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        other = temporary_folder()
-        other.mkdir(mode=0o700, exist_ok=True)
-        say(
-            f"the cache folder {folder} cannot be written ({error.strerror}): {corpus.name} is kept in {other}; "
-            "set NUMFORMER_CACHE to a folder of yours"
-        )
-        return other
+def _folder(corpus: Corpus) -> Path:
+    """Return the folder where a text is, or is to be fetched into."""
+    found = _cached(corpus)
+    return found.parent if found else writable_cache(corpus.name)
 
 
 def _file(corpus: Corpus, folder: Path) -> Path:

@@ -20,7 +20,8 @@ def build_model(
     """Return a new model of a config for a task: lm, mlm, seq2seq, summarise, classify, regress, tag, qa, embed.
 
     Other words for them do, too. A ModelConfig takes the architecture that fits the task. `settings` are those of the head:
-    labels (names or their number), pooling. Raises InputError for an unknown task or setting, and for a task that the architecture cannot do.
+    labels (names or their number), pooling. Raises InputError for an unknown task or setting, and for a task that the
+    architecture cannot do.
     """
     name = model_task(task)
     if isinstance(config, ModelConfig):

@@ -77,6 +77,13 @@ def from_disk(keys: dict[str, Any], where: str, weights: Collection[str] = ()) -
         raise InputError(f"{where}: the model does not fit into the memory of this machine") from None
 
 
+def _bare(config: ArchitectureConfig, weights: Collection[str]) -> Any:
+    """Return a backbone, with the layer that makes summaries where the file has it."""
+    model = build_backbone(config)
+    model.prepare_for_head(summarises=any("pooler." in name for name in weights), seed=0)
+    return model
+
+
 def names_of(model: Any) -> Names:
     """Return the names of a model's parameters, here and on disk."""
     architecture = architecture_of(model.config)

@@ -7,9 +7,11 @@ from typing import Any
 
 from numformer.errors import InputError
 
+_MOST = 8  # names that a message lists
+
 
 def check_fit(model: Any, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise InputError listing every missing, unexpected and misshapen tensor, by its name in the file."""
+    """Raise InputError naming missing, unexpected and misshapen tensors, as they are called in the file."""
     problems = {
         "missing": [name for name in expected if name not in found],
         "unexpected": sorted(name for name in found if name not in expected),
@@ -20,5 +22,11 @@ def check_fit(model: Any, expected: Mapping[str, tuple[int, ...]], found: Mappin
         ],
     }
     if any(problems.values()):
-        listed = "; ".join(f"{what}: {', '.join(each)}" for what, each in problems.items() if each)
+        listed = "; ".join(f"{what}: {few_names(each)}" for what, each in problems.items() if each)
         raise InputError(f"the weights do not fit {type(model).__name__}: {listed}")
+
+
+def few_names(names: list[str]) -> str:
+    """Return names with commas between them, and of many the first and how many more there are."""
+    rest = len(names) - _MOST
+    return ", ".join(name[:200] for name in names[:_MOST]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -161,9 +161,9 @@ class LanguageModel(TextTask):
         """Take what generation_config.json says where the folder has it."""
         self.defaults = WritingDefaults.read(folder)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, dtype: str = "float32") -> None:
         """Write a Hugging Face folder, with the generation_config.json that the model came with."""
-        super().save(folder)
+        super().save(folder, dtype)
         self.defaults.save(folder)
 
     def _prompt_ids(self, prompt: str) -> list[int]:

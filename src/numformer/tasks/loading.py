@@ -6,39 +6,62 @@ from pathlib import Path
 from typing import Any
 
 from numformer.errors import InputError
-from numformer.models.build import task_of
+from numformer.models.build import task_of, tasks_of
+from numformer.models.heads import Headed
+from numformer.models.registry import architecture_of
+from numformer.pretrained.opening import Opened
 from numformer.tasks import TABLE, task_class
-from numformer.tasks.shared.start import load_model_of
+from numformer.tasks.shared.start import open_source
 from numformer.tasks.shared.task import Task, settings_of
-from numformer.training.answering import answering_folder
 
 
-def load(folder: str | Path, *, last: bool = False) -> Any:
-    """Return the trained task of a run folder, its best/, or a saved model, with its `model` and its `tokenizer`.
+def load(source: str | Path, *, last: bool = False) -> Any:
+    """Return the trained task of a run, its best/, or any model, with its `model` and its `tokenizer`.
 
-    A run gives its best weights where it has them, those of its last step with `last`, and the task has its settings.
-    Raises InputError when the folder is incomplete or damaged.
+    `source` is a folder (of a run, or as Hugging Face has them), a GGUF file, a name from `numformer models`, or
+    hf:owner/name, which alone asks a network. A run gives its best weights where it has them, those of its last step with
+    `last`, and the task has its settings. Raises InputError when the folder is incomplete or damaged, and for a model that
+    does no task.
     """
-    model = load_model_of(folder, last)
-    if task_of(model) not in TABLE:
+    opened = open_any(source, last)
+    task = task_with(opened)
+    if task is None:
+        starts = tasks_started_by(opened.model)
         raise InputError(
-            f"{folder} holds a {type(model).__name__}, which does no task of its own: start one from it with --from, "
-            "in Python with pretrained"
+            f"{source} holds a {type(opened.model).__name__} without a head, which does no task yet: start one from it, as "
+            f"by numformer train {starts[0]} --from {source} (or {', '.join(starts[1:])})"
         )
-    settings = settings_of(folder)
-    kind = _task_of(model, str(settings.get("task")))
-    task = kind(model, kind.load_tokenizer(answering_folder(folder, last)))
-    task.use_settings(settings)
-    task.use_folder(answering_folder(folder, last))
-    task._run = folder
     return task
 
 
 load_task = load
 
 
-def _task_of(model: Any, name: str) -> type[Task]:
-    """Return the task of a name when it has such models, else the task that the model says it does."""
-    kind = task_class(task_of(model))
-    named = task_class(name) if name in TABLE else kind
-    return named if named.model_class is kind.model_class else kind
+def open_any(source: str | Path, last: bool = False) -> Opened:
+    """Return the model that `load` would open, with its tokenizer, or one that does no task; raises InputError as it does."""
+    opened = open_source(source, last)
+    kind = Task if tasks_started_by(opened.model) else task_class(task_of(opened.model))
+    return opened._replace(tokenizer=kind.tokenizer_of(opened))
+
+
+def task_with(opened: Opened) -> Task | None:
+    """Return the task that a model was trained for, with the settings of its run; None for a model that does none."""
+    if tasks_started_by(opened.model):
+        return None
+    settings = settings_of(opened.path)
+    kind = task_class(task_of(opened.model))
+    if (name := str(settings.get("task"))) in TABLE and task_class(name).model_class is kind.model_class:
+        kind = task_class(name)
+    task = kind(opened.model, opened.tokenizer)
+    task.use_settings(settings)
+    task.use_folder(opened.path)
+    task._run = opened.path
+    return task
+
+
+def tasks_started_by(model: Any) -> list[str]:
+    """Return the tasks that put a new head on a model that has none; none for one that does a task as it is."""
+    architecture = architecture_of(model.config)
+    if isinstance(model, Headed) or architecture.task is not None:
+        return []
+    return [name for name in tasks_of(architecture) if name != "mlm"]  # which goes on from its own kind

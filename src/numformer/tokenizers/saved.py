@@ -8,7 +8,9 @@ from numformer.errors import InputError
 from numformer.tokenizers.base import Savable, Tokenizer
 from numformer.tokenizers.bytes import ByteTokenizer
 from numformer.tokenizers.characters import CharacterTokenizer
+from numformer.tokenizers.older_files import tokenizer_json_of
 from numformer.tokenizers.subwords import SubwordTokenizer
+from numformer.tokenizers.tokenizer_config import read_config
 from numformer.tokenizers.tokenizer_json import read_tokenizer_json, tokenizer_file, tokenizers_library
 from numformer.tokenizers.word_patterns import FIRST_PATTERN, spaced_word_pattern
 from numformer.tokenizers.words import WordTokenizer
@@ -31,10 +33,15 @@ def check_savable(tokenizer: Tokenizer | Savable, path: str | Path) -> Savable:
 def load_tokenizer(path: str | Path) -> SavedTokenizer:
     """Read the tokenizer of a folder, or of a file ending in .json.
 
-    Raises InputError, naming the file, when it is missing or damaged, and when it is of a kind that only the `tokenizers`
-    package reads and that is missing or cannot read it.
+    Folders of Hugging Face may have a tokenizer_config.json beside it, or older files in its place. Raises InputError, naming
+    the file, when it is missing or damaged, and when it is of a kind that only the `tokenizers` package reads and that is
+    missing or cannot read it.
     """
-    content, file = read_tokenizer_json(path), tokenizer_file(path)
+    file = tokenizer_file(path)
+    config = read_config(file.parent) if file.name == "tokenizer.json" else {}
+    if not file.exists() and (made := tokenizer_json_of(file.parent, config)):
+        return _subwords(made, config, file.parent)
+    content = read_tokenizer_json(path)
     match content:
         case {
             "normalizer": None,
@@ -55,13 +62,17 @@ def load_tokenizer(path: str | Path) -> SavedTokenizer:
             "model": {"type": "WordLevel", "vocab": dict(vocab), "num_buckets": int(num_buckets)},
         }:
             return _words(vocab, num_buckets, pattern, file)
+    raw = file.read_bytes()  # as it is, so that it is saved again in the same bytes
+    return _subwords(raw.decode(json.detect_encoding(raw)), config, file)
+
+
+def _subwords(content: str, config: dict[str, Any], where: Path) -> SubwordTokenizer:
     tokenizers_library()
     try:
-        raw = file.read_bytes()  # as it is, so that it is saved again in the same bytes
-        return SubwordTokenizer(raw.decode(json.detect_encoding(raw)))
+        return SubwordTokenizer(content, config=config)
     except InputError as error:
         raise InputError(
-            f"the tokenizer {file} is of a kind that cannot be read: character and byte tokenizers saved by "
+            f"the tokenizer {where} is of a kind that cannot be read: character and byte tokenizers saved by "
             f"numformer can, its word tokenizers, and what the tokenizers library reads ({error})"
         ) from error
 

@@ -14,6 +14,13 @@ from numformer._files import write_atomically
 from numformer.errors import InputError
 from numformer.tokenizers.base import TokenIds, check_ids, token_dtype
 from numformer.tokenizers.subword_training import train_subwords
+from numformer.tokenizers.tokenizer_config import (
+    chat_template_of,
+    named_tokens,
+    names_special_tokens,
+    special_ids,
+    write_config,
+)
 from numformer.tokenizers.tokenizer_json import tokenizer_file, tokenizers_library, tokens_before_text
 
 # What the tokenizers in use call their special tokens; the first name that a vocabulary has is taken.
@@ -32,26 +39,31 @@ class SubwordTokenizer:
     """The tokenizer that the content of a tokenizer.json describes.
 
     The ids of special tokens are found by their usual names, and [CLS] serves as BOS and [SEP] as EOS, unless `special`
-    gives them by attribute, as in {"eos_id": 2}: there is no other then. Raises InputError when the `tokenizers` package is
-    missing or cannot read the content.
+    gives them by attribute, as in {"eos_id": 2}, or `config`, the content of tokenizer_config.json, names them: there is no
+    other then. Raises InputError when the `tokenizers` package is missing or cannot read the content.
     """
 
     content: str
     special: Mapping[str, int] | None
+    config: dict[str, Any]
     pad_id: int | None
     bos_id: int | None
     eos_id: int | None
     unk_id: int | None
     mask_id: int | None
 
-    def __init__(self, content: str, special: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, content: str, special: Mapping[str, int] | None = None, config: Mapping[str, Any] | None = None
+    ) -> None:
         library = tokenizers_library()
-        self.content, self.special = content, special
+        self.content, self.config, self.special = content, dict(config or {}), special
         self._tokenizer = self._read()
         vocab = self._tokenizer.get_vocab()
         if not vocab:
             raise InputError("the tokenizer has an empty vocabulary")
         self.vocab_size = max(vocab.values()) + 1  # Some vocabularies leave ids out.
+        if special is None and names_special_tokens(self.config):
+            special = special_ids(self.config, vocab)
         for attribute, names in NAMES.items():
             usual = next((vocab[name] for name in names if name in vocab), None)
             setattr(self, attribute, usual if special is None else special.get(attribute))
@@ -103,13 +115,32 @@ class SubwordTokenizer:
         """The special tokens that the content puts before a text, with which a text to be continued begins."""
         return tokens_before_text(self._tokenizer.post_processor)
 
+    @property
+    def chat_template(self) -> str | None:
+        """The template that makes a text of a chat, which is in the config; None where there is none."""
+        return chat_template_of(self.config)
+
     def save(self, path: str | Path) -> None:
-        """Write tokenizer.json into the folder `path`, or to `path` itself when it ends in .json."""
-        write_atomically(tokenizer_file(path), self.content)
+        """Write tokenizer.json into the folder `path`, or to `path` itself when it ends in .json.
+
+        What cannot be said there, such as which of the special tokens ends a text, goes into tokenizer_config.json.
+        """
+        file = tokenizer_file(path)
+        write_atomically(file, self.content)
+        if file.name == "tokenizer.json":
+            write_config(file.parent, self._config_to_save())
+
+    def _config_to_save(self) -> dict[str, Any]:
+        if self.special is None:
+            return self.config
+        ids = {attribute: self.special.get(attribute) for attribute in NAMES}
+        return self.config | named_tokens(
+            {a: None if i is None else self._tokenizer.id_to_token(i) for a, i in ids.items()}
+        )
 
     def __reduce__(self) -> Any:
         """Travel as the content alone: the library's own copy of a tokenizer finds names of special tokens in texts."""
-        return type(self), (self.content, self.special)
+        return type(self), (self.content, self.special, self.config)
 
     def __repr__(self) -> str:
         return f"SubwordTokenizer({type(self._tokenizer.model).__name__}, {self.vocab_size} tokens)"

@@ -40,6 +40,7 @@ OWN_FILES = (
     "config.json",
     "model.safetensors",
     "tokenizer.json",
+    "tokenizer_config.json",
     "source_tokenizer.json",
     "metrics.jsonl",
     "curves.png",

@@ -78,8 +78,8 @@ class ExampleTask(Task):
             model = cls.format.fit_config(model, tokenizer)
         else:
             start = start_of(config.pretrained, resumed)
-            base = pretrained_model(start, model, cls.model_config, resumed)
-            tokenizer = tokenizer or cls.load_tokenizer(start)
+            opened = pretrained_model(start, model, cls.model_config, resumed)
+            base, tokenizer = opened.model, tokenizer or cls.tokenizer_of(opened)
             check_no_tokenizer(config)
             model = base.config
 

@@ -37,7 +37,7 @@ class DataConfig:
     vocab_size: int = 32_000
     """Number of tokens of a tokenizer that is trained on the data."""
     pretrained: str | None = None
-    """Folder of a trained model whose weights and tokenizer to start from; the head is new where the task is another."""
+    """Model whose weights and tokenizer to start from, named as RUN elsewhere; the head is new where the task is another."""
     freeze: tuple[str, ...] = ()
     """Names of parts of the model that are not trained, such as backbone.embeddings or backbone.layers.0."""
     encoding: str = "utf-8"

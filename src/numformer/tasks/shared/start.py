@@ -11,47 +11,47 @@ from numformer.errors import InputError
 from numformer.models.build import build_backbone
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.dropout import set_dropout
-from numformer.pretrained import load_model
+from numformer.pretrained.opening import Opened, find_model, open_model
 from numformer.tasks.shared.format import DataConfig
 from numformer.training import RunFolder
 from numformer.training.answering import answering_folder, describe_answering
 
 
-def load_model_of(folder: str | Path, last: bool = False) -> Any:
-    """Return the model of a folder, of a run the best one or the `last`, and say on stderr which one that is.
+def open_source(source: str | Path, last: bool = False) -> Opened:
+    """Return the model that a folder, a file or a name means, of a run the best one or the `last`, which is said on stderr.
 
     Raises InputError when it is missing or damaged.
     """
-    if not isinstance(folder, (str, Path)):
-        raise InputError(f"a model is loaded from a folder, got {folder!r:.60}")
-    if not Path(folder).is_dir():
-        raise InputError(f"there is no folder {folder}")
-    if line := describe_answering(folder, last):
+    if not isinstance(source, (str, Path)):
+        raise InputError(f"a model is loaded from a folder, a file or a name, got {source!r:.60}")
+    place = find_model(source)
+    if line := describe_answering(place, last):
         say(line)
-    return load_model(answering_folder(folder, last))
+    return open_model(answering_folder(place, last))
 
 
-def start_of(pretrained: str, resumed: RunFolder | None) -> Path:
+def start_of(pretrained: str, resumed: RunFolder | None) -> str | Path:
     """Return where the model comes from: a run that is continued has it already, wherever its start has gone."""
     has_model = resumed is not None and (resumed.path / "model.safetensors").exists()
-    return resumed.path if resumed is not None and has_model else Path(pretrained)
+    return resumed.path if resumed is not None and has_model else pretrained
 
 
 def pretrained_model(
-    folder: Path, config: ArchitectureConfig, default: ArchitectureConfig, resumed: RunFolder | None = None
-) -> Any:
-    """Return the model of a folder, of a run the best, with the dropout of a config that does not leave it at the default.
+    source: str | Path, config: ArchitectureConfig, default: ArchitectureConfig, resumed: RunFolder | None = None
+) -> Opened:
+    """Return the model that a source means, with the dropout of a config that does not leave it at the default.
 
     Of the run that is continued it is the last. Raises InputError when the config has another shape than the model, which
     brings its own.
     """
-    model = load_model_of(folder, last=resumed is not None and folder == resumed.path)
+    opened = open_source(source, last=resumed is not None and source == resumed.path)
+    model = opened.model
     dropout = model.config.dropout if config.dropout == default.dropout else config.dropout
     shapes = [dataclasses.replace(each, dropout=dropout) for each in (config, default, model.config)]
     if shapes[0] not in shapes[1:]:  # a run that is repeated says the shape once more
-        raise InputError(f"the shape of the model comes from {folder}: leave out the model's settings but dropout")
+        raise InputError(f"the shape of the model comes from {source}: leave out the model's settings but dropout")
     set_dropout(model, dropout)
-    return model
+    return opened
 
 
 def check_no_tokenizer(config: DataConfig) -> None:

@@ -17,16 +17,16 @@ from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
 from numformer.nn.stack import recomputing
 from numformer.pretrained import save_model
+from numformer.pretrained.opening import Opened, check_rows
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
 from numformer.tasks.shared.encoding import AnyTokenizer, describe_tokenizer
 from numformer.tasks.shared.format import DataConfig
 from numformer.tasks.shared.objective import Loss, TargetObjective
 from numformer.tasks.shared.prediction import check_many, pieces
 from numformer.tasks.shared.settings import names
-from numformer.tasks.shared.start import load_model_of
+from numformer.tasks.shared.start import open_source
 from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, FitSettings, OptimConfig, RunFolder, TrainConfig, Trainer
-from numformer.training.answering import answering_folder
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
 from numformer.training.run_folder import read_toml, run_of
@@ -247,18 +247,19 @@ class Task:
         } | self.details()
         return f"{type(self).__name__}({'; '.join(f'{name} {fact}' for name, fact in facts.items())})"
 
-    def save(self, folder: str | Path) -> None:
-        """Write a Hugging Face folder (config.json, model.safetensors, tokenizer.json).
+    def save(self, folder: str | Path, dtype: str = "float32") -> None:
+        """Write a Hugging Face folder (config.json, model.safetensors, tokenizer.json), its weights as `dtype`.
 
-        A task.toml beside them names the task and its settings about prediction, where it has any. Raises InputError for the
-        folder of a run, whose weights, best weights and settings belong together.
+        That is float32, float16 or bfloat16; they are read as float32 again. A task.toml beside them names the task and its
+        settings about prediction, where it has any. Raises InputError for the folder of a run, whose weights, best weights
+        and settings belong together.
         """
         if not isinstance(folder, (str, Path)):
             raise InputError(f"a task is saved in a folder, got {folder!r:.60}")
         if (Path(folder) / "run.toml").exists():
             raise InputError(f"{folder} is a run, which keeps its own weights: save in another folder")
         save_tokenizer(self.tokenizer, folder)
-        save_model(self.model, folder)
+        save_model(self.model, folder, dtype=dtype)
         general = {field.name for field in dataclasses.fields(DataConfig)}
         own = {name: value for name, value in as_plain(self.config).items() if name not in general}
         if own:
@@ -268,18 +269,25 @@ class Task:
     def load(cls, folder: str | Path, tokenizer: AnyTokenizer | None = None, *, last: bool = False) -> Self:
         """Read a folder that `save` or a run has written, with the settings about prediction that it says.
 
-        A run gives its best weights where it has them, those of its last step with `last`.
-        Raises InputError when it is damaged or of another task.
+        It may be any that `numformer.load` opens. A run gives its best weights where it has them, those of its last step with
+        `last`. Raises InputError when it is damaged or of another task.
         """
-        model = load_model_of(folder, last)
-        if not cls.fits(model):
+        opened = open_source(folder, last)
+        if not cls.fits(opened.model):
             raise InputError(
-                f"{folder} holds a {type(model).__name__}, but {cls.__name__} needs a {cls.model_class.__name__}"
+                f"{folder} holds a {type(opened.model).__name__}, but {cls.__name__} needs a {cls.model_class.__name__}"
             )
-        task = cls(model, tokenizer or cls.load_tokenizer(answering_folder(folder, last)))
-        task.use_settings(settings_of(folder))
-        task.use_folder(answering_folder(folder, last))
+        task = cls(opened.model, tokenizer or cls.tokenizer_of(opened))
+        task.use_settings(settings_of(opened.path))
+        task.use_folder(opened.path)
         return task
+
+    @classmethod
+    def tokenizer_of(cls, opened: Opened) -> Any:
+        """Return the tokenizer of a model; raises InputError when it is missing or damaged, or has more tokens than rows."""
+        tokenizer = opened.tokenizer or cls.load_tokenizer(opened.path)
+        check_rows(opened.model, tokenizer, opened.path)
+        return tokenizer
 
     @classmethod
     def resumed_tokenizer(cls, run: RunFolder, source: dict[str, Any], seed: int) -> Any:

@@ -18,6 +18,7 @@ from numformer.data.lines import split_lines
 from numformer.data.text import count_text
 from numformer.errors import InputError
 from numformer.nn.module import Module
+from numformer.pretrained.opening import Opened, place_of
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
 from numformer.tasks.shared.settings import DecoderSettings, names
@@ -111,8 +112,8 @@ class TextTask(Task):
             built = cls.build(model, tokenizer, seed)
         else:
             start = start_of(config.pretrained, resumed)
-            built = cls._pretrained(start, config, model, tokenizer, resumed)
-            tokenizer = cls.load_tokenizer(start)
+            opened = cls._pretrained(start, config, model, tokenizer, resumed)
+            built, tokenizer = opened.model, cls.tokenizer_of(opened)
         if config.freeze:
             built.freeze(*config.freeze)
 
@@ -226,16 +227,18 @@ class TextTask(Task):
         return make_tokenizer(kind, chunks, vocab_size or SUBWORDS)
 
     @classmethod
-    def _pretrained(cls, start: Path, config: TextConfig, model: Any, tokenizer: Any, resumed: RunFolder | None) -> Any:
+    def _pretrained(
+        cls, start: str | Path, config: TextConfig, model: Any, tokenizer: Any, resumed: RunFolder | None
+    ) -> Opened:
         """Return the model to go on from; raises InputError for one of another task, and for a tokenizer beside it."""
         if tokenizer is not None or config.tokenizer != "characters":
             raise InputError(f"the tokenizer comes from {config.pretrained}: leave out tokenizer")
-        base = pretrained_model(start, model, cls.model_config, resumed)
-        if not cls.fits(base):
+        opened = pretrained_model(start, model, cls.model_config, resumed)
+        if not cls.fits(opened.model):
             raise InputError(
-                f"{config.pretrained} holds a {type(base).__name__}; {cls.name} needs a {cls.model_class.__name__}"
+                f"{config.pretrained} holds a {type(opened.model).__name__}; {cls.name} needs a {cls.model_class.__name__}"
             )
-        return base
+        return opened
 
 
 def encoded_parts(config: TextConfig, text: str | Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
@@ -291,7 +294,7 @@ def _source(config: TextConfig, text: str | Path) -> dict[str, Any]:
         "tokenizer": str(Path(config.tokenizer).resolve()) if is_folder else config.tokenizer,
         **({} if config.valid is None else {"valid": str(find_corpus(config.valid).resolve())}),
         "valid_fraction": config.valid_fraction,
-        **({} if config.pretrained is None else {"pretrained": str(Path(config.pretrained).resolve())}),
+        **({} if config.pretrained is None else {"pretrained": place_of(config.pretrained)}),
         **({"freeze": list(config.freeze)} if config.freeze else {}),
         **({"encoding": config.encoding} if config.encoding != "utf-8" else {}),
         **_marks(text, *([] if config.valid is None else [find_corpus(config.valid)])),

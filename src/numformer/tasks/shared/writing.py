@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_type_hints
 
-from numformer._files import write_atomically
+from numformer._files import read_json, write_atomically
 from numformer._names import rename_settings
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, SamplingConfig
 from numformer.generation.sampling import SamplingSettings
-from numformer.pretrained.folders import read_json
 
 FILE = "generation_config.json"
 DRAWING = ("temperature", "top_k", "top_p", "min_p")  # which a file means only where it says do_sample
