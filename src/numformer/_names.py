@@ -26,7 +26,6 @@ TASK_WORDS: dict[str, tuple[str, ...]] = {
     "tag": ("tagging", "sequence_labeling", "sequence_labelling", "token_classification", "ner"),
     "qa": ("question_answering",),
     "regress": ("regression",),
-    "embed": ("embedding", "embeddings", "feature_extraction", "sentence_similarity"),
 }
 TASK_OF_WORD = {word: name for name, words in TASK_WORDS.items() for word in (name, *words)}
 

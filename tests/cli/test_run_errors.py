@@ -38,8 +38,8 @@ def test_a_folder_without_a_model_is_refused(train_task, refused, task, folder, 
 @pytest.mark.parametrize(
     ("task", "base", "message"),
     [
-        ("seq2seq", "mlm", " holds a MaskedLM; this task starts from a Transformer"),
-        ("seq2seq", "classify", " holds a SequenceClassifier; this task starts from a Transformer"),
+        ("seq2seq", "mlm", " holds a MaskedLM; this task starts from an encoder-decoder"),
+        ("seq2seq", "classify", " holds a SequenceClassifier; this task starts from an encoder-decoder"),
         ("mlm", "seq2seq", " holds a Transformer; mlm needs a MaskedLM"),
         ("mlm", "classify", " holds a SequenceClassifier; mlm needs a MaskedLM"),
         ("lm", "mlm", " holds a MaskedLM; lm needs a CausalModel"),

@@ -17,10 +17,11 @@ SAME_MODEL = {"summarise": "seq2seq"}  # tasks that differ in their data alone
 def build_model(
     config: ArchitectureConfig | ModelConfig, task: str = "classify", *, seed: int = 0, **settings: Any
 ) -> Any:
-    """Return a new model of a config for a task: lm, mlm, seq2seq, summarise, classify, regress, tag, qa, or a word for one.
+    """Return a new model of a config for a task: lm, mlm, seq2seq, summarise, classify, regress, tag, qa, embed.
 
-    A ModelConfig takes the architecture that fits the task. `settings` are those of the head: labels (names or their
-    number), pooling. Raises InputError for an unknown task or setting, and for a task that the architecture cannot do.
+    Other words for them do, too. A ModelConfig takes the architecture that fits the task. `settings` are those of the head,
+    such as labels (names or their number) and pooling. Raises InputError for an unknown task or setting, and for a task that
+    the architecture cannot do.
     """
     name = model_task(task)
     if isinstance(config, ModelConfig):
@@ -42,7 +43,7 @@ def build_backbone(config: ArchitectureConfig, seed: int = 0) -> Any:
 
 def model_task(word: str) -> str:
     """Return the task that a model does for a task, given by any word for it: "seq2seq" for "summarise"."""
-    name = task_name(word)
+    name = word if word in HEADS else task_name(word)  # a model may do what no command is for, as to make vectors
     return SAME_MODEL.get(name, name)
 
 
