@@ -62,6 +62,6 @@ def task_with(opened: Opened) -> Task | None:
 def tasks_started_by(model: Any) -> list[str]:
     """Return the tasks that put a new head on a model that has none; none for one that does a task as it is."""
     architecture = architecture_of(model.config)
-    if isinstance(model, Headed) or architecture.task is not None:
+    if (isinstance(model, Headed) or architecture.task is not None) and task_of(model) in TABLE:
         return []
     return [name for name in tasks_of(architecture) if name != "mlm"]  # which goes on from its own kind
