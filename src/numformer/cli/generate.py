@@ -47,7 +47,11 @@ def run(command: str, arguments: list[str]) -> int:
         )
     sampling = SamplingConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(SamplingConfig)})
     alone = options.num_samples == 1
-    prompt = _piped_text() if options.prompt is None else options.prompt
+    prompt = (
+        piped_text('a prompt on standard input; --prompt "" begins without one')
+        if options.prompt is None
+        else options.prompt
+    )
     printer = _Printer(prompt)
     texts = lm.generate(
         prompt,
@@ -66,10 +70,11 @@ def run(command: str, arguments: list[str]) -> int:
     return 0
 
 
-def _piped_text() -> str:
+def piped_text(what: str) -> str:
     """Return what comes on standard input through a pipe or from a file, without its last line end; "" from elsewhere.
 
-    A terminal, or the null device of a scheduled job, is not read: the command would wait where nobody writes.
+    When nothing comes for a moment, a line says `what` is waited for. A terminal, or the null device of a scheduled job, is
+    not read: the command would wait where nobody writes.
     """
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
@@ -77,7 +82,7 @@ def _piped_text() -> str:
         return ""
     if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
         return ""
-    timer = threading.Timer(PATIENCE, warn, ['waiting for a prompt on standard input; --prompt "" begins without one'])
+    timer = threading.Timer(PATIENCE, warn, [f"waiting for {what}"])
     timer.daemon = True
     timer.start()
     data = sys.stdin.buffer.read()
