@@ -94,3 +94,8 @@ def test_with_fewer_frequencies_the_rest_of_a_head_stays(width):
 def test_more_frequencies_than_pairs_are_refused():
     with pytest.raises(InputError, match="rope: 3 frequencies are too many for a head of width 4"):
         ops.rope(np.ones((1, 1, 2, 4)), np.arange(2), frequencies=(1.0, 0.5, 0.1))
+
+
+def test_a_lone_position_below_zero_is_refused_too():
+    with pytest.raises(InputError, match="a position must be at least 0, got -1"):
+        ops.rope(np.ones((1, 1, 1, 4)), np.array([[-1]]))

@@ -138,9 +138,8 @@ def _print_answer(chat: Chat, answer: Callable[[Callable[[str], None]], str]) ->
 
 def _describe(answer: Answer) -> str:
     """Return the speed of an answer, and why it ended where it was cut."""
-    rate = answer.num_written / answer.write_seconds
-    parts = [
-        f"{amount(answer.num_read, 'tokens')} read in {answer.read_seconds:.1f} s",
-        f"{amount(answer.num_written, 'tokens')} written, {rate:.1f} tokens/s",
-    ]
-    return ", ".join([*parts, *([CUT[answer.ended]] if answer.ended in CUT else [])])
+    written = f"{amount(answer.num_written, 'tokens')} written"
+    if answer.num_written > 1:  # the first one comes with the reading
+        written += f", {(answer.num_written - 1) / answer.write_seconds:.1f} tokens/s"
+    cut = f", {CUT[answer.ended]}" if answer.ended in CUT else ""
+    return f"{amount(answer.num_read, 'tokens')} read in {answer.read_seconds:.1f} s, {written}{cut}"
