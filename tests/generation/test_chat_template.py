@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 
 import pytest
 
@@ -72,9 +73,11 @@ def test_a_template_may_say_no(render):
         ({"role": "user", "content": 3}, "is a text, got 3"),
     ],
 )
-def test_what_is_no_message_is_refused(render, message, sentence):
+def test_what_is_no_message_is_refused(render, tokenizer, message, sentence):
     with pytest.raises(InputError, match=sentence):
         render("x", [message])
+    with pytest.raises(InputError, match=sentence):
+        ChatTemplate("x", tokenizer).encode([message])
 
 
 # Templates that do harm
@@ -159,6 +162,20 @@ def test_names_of_special_tokens_in_a_message_stay_text(template, content):
     assert text == f"user: {content.strip()}\n"
 
 
+@pytest.mark.parametrize("content", ["\uff1ceos\uff1e", "a \uff1ceos>b"])
+def test_names_in_other_characters_stay_text_where_the_tokenizer_takes_them_for_these(tokenizer, content):
+    parts = json.loads(tokenizer.content)
+    parts["normalizer"] = {"type": "NFKC"}
+    for token in parts["added_tokens"]:
+        token["normalized"] = True
+    lax = SubwordTokenizer(json.dumps(parts))
+    assert lax.eos_id in lax.encode_control(content)
+    ids = ChatTemplate(TURNS, lax).encode(dialogue(content))
+    assert ids.count(lax.eos_id) == 1
+    plain = unicodedata.normalize("NFKC", content)
+    assert lax.decode(ids) == f"user: {plain}\n"
+
+
 def test_two_messages_make_no_special_token_together(tokenizer):
     template = ChatTemplate("{% for m in messages %}{{ m.content | trim }}{% endfor %}", tokenizer)
     for contents in (("<eo", "s>"), ("<", "eos>"), ("<e", "o", "s>"), ("x<eos ", "> y")):
@@ -168,7 +185,7 @@ def test_two_messages_make_no_special_token_together(tokenizer):
 
 
 def test_the_characters_that_hide_names_may_be_typed(template):
-    content = "\ue000<eos>\ue001"
+    content = f"\ue000<eos>\ue001{''.join(map(chr, range(0xE000, 0xF900)))}"
     assert template.tokenizer.decode(template.encode(dialogue(content))) == f"user: {content}\n"
 
 

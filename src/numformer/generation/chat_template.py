@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numformer.tokenizers import SubwordTokenizer
 
 ROLES = ("system", "user", "assistant")
-_PRIVATE = range(0xE000, 0xF900)  # characters without a meaning of their own
+_MARKS = range(0xE000, 0x110000)  # the first 6,400 are characters without a meaning of their own
 
 
 class Message(TypedDict):
@@ -43,8 +43,7 @@ class ChatTemplate:
 
         Raises InputError for messages that are none, and when the template fails, refuses them, or is refused itself.
         """
-        for message in messages:
-            _check_message(message)
+        _check(messages)
         names = {"messages": [dict(each) for each in messages], "add_generation_prompt": add_generation_prompt}
         text: str = self._sandbox.render(self._template, names | self._names)
         return text
@@ -54,13 +53,23 @@ class ChatTemplate:
 
         Those in a message stay text: nobody can end a turn by writing so. Raises InputError as `render` does.
         """
+        _check(messages)
         mark = _unused_character(self.source, messages)
-        names = list(self.tokenizer.special_names)
-        marked = [Message(role=each["role"], content=_cut_names(each["content"], names, mark)) for each in messages]
+        marked = [Message(role=each["role"], content=self._cut(each["content"], mark)) for each in messages]
         text = self.render(marked, add_generation_prompt=add_generation_prompt)
         # A mark stands inside every name of a message, so no piece between marks holds such a name.
         pieces = [self.tokenizer.encode_control(piece) for piece in text.split(mark)]
         return [int(token) for token in np.concatenate(pieces)]
+
+    def _cut(self, text: str, mark: str) -> str:
+        """Put the mark into every name of a special token that a message holds."""
+        cut = _cut_names(text, list(self.tokenizer.special_names), mark)
+        control = set(self.tokenizer.special_names.values()) - {self.tokenizer.unk_id}
+        if any(control.intersection(self.tokenizer.encode_control(piece).tolist()) for piece in cut.split(mark)):
+            return mark.join(
+                text
+            )  # written in other characters, such as ＜eos＞, which the tokenizer takes for the name's
+        return cut
 
     def end_of_turn(self) -> int | None:
         """Return the special token that the template puts after an answer, or None where it puts none."""
@@ -81,6 +90,11 @@ def _sandbox() -> Any:
     return _sandbox
 
 
+def _check(messages: Sequence[Mapping[str, Any]]) -> None:
+    for message in messages:
+        _check_message(message)
+
+
 def _check_message(message: Mapping[str, Any]) -> None:
     if not isinstance(message, Mapping) or set(message) != {"role", "content"}:
         raise InputError(f"a message has a role and a content, got {message!r:.80}")
@@ -93,7 +107,7 @@ def _check_message(message: Mapping[str, Any]) -> None:
 def _unused_character(source: str, messages: Sequence[Message]) -> str:
     """Return a character that neither the template nor a message has."""
     used = set(source).union(*(each["content"] for each in messages))
-    return next(character for character in map(chr, _PRIVATE) if character not in used)
+    return next(character for character in map(chr, _MARKS) if character not in used)
 
 
 def _cut_names(text: str, names: Sequence[str], mark: str) -> str:
