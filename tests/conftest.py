@@ -7,8 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from numformer import random
+from numformer import Llama, random
 from numformer.models.disk import names_of
+from numformer.pretrained import save_model
+from numformer.tokenizers import SubwordTokenizer
 
 
 def randomised(module, seed=0):
@@ -64,3 +66,32 @@ def in_memory():
 @pytest.fixture
 def measure_bytes():
     return bytes_of
+
+
+CHAT_TEMPLATE = """\
+{% for message in messages %}
+<bos>{{ message.role }}
+{{ message.content | trim }}<eos>
+{% endfor %}
+{%- if add_generation_prompt %}
+<bos>assistant
+{% endif %}
+"""
+
+
+def save_chat_model(folder, template=CHAT_TEMPLATE, **settings):
+    """Write a folder with a random model and its tokenizer, and a template unless it is None."""
+    tokenizer = SubwordTokenizer.train("bpe", "The cat sat on the mat, user and assistant.\n" * 3, 270)
+    sizes = {"vocab_size": tokenizer.vocab_size, "d_model": 32, "num_heads": 4, "num_kv_heads": 2, "num_layers": 2}
+    model = randomised(Llama(**(sizes | {"max_seq_len": 128} | settings))).astype(np.float32)
+    save_model(model, folder)
+    tokenizer.save(folder)
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+@pytest.fixture
+def chat_folder(tmp_path):
+    """Write a small model with a chat template: `chat_folder(max_seq_len=64)` returns its folder."""
+    return lambda **settings: save_chat_model(tmp_path / "chat", **settings)

@@ -462,3 +462,58 @@ def test_an_error_in_the_model_leaves_the_session_usable(model):
     model.forward = forward
     for _ in range(3):
         assert [step.id for step in session.step()] == [step.id for step in untouched.step()]
+
+
+# Other tokens in a slot
+
+
+def logits_of_new(model, ids):
+    session = Session(model, 1, sliding=True)
+    slot = session.admit(ids)
+    return session.logits()[slot]
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("shared", [0, 3, 5])
+def test_a_rewritten_request_gets_what_a_new_one_gets(model, shared, use_cache):
+    old, end = prompts(5, 3)
+    new = old[:shared] + [token + 1 if token < VOCAB - 1 else 0 for token in old[shared:]] + end
+    session = Session(model, 2, use_cache=use_cache, sliding=True)
+    slot, bystander = session.admit(old), session.admit(end)
+    session.step()
+    session.rewrite(slot, new)
+    assert session.tokens(slot) == new
+    assert_close(session.logits()[slot], logits_of_new(model, new))
+    assert len(session.tokens(bystander)) == len(end) + 1
+    session.rewrite(slot, old[:2])  # a shorter one
+    assert_close(session.logits()[slot], logits_of_new(model, old[:2]))
+
+
+def test_a_rewritten_request_reads_what_is_new_alone(model):
+    session = Session(model, 1)
+    slot = session.admit([1, 2, 3, 4])
+    session.logits()
+    shapes = spied(model)
+    assert session.rewrite(slot, [1, 2, 3, 5, 6]) == 2
+    session.logits()
+    assert session.rewrite(slot, [1, 2, 3, 5, 6]) == 1  # for its logits
+    session.logits()
+    assert shapes == [(1, 2), (1, 1)]
+
+
+def test_a_request_whose_window_has_moved_is_read_anew(model):
+    session = Session(model, 1, sliding=True)
+    slot = session.admit(prompts(CONTEXT + 3)[0])
+    session.logits()
+    assert session.rewrite(slot, [1, 2, 3]) == 3
+    assert_close(session.logits()[slot], logits_of_new(model, [1, 2, 3]))
+
+
+def test_what_cannot_be_rewritten_changes_nothing(model):
+    session = Session(model, 1)
+    slot = session.admit([1, 2, 3])
+    with pytest.raises(InputError, match="a prompt needs at least one token"):
+        session.rewrite(slot, [])
+    with pytest.raises(InputError, match="slot 1 is not in use"):
+        session.rewrite(1, [1])
+    assert session.tokens(slot) == [1, 2, 3]

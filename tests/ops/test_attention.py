@@ -401,3 +401,24 @@ def test_other_masks_are_refused(mask):
 def test_mask_makers_say_true_where_to_attend():
     np.testing.assert_array_equal(ops.causal_mask(2), [[True, False], [True, True]])
     np.testing.assert_array_equal(ops.padding_mask([[7, 7, 0]], 0), [[[[True, True, False]]]])
+
+
+@pytest.mark.parametrize("settings", [{}, {"causal": True}, {"scale": 0.4}, {"causal": True, "window": S}])
+def test_a_lone_query_without_gradients_is_answered_as_with_them(settings):
+    q, k, v = draw(H=6, G=2, T=1)
+    expected = plain(q, k, v, scale=settings.get("scale"))[0]
+    np.testing.assert_allclose(ops.attention(q, k, v, **settings), expected, rtol=1e-12)
+    np.testing.assert_allclose(pull((q, k, v), **settings)[0], expected, rtol=1e-12)
+
+
+def test_a_lone_query_with_a_window_sees_its_window_alone():
+    q, k, v = draw(T=1)
+    expected = plain(q, k[:, :, -3:], v[:, :, -3:])[0]
+    np.testing.assert_allclose(ops.attention(q, k, v, causal=True, window=3), expected, rtol=1e-12)
+
+
+def test_a_lone_query_of_large_scores_keeps_its_dtype():
+    q, k, v = draw(T=1, dtype=np.float32)
+    out = ops.attention(q * 1e4, k, v)
+    assert out.dtype == np.float32
+    assert np.isfinite(out).all()

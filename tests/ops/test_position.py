@@ -108,3 +108,8 @@ def test_near_distances_have_buckets_of_their_own_and_far_ones_share_them():
 def test_keys_after_the_query_have_the_second_half_of_the_buckets():
     distances = np.array([0, -1, -2, -100, 1, 2, 100])
     assert ops.relative_buckets(distances, 8, 12, both_ways=True).tolist() == [0, 1, 2, 3, 5, 6, 7]
+
+
+def test_a_lone_position_below_zero_is_refused_too():
+    with pytest.raises(InputError, match="a position must be at least 0, got -1"):
+        ops.rope(np.ones((1, 1, 1, 4)), np.array([[-1]]))

@@ -61,7 +61,11 @@ def run(command: str, arguments: list[str]) -> int:
         )
     given = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in arguments if argument[:2] == "--"}
     alone = options.num_samples == 1
-    prompt = _piped_text() if options.prompt is None else options.prompt
+    prompt = (
+        piped_text('a prompt on standard input; --prompt "" begins without one')
+        if options.prompt is None
+        else options.prompt
+    )
     printer = _Printer(prompt)
     texts = lm.generate(
         prompt,
@@ -80,10 +84,11 @@ def run(command: str, arguments: list[str]) -> int:
     return 0
 
 
-def _piped_text() -> str:
+def piped_text(what: str) -> str:
     """Return what comes on standard input through a pipe or from a file, without its last line end; "" from elsewhere.
 
-    A terminal, or the null device of a scheduled job, is not read: the command would wait where nobody writes.
+    When nothing comes for a moment, a line says `what` is waited for. A terminal, or the null device of a scheduled job, is
+    not read: the command would wait where nobody writes.
     """
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
@@ -91,7 +96,7 @@ def _piped_text() -> str:
         return ""
     if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
         return ""
-    timer = threading.Timer(SAID_AFTER, say, ['waiting for a prompt on standard input; --prompt "" begins without one'])
+    timer = threading.Timer(SAID_AFTER, say, [f"waiting for {what}"])
     timer.daemon = True
     timer.start()
     data = sys.stdin.buffer.read()

@@ -15,6 +15,7 @@ from numformer.tasks import TABLE
 COMMANDS = {
     **{f"train {name}": ("train", row.command) for name, row in TABLE.items()},
     "generate": ("generate", "continue a prompt with a trained model"),
+    "chat": ("chat", "talk with a language model that follows instructions"),
     "predict": ("predict", "print what a model says about texts or the rows of a table"),
     "translate": ("predict", "translate texts, a line in, a line out"),
     "evaluate": ("evaluate", "measure a model on held-out or given data"),

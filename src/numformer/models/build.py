@@ -19,15 +19,9 @@ def build_model(
 ) -> Any:
     """Return a new model of a config for a task: lm, mlm, seq2seq, summarise, classify, regress, tag, qa, embed.
 
-<<<<<<< HEAD
-    Other words for them do, too. A ModelConfig takes the architecture that fits the task. `settings` are those of the head:
-    labels (names or their number), pooling. Raises InputError for an unknown task or setting, and for a task that the
-    architecture cannot do.
-=======
     Other words for them do, too. A ModelConfig takes the architecture that fits the task. `settings` are those of the head,
     such as labels (names or their number) and pooling. Raises InputError for an unknown task or setting, and for a task that
     the architecture cannot do.
->>>>>>> encoders
     """
     name = model_task(task)
     if isinstance(config, ModelConfig):

@@ -92,6 +92,9 @@ def attention(
     if soft_cap is not None and not soft_cap > 0.0:
         raise InputError(f"attention: a soft cap must be above 0, got {soft_cap}")
     R, scaling = H // G, 1.0 / math.sqrt(max(1, K)) if scale is None else scale
+    is_plain = mask is None and bias is None and soft_cap is None and not (dropout or return_weights or any(need))
+    if T == 1 and is_plain and S and (window is None or S <= window):
+        return _one_query(q.reshape(B, G, R, K) * dtype.type(scaling), k, v).reshape(q.shape), None
     qT = np.multiply(q.reshape(B, G, R, T, K).swapaxes(-1, -2), scaling, order="C")
     k5, v5 = _packed(k)[:, :, None], _packed(v)[:, :, None]
     hidden = None if mask is None else _transposed(np.where(mask, np.float32(0.0), np.float32(-np.inf)), G, R)
@@ -193,6 +196,15 @@ def merge_heads(x: np.ndarray) -> Result:
     """
     B, H, T, K = x.shape
     return x.transpose(0, 2, 1, 3).reshape(B, T, H * K), lambda dy: dy.reshape(B, T, H, K).transpose(0, 2, 1, 3)
+
+
+def _one_query(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Let the R queries of every group see all keys, [B G R K]: for a new token this takes half the time of the blocks."""
+    weights = q @ k.swapaxes(-1, -2)
+    weights -= weights.max(axis=-1, keepdims=True)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights @ v
 
 
 def _cut(B: int, H: int, T: int, S: int, causal: bool, window: int | None = None) -> Iterator[_Block]:

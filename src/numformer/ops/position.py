@@ -38,14 +38,22 @@ def rope(
         frequencies = rope_frequencies(width, theta)
     if 0 < width < 2 * len(frequencies):
         raise InputError(f"rope: {len(frequencies)} frequencies are too many for a head of width {width}")
-    if positions.size and positions.min() < 0:
-        raise InputError(f"rope: a position must be at least 0, got {positions.min()}")
-    cos, sin = _rotations(int(positions.max(initial=0)) + 1, frequencies, x.dtype.char)
+    first, last = _range(positions)
+    if first < 0:
+        raise InputError(f"rope: a position must be at least 0, got {first}")
+    cos, sin = _rotations(last + 1, frequencies, x.dtype.char)
     cos, sin = cos[positions], sin[positions]
     if positions.ndim == 2:
         cos, sin = cos[:, None], sin[:, None]
     kept_cos, kept_sin = save(cos, need), save(sin, need)
     return _rotate(x, cos, sin), lambda dy: (_rotate(dy, load(kept_cos), -load(kept_sin)), None)  # by the angle back
+
+
+def _range(positions: np.ndarray) -> tuple[int, int]:
+    """Return the smallest and the largest position, quickly where there is one alone, as for every new token."""
+    if positions.size == 1:
+        return (position := int(positions.item()), position)
+    return (int(positions.min()), int(positions.max())) if positions.size else (0, 0)
 
 
 def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:

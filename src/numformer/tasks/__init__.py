@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from numformer.tasks.chat import Chat as Chat
     from numformer.tasks.classification import Classifier as Classifier
     from numformer.tasks.language_model import LanguageModel as LanguageModel
     from numformer.tasks.loading import load as load
@@ -43,6 +44,7 @@ TABLE = {
 }
 
 __all__ = [
+    "Chat",
     "Classifier",
     "LanguageModel",
     "MaskedLanguageModel",
@@ -77,9 +79,8 @@ if not TYPE_CHECKING:  # a type checker knows the names, and finds misspelt ones
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for."""
-        modules = {row.class_name: row.module for row in TABLE.values()} | dict.fromkeys(
-            ("load", "load_task"), "loading"
-        )
+        modules = {row.class_name: row.module for row in TABLE.values()}
+        modules |= {"load": "loading", "load_task": "loading", "Chat": "chat"}
         if name not in modules:
             raise AttributeError(f"module 'numformer.tasks' has no attribute {name!r}")
         return getattr(importlib.import_module(f"numformer.tasks.{modules[name]}"), name)

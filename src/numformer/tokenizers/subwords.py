@@ -92,6 +92,12 @@ class SubwordTokenizer:
         """
         return self._array(_encoding(self._with_control, text).ids)
 
+    @cached_property
+    def special_names(self) -> dict[str, int]:
+        """The ids of the special tokens, by the names that stand for them in `encode_control`."""
+        vocab = self._with_control.get_vocab()
+        return {name: vocab[name] for name in _special_names(self._with_control, vocab)}
+
     def encode_batch(self, texts: Iterable[str]) -> list[NDArray[Any]]:
         """Return the token ids [N] of every text, in a list; the library encodes them on several cores."""
         return [ids for batch in _batches(texts) for ids in self._encode_some(batch)]
@@ -183,14 +189,18 @@ def _read_names_as_text(tokenizer: Any, vocab: dict[str, int], library: Any) -> 
     them still. So a name is cut after its first character before the model sees it.
     """
     tokenizer.encode_special_tokens = True
-    special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
-    names = sorted(name for name in special.union(vocab.keys() & set().union(*NAMES.values())) if len(name) > 1)
+    names = _special_names(tokenizer, vocab)
     if not names:
         return
     heads = "|".join(f"{re.escape(name[0])}(?={re.escape(name[1:])})" for name in names)
     cut = library.pre_tokenizers.Split(library.Regex(heads), "isolated")
     steps = [tokenizer.pre_tokenizer, cut] if tokenizer.pre_tokenizer else [cut]
     tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence(steps)
+
+
+def _special_names(tokenizer: Any, vocab: dict[str, int]) -> list[str]:
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    return sorted(name for name in special.union(vocab.keys() & set().union(*NAMES.values())) if len(name) > 1)
 
 
 def _reason(text: str, error: Exception) -> str:
