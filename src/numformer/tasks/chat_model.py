@@ -25,7 +25,7 @@ class ChatModel(NamedTuple):
 
 
 def open_chat_model(source: str | Path, *, last: bool = False) -> ChatModel:
-    """Return what a file ending in .gguf, a run, a folder or a name means; of a run the best weights, or with `last` the last.
+    """Return what a .gguf file, a run, a folder or a name means; of a run the best weights, or with `last` the last.
 
     Raises InputError when it cannot be read, is no language model, or has no chat template.
     """
