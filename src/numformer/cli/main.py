@@ -18,6 +18,7 @@ COMMANDS = {
     "translate": ("predict", "translate texts, a line in, a line out"),
     "evaluate": ("evaluate", "measure a model on held-out or given data"),
     "attention": ("attention", "draw which tokens a model looks at"),
+    "merge": ("merge", "write adapters and their model as one folder"),
     "info": ("info", "describe a run or a saved model"),
     "data list": ("data", "list the texts known by name"),
     "data fetch": ("data", "download one of them"),

@@ -23,7 +23,8 @@ FREE_ON_RESUME = WATCHING | {"steps", "lr", "schedule", "warmup_steps", "min_lr_
 # What run.toml says besides options: checksums and sizes of the data, and what was changed on the way.
 CHECKSUMS = ("text_crc32", "crc32")
 COUNTS = {"num_examples": "examples", "num_bytes": "bytes"}
-RECORDED = ("task", "resumed", *CHECKSUMS, *COUNTS)
+BASE = "base_crc32"  # the checksum of the weights that adapters belong to
+RECORDED = ("task", "resumed", BASE, *CHECKSUMS, *COUNTS)
 
 # What the command line shows at the end, which is no part of the training; a resumed run ends with the same.
 SHOWN = ("sample", "prompt")
@@ -32,7 +33,7 @@ SHOWN = ("sample", "prompt")
 SINCE_ADDED = {"skip_bad": False, "word_column": "auto", "text": []}
 
 # Files may have moved; the checksums and the tokens tell whether they are the same.
-NOT_COMPARED = ("data", "valid", "tokenizer", "resumed", "loss", *SHOWN, *CHECKSUMS, *COUNTS)
+NOT_COMPARED = ("data", "valid", "tokenizer", "resumed", "loss", BASE, *SHOWN, *CHECKSUMS, *COUNTS)
 
 
 def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, Any]) -> tuple[TrainConfig, OptimConfig]:
@@ -174,8 +175,8 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], run: Path) -> No
     if before.get("loss") != now.get("loss"):
         known, given = (each.get("loss", "the usual one") for each in (before, now))
         raise InputError(f"cannot resume: the loss of the run is {known}, got {given}: fit takes it as `loss`")
-    for table in ("model", "optim", "train"):
-        old, new = table_of(before, table), now[table]
+    for table in ("model", "lora", "optim", "train"):
+        old, new = table_of(before, table), table_of(now, table)
         for key in {**new, **old}:
             if key == "model_type" and key not in old:
                 continue  # It was not always written; the other keys tell whether the architecture is the same.

@@ -57,6 +57,7 @@ class Task:
     predict_options: ClassVar[type | None] = None  # keywords of `predict`
     evaluate_options: ClassVar[type | None] = None  # keywords of `evaluate`
     attention_options: ClassVar[type | None] = None
+    of_training: ClassVar[tuple[str, ...]] = ()  # fields of data_config that no prediction needs, besides DataConfig's
     reading: ClassVar[tuple[str, ...]] = ()  # fields of data_config that say how a file is read, for `evaluate --data`
     second_text: ClassVar[str | None] = None  # the field of attention_options that is the second text of `attention`
 
@@ -243,7 +244,7 @@ class Task:
         """
         save_tokenizer(self.tokenizer, folder)
         save_model(self.model, folder)
-        general = {field.name for field in dataclasses.fields(DataConfig)}
+        general = {field.name for field in dataclasses.fields(DataConfig)}.union(self.of_training)
         own = {name: value for name, value in as_plain(self.config).items() if name not in general}
         if own:
             write_atomically(Path(folder) / "task.toml", tomli_w.dumps({"task": self.name} | own))

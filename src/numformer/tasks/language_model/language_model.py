@@ -1,0 +1,302 @@
+"""Language modelling: text in, a model that continues text out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, Unpack
+
+import numpy as np
+
+from numformer._notices import amount, say
+from numformer.data.split import split_by_group
+from numformer.errors import InputError
+from numformer.generation import SamplingConfig, TextStream, generate
+from numformer.generation.generate import SamplingSettings
+from numformer.generation.window import window_start
+from numformer.models import GPTConfig, build_model
+from numformer.models.backbone import CausalModel
+from numformer.pretrained import LoRAConfig, adapt, adapter_of
+from numformer.tasks.language_model.dialogues import ChatTemplate
+from numformer.tasks.language_model.format import Example, is_examples, read_examples, texts
+from numformer.tasks.language_model.objective import LanguageModelObjective, PackedObjective
+from numformer.tasks.language_model.packing import Encoded, describe_rows, encode_examples, pack, say_without_end
+from numformer.tasks.language_model.scores import (
+    ChoiceScores,
+    TextScores,
+    choice_scores,
+    holds_questions,
+    read_questions,
+    strided_windows,
+    text_scores,
+)
+from numformer.tasks.shared.format import marks
+from numformer.tasks.shared.objective import Batch, TargetObjective
+from numformer.tasks.shared.text_task import MeasureOptions, TextConfig, TextTask
+from numformer.tasks.shared.windows import windows_of
+from numformer.tokenizers import Tokenizer, encode_text
+from numformer.training import RunFolder, TrainConfig
+from numformer.training.answering import answering_folder
+from numformer.training.settings import BASE, as_plain
+from numformer.training.workers import Workers, num_cores
+
+NO_ADAPTERS = LoRAConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelConfig(TextConfig):
+    """What to train on, and what to start from."""
+
+    data: str = ""
+    """Text file, the name of a known text (see `numformer data list`), or examples in a .jsonl file."""
+    valid: str | None = None
+    """File of held-out text or examples; the end of the text, or some of the examples, when not given."""
+    valid_fraction: float = 0.1
+    """Share of the text that is held out at its end, or of the examples."""
+    sequence_length: int | None = None
+    """Tokens that the model is trained and measured on at a time; the context length when not given."""
+    skip_bad: bool = False
+    """Leave examples out that are malformed, and count them, instead of stopping at the first."""
+    lora: LoRAConfig = NO_ADAPTERS
+    """Adapters that are trained in place of the model's weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(MeasureOptions):
+    """How to measure on a long text."""
+
+    stride: int | None = None
+    """Tokens between the beginnings of windows; fewer than the context length let every token be predicted from more."""
+
+
+class LanguageModel(TextTask):
+    """A model that continues text, with its tokenizer and, for training, its text.
+
+    `LanguageModel.from_text("book.txt").fit(steps=2000)` trains one, `LanguageModel.load(folder)` reads one.
+    """
+
+    name = "lm"
+    model_class = CausalModel
+    model_config = GPTConfig()
+    data_config = LanguageModelConfig
+    evaluate_options = ScoreOptions
+    reading = ("encoding", "sequence_length")
+    of_training = ("lora", "sequence_length")
+
+    model: CausalModel
+    config: LanguageModelConfig
+    template: ChatTemplate | None = None  # how the model is told of dialogues
+    train_examples: list[Encoded] | None = None  # in place of the text's tokens
+    valid_examples: Sequence[Encoded] = ()
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Any,
+        model: Any,
+        *,
+        seed: int = 0,
+        text: str | None = None,
+        tokenizer: Any = None,
+        resumed: RunFolder | None = None,
+    ) -> Self:
+        """Go the way from a text or examples to an untrained task, as TextTask does.
+
+        Raises InputError for adapters of no model, and when the model that a run's adapters belong to has changed.
+        """
+        if config.lora.rank and config.pretrained is None:
+            raise InputError("adapters belong to a trained model: name it with --from (pretrained)")
+        if config.lora.rank and config.freeze:
+            raise InputError("adapters leave all of the model as it is: leave out freeze")
+        task = super().from_config(config, model, seed=seed, text=text, tokenizer=tokenizer, resumed=resumed)
+        if (adapter := adapter_of(task.model)) is not None:
+            if resumed and resumed.read_settings().get(BASE, adapter.base_crc32) != adapter.base_crc32:
+                raise InputError(f"cannot resume: {adapter.base} has other weights now than when the run began")
+            task.source[BASE] = adapter.base_crc32
+        own = {"sequence_length": config.sequence_length, "skip_bad": config.skip_bad or None}
+        task.source |= {name: value for name, value in own.items() if value is not None}
+        task.source |= {"lora": as_plain(config.lora)} if config.lora.rank else {}
+        return task
+
+    @classmethod
+    def build(cls, model: GPTConfig, tokenizer: Tokenizer, seed: int) -> CausalModel:
+        """Return a new model that predicts the next token."""
+        return build_model(model, "lm", seed=seed)
+
+    @property
+    def length(self) -> int:
+        """How many tokens the model sees at a time; raises InputError where it has no room for so many."""
+        longest = self.model.config.max_seq_len
+        wanted = self.config.sequence_length or longest
+        if not 1 <= wanted <= longest:
+            raise InputError(f"sequence_length must be 1 to {longest}, which is the context length, got {wanted}")
+        return wanted
+
+    def objective(self, train: TrainConfig) -> LanguageModelObjective | PackedObjective:
+        """Return what to train on; raises InputError without a text or examples."""
+        if self.train_examples is not None:
+            rows, valid = (pack(each, self.length) for each in (self.train_examples, self.valid_examples))
+            return PackedObjective(self.model, self.tokenizer, rows, valid, train)
+        return LanguageModelObjective(
+            self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train, self.length
+        )
+
+    @classmethod
+    def _pretrained(cls, config: Any, model: Any, tokenizer: Any, seed: int) -> tuple[Any, Any]:
+        built, tokenizer = super()._pretrained(config, model, tokenizer, seed)
+        if config.lora.rank:
+            adapt(built, config.lora, answering_folder(config.pretrained), seed)
+        return built, tokenizer
+
+    @classmethod
+    def _new_tokenizer(cls, config: Any, text: str | Path, vocab_size: int) -> Tokenizer:
+        if is_examples(text):
+            text = "\n".join(texts(read_examples(text, config.encoding, skip_bad=config.skip_bad)))
+        return super()._new_tokenizer(config, text, vocab_size)
+
+    def _take_data(self, text: str | Path) -> None:
+        if not is_examples(text):
+            super()._take_data(text)
+            return
+        train, valid = self._parts(text)
+        say_without_end(self.tokenizer)
+        self.train_examples = self._encoded(train, "training")
+        self.valid_examples = self._encoded(valid, "held-out")
+        if not self.train_examples:
+            raise InputError(f"{text}: there is nothing to learn in its examples")
+        self.source |= marks(train, valid)
+
+    def _parts(self, path: str | Path) -> tuple[list[Example], list[Example]]:
+        """Return the examples of a file to train on, and those held out, in groups of equal ones."""
+        examples, config = self._read(path), self.config
+        if config.valid is not None:
+            return examples, self._read(config.valid)
+        kept, held_out = split_by_group([repr(each) for each in examples], config.valid_fraction, self.seed)
+        return [examples[number] for number in kept], [examples[number] for number in held_out]
+
+    def _read(self, path: str | Path) -> list[Example]:
+        examples = read_examples(path, self.config.encoding, skip_bad=self.config.skip_bad)
+        say(f"{path}: {examples.report()}")
+        return examples
+
+    def _encoded(self, examples: Sequence[Example], part: str = "") -> list[Encoded]:
+        return encode_examples(examples, self.tokenizer, self.length, self.template, part)
+
+    def _about(self, text: str | Path) -> str:
+        if self.train_examples is None:
+            return super()._about(text)
+        rows = pack(self.train_examples, self.length)
+        about = describe_rows(rows, len(self.train_examples), self.length)
+        return f"{about}; held out: {amount(len(self.valid_examples), 'examples')}"
+
+    def generate(
+        self,
+        prompt: str = "",
+        max_new_tokens: int = 200,
+        *,
+        num_samples: int | None = None,
+        stop: Iterable[str] = (),
+        seed: int = 0,
+        sampling: SamplingConfig | None = None,
+        on_text: Callable[[str], None] | None = None,
+        **settings: Unpack[SamplingSettings],
+    ) -> Any:
+        """Continue the prompt and return the new text, or a list of `num_samples` texts.
+
+        `stop` strings end a text before them. `settings` are the fields of SamplingConfig. `on_text` gets the pieces of
+        the (first) text as they come. An empty prompt starts from a newline, or from token 0 where there is none; of
+        one over the context length the end is seen, and how much of it is said on stderr.
+        Raises InputError for a character that the vocabulary lacks and settings out of range.
+        """
+        if num_samples is not None and num_samples < 1:
+            raise InputError(f"num_samples must be at least 1, got {num_samples}")
+        ids = encode_text(self.tokenizer, prompt) if prompt else _start(self.tokenizer)
+        stop = stop if isinstance(stop, str) else tuple(stop)
+        longest = self.model.config.max_seq_len
+        if unseen := window_start(len(ids), longest):
+            say(
+                f"of the prompt's {len(ids):,} tokens the model sees the last {len(ids) - unseen:,}: max_seq_len={longest}"
+            )
+        streams = [TextStream(self.tokenizer, stop) for _ in range(num_samples or 1)]
+
+        def on_token(row: int, token: int) -> bool:
+            piece = streams[row].push(token)
+            if on_text and row == 0 and piece:
+                on_text(piece)
+            return streams[row].finished
+
+        end = getattr(self.tokenizer, "eos_id", None)
+        generate(
+            self.model,
+            [ids] * len(streams),
+            max_new_tokens,
+            sampling=sampling,
+            seed=seed,
+            stop_ids=() if end is None else (end,),
+            vocab_size=self.tokenizer.vocab_size,
+            on_token=on_token,
+            **settings,
+        )
+        rest = [stream.flush() for stream in streams]
+        if on_text and rest[0]:
+            on_text(rest[0])
+        texts = [stream.text for stream in streams]
+        return texts[0] if num_samples is None else texts
+
+    def evaluate(
+        self, text: str | Path | None = None, *, max_windows: int | None = None, stride: int | None = None
+    ) -> TextScores | ChoiceScores:
+        """Return the scores of a text, of examples, or of what was held out; of questions how many are answered rightly.
+
+        Text is cut into windows of the context length, each predicted on its own; with `stride` they begin so many tokens
+        apart. Raises InputError when there is no text, or it is too short.
+        """
+        if max_windows is not None and stride is not None:
+            raise InputError("max_windows takes some of the windows of a text and stride all of them: give one of them")
+        if text is not None and is_examples(text) and holds_questions(text, self.config.encoding):
+            return self._answered(text)
+        if examples := self._examples_of(text):
+            if stride is not None or max_windows is not None:
+                raise InputError("stride and max_windows are for a text, not for examples")
+            rows = pack(examples, self.length)
+            objective = PackedObjective(self.model, self.tokenizer, rows, rows, self.train_config)
+            return self._measured(objective, objective.sequential(rows))
+        tokens = self._tokens_of(text)
+        batches = (
+            windows_of(tokens, self.length, max_windows)
+            if stride is None
+            else strided_windows(tokens, self.length, stride)
+        )
+        return self._measured(TargetObjective(self.model, self.tokenizer, self.train_config), batches)
+
+    def _measured(self, objective: TargetObjective, batches: Iterator[Batch]) -> TextScores:
+        with Workers(num_cores()) as workers:
+            found = objective.measure(batches, workers)
+        return text_scores(found["loss"], found["count"])
+
+    def _examples_of(self, text: str | Path | None) -> Sequence[Encoded]:
+        """Return the examples of a file, or those held out; none where there is a text in their place."""
+        if text is None:
+            return self.valid_examples
+        if not is_examples(text):
+            return ()
+        if not (examples := self._encoded(self._read(text))):
+            raise InputError(f"{text}: there is nothing to measure in its examples")
+        return examples
+
+    def _answered(self, path: str | Path) -> ChoiceScores:
+        questions = read_questions(path, self.config.encoding, skip_bad=self.config.skip_bad)
+        say(f"{path}: {questions.report()}")
+        if not questions:
+            raise InputError(f"{path} holds no questions")
+        with Workers(num_cores()):
+            return choice_scores(self.model, self.tokenizer, questions, self.length)
+
+
+def _start(tokenizer: Tokenizer) -> np.ndarray:
+    """Return the tokens to begin a text with."""
+    try:
+        return encode_text(tokenizer, "\n")
+    except InputError:
+        return np.array([0])
