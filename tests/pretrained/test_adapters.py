@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,12 @@ def make(folder, kind=Llama, **settings):
     for _, layer in lora_layers(model):
         layer.lora_B.data[...] = rng.standard_normal(layer.lora_B.shape)
     return model
+
+
+@pytest.fixture(scope="module")
+def golden_adapters():
+    arrays, metadata = read_safetensors(Path(__file__).parents[1] / "golden" / "adapters.safetensors")
+    return arrays, json.loads(metadata["config"])
 
 
 @pytest.fixture
@@ -96,17 +103,37 @@ def test_gpt2_says_that_its_matrices_lie_the_other_way_round(tmp_path):
 @pytest.mark.parametrize(
     ("targets", "expected"),
     [
-        (("q_proj",), {"layers.0.self_attn.q_proj", "layers.1.self_attn.q_proj"}),
-        (("o_proj",), {"layers.0.self_attn.out_proj", "layers.1.self_attn.out_proj"}),  # its name on disk
-        (("layers.1.*",), {f"layers.1.self_attn.{p}_proj" for p in ("q", "k", "v", "out")} | {"layers.1.feed_forward.linear" + n for n in "123"}),
-        (("layers.0.self_attn.q_proj", "layers.1.self_attn.v_proj"), {"layers.0.self_attn.q_proj", "layers.1.self_attn.v_proj"}),
+        (["q_proj"], "0.self_attn.q_proj 1.self_attn.q_proj"),
+        (["o_proj"], "0.self_attn.out_proj 1.self_attn.out_proj"),  # its name on disk
+        (["layers.1.feed_forward.*"], "1.feed_forward.linear1 1.feed_forward.linear2 1.feed_forward.linear3"),
+        (["layers.0.self_attn.q_proj", "layers.1.self_attn.v_proj"], "0.self_attn.q_proj 1.self_attn.v_proj"),
     ],
-)  # fmt: skip
+)
 def test_targets_are_ends_of_names_or_patterns(targets, expected, tmp_path):
-    model = make(tmp_path / "base", targets=targets)
+    model = make(tmp_path / "base", targets=tuple(targets))
+    expected = {f"layers.{name}" for name in expected.split()}
     assert {name for name, _ in lora_layers(model)} == expected
     save_model(model, tmp_path / "adapter")
     assert {name for name, _ in lora_layers(load_model(tmp_path / "adapter"))} == expected
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_an_adapter_of_peft_gives_its_logits(kind, golden_adapters, tmp_path):
+    arrays, config = golden_adapters
+    for part, file in (("base", "model"), ("adapter", "adapter_model")):
+        start = f"{kind}.{part}."
+        folder = tmp_path / part
+        folder.mkdir()
+        weights = {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
+        write_safetensors(folder / f"{file}.safetensors", weights, {})
+        keys = config[kind][part] | ({"base_model_name_or_path": str(tmp_path / "base")} if part == "adapter" else {})
+        (folder / f"{file.removesuffix('model')}config.json").write_text(json.dumps(keys))
+    model, logits = load_model(tmp_path / "adapter"), arrays[f"{kind}.logits"]
+    tokens = np.array(config["tokens"])
+    np.testing.assert_allclose(model(tokens).data, logits, rtol=1e-4, atol=1e-5)
+    merge(model)
+    np.testing.assert_allclose(model(tokens).data, logits, rtol=1e-4, atol=1e-5)
+    assert np.abs(load_model(tmp_path / "base")(tokens).data - logits).max() > 0.1  # the adapter does something
 
 
 def test_merged_weights_are_saved_as_an_ordinary_folder(adapted, tmp_path):

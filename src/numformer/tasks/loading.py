@@ -6,26 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from numformer.models.build import task_of
-from numformer.pretrained import adapter_of
 from numformer.tasks import TABLE, task_class
-from numformer.tasks.shared.start import base_tokenizer, load_model_of
+from numformer.tasks.shared.start import open_source
 from numformer.tasks.shared.task import Task, settings_of
-from numformer.training.answering import answering_folder
 
 
-def load(folder: str | Path, *, last: bool = False, base: str | Path | None = None) -> Any:
-    """Return the trained task of a run folder, its best/, or a saved model, with its `model` and its `tokenizer`.
+def load(source: str | Path, *, last: bool = False, base: str | Path | None = None) -> Any:
+    """Return the trained task of a run, its best/, or any model, with its `model` and its `tokenizer`.
 
-    A run gives its best weights where it has them, those of its last step with `last`, and the task has its settings.
-    Adapters come with the model that they name, or that `base` holds, and its tokenizer where they have none.
-    Raises InputError when the folder is incomplete or damaged.
+    `source` is a folder (of a run, or as Hugging Face has them) or a GGUF file. A run gives its best weights where it has
+    them, those of its last step with `last`, and the task has its settings. Adapters come with the model that they name, or
+    that `base` holds, and its tokenizer where they have none. Raises InputError when something is missing or damaged.
     """
-    model = load_model_of(folder, last, base)
-    settings = settings_of(folder)
-    kind = _task_of(model, str(settings.get("task")))
-    path = answering_folder(folder, last)
-    has_tokenizer = adapter_of(model) is None or (path / "tokenizer.json").exists()
-    task = kind(model, kind.load_tokenizer(path) if has_tokenizer else base_tokenizer(model))
+    opened = open_source(source, last, base)
+    settings = settings_of(opened.path)
+    kind = _task_of(opened.model, str(settings.get("task")))
+    task = kind(opened.model, kind.tokenizer_of(opened))
     task.use_settings(settings)
     return task
 

@@ -70,7 +70,7 @@ def texts(examples: Sequence[Example]) -> list[str]:
 def _kind(example: Example) -> str:
     if isinstance(example, Dialogue):
         return "dialogues"
-    return "texts" if len(example) == 1 else "prompts with completions"
+    return "texts" if len(example) == 1 else "prompts"
 
 
 def _example(where: str, row: dict[str, Any]) -> Example:

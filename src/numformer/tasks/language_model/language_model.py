@@ -18,6 +18,7 @@ from numformer.generation.window import window_start
 from numformer.models import GPTConfig, build_model
 from numformer.models.backbone import CausalModel
 from numformer.pretrained import LoRAConfig, adapt, adapter_of
+from numformer.pretrained.opening import Opened
 from numformer.tasks.language_model.dialogues import ChatTemplate
 from numformer.tasks.language_model.format import Example, is_examples, read_examples, texts
 from numformer.tasks.language_model.objective import LanguageModelObjective, PackedObjective
@@ -31,13 +32,13 @@ from numformer.tasks.language_model.scores import (
     strided_windows,
     text_scores,
 )
+from numformer.tasks.shared.example_task import say_held_out
 from numformer.tasks.shared.format import marks
 from numformer.tasks.shared.objective import Batch, TargetObjective
 from numformer.tasks.shared.text_task import MeasureOptions, TextConfig, TextTask
 from numformer.tasks.shared.windows import windows_of
 from numformer.tokenizers import Tokenizer, encode_text
 from numformer.training import RunFolder, TrainConfig
-from numformer.training.answering import answering_folder
 from numformer.training.settings import BASE, as_plain
 from numformer.training.workers import Workers, num_cores
 
@@ -143,11 +144,11 @@ class LanguageModel(TextTask):
         )
 
     @classmethod
-    def _pretrained(cls, config: Any, model: Any, tokenizer: Any, seed: int) -> tuple[Any, Any]:
-        built, tokenizer = super()._pretrained(config, model, tokenizer, seed)
+    def _pretrained(cls, config: Any, model: Any, tokenizer: Any, seed: int) -> Opened:
+        opened = super()._pretrained(config, model, tokenizer, seed)
         if config.lora.rank:
-            adapt(built, config.lora, answering_folder(config.pretrained), seed)
-        return built, tokenizer
+            adapt(opened.model, config.lora, opened.path, seed)
+        return opened
 
     @classmethod
     def _new_tokenizer(cls, config: Any, text: str | Path, vocab_size: int) -> Tokenizer:
@@ -165,7 +166,7 @@ class LanguageModel(TextTask):
         self.valid_examples = self._encoded(valid, "held-out")
         if not self.train_examples:
             raise InputError(f"{text}: there is nothing to learn in its examples")
-        self.source |= marks(train, valid)
+        self.source |= {"crc32": marks(train, valid)["crc32"]}
 
     def _parts(self, path: str | Path) -> tuple[list[Example], list[Example]]:
         """Return the examples of a file to train on, and those held out, in groups of equal ones."""
@@ -173,6 +174,7 @@ class LanguageModel(TextTask):
         if config.valid is not None:
             return examples, self._read(config.valid)
         kept, held_out = split_by_group([repr(each) for each in examples], config.valid_fraction, self.seed)
+        say_held_out(len(held_out), len(examples), config.valid_fraction, "equal examples")
         return [examples[number] for number in kept], [examples[number] for number in held_out]
 
     def _read(self, path: str | Path) -> list[Example]:

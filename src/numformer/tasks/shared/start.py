@@ -4,75 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from numformer.errors import InputError
 from numformer.models.build import build_backbone
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.dropout import set_dropout
-from numformer.pretrained import adapter_of, is_gguf, load_model, read_gguf
+from numformer.pretrained import adapter_of
+from numformer.pretrained.opening import Opened, find_model, open_model
 from numformer.tasks.shared.format import DataConfig
-from numformer.tokenizers import load_tokenizer
 from numformer.training.answering import answering_folder
 
 
-class Pretrained(NamedTuple):
-    """What a task starts from: a model, its tokenizer, and where its weights lie."""
+def open_source(source: str | Path, last: bool = False, base: str | Path | None = None) -> Opened:
+    """Return the model that a folder or a file means, of a run the best one or the `last`; adapters come with their model.
 
-    model: Any
-    tokenizer: Any
-    path: Path
-
-
-def open_pretrained(source: str | Path) -> Pretrained:
-    """Open a folder, a run (its best weights) or a GGUF file; raises InputError when it is missing or damaged."""
-    if is_gguf(source):
-        found = read_gguf(source)
-        return Pretrained(found.model, found.tokenizer, Path(source))
-    return Pretrained(_whole_model(source), load_tokenizer(answering_folder(source)), answering_folder(source))
+    `base` is where that one lies now. Raises InputError when something is missing or damaged.
+    """
+    return open_model(answering_folder(find_model(source), last), base)
 
 
-def _whole_model(folder: str | Path) -> Any:
-    """Return the model of a folder; raises InputError where it has adapters, for their model lies elsewhere."""
-    model = load_model_of(folder)
+def pretrained_model(source: str | Path, config: ArchitectureConfig, default: ArchitectureConfig) -> Opened:
+    """Return the model that a source means, with the dropout of a config that does not leave it at the default.
+
+    Raises InputError when the config has another shape than the model, which brings its own, and for adapters.
+    """
+    opened = open_source(source)
+    model = opened.model
     if adapter_of(model) is not None:
-        raise InputError(f"{folder} holds adapters: start from what `numformer merge {folder} OUT` writes")
-    return model
-
-
-def load_model_of(folder: str | Path, last: bool = False, base: str | Path | None = None) -> Any:
-    """Return the model of a folder, of a run the best one or the `last`; raises InputError when it is missing or damaged.
-
-    `base` is where the model of adapters lies now.
-    """
-    if not Path(folder).is_dir():
-        raise InputError(f"there is no folder {folder}")
-    return load_model(answering_folder(folder, last), base)
-
-
-def base_tokenizer(model: Any) -> Any:
-    """Return the tokenizer of the model that adapters belong to."""
-    adapter = adapter_of(model)
-    assert adapter is not None
-    return read_gguf(adapter.base).tokenizer if is_gguf(adapter.base) else load_tokenizer(adapter.base)
-
-
-def pretrained_model(folder: str | Path, config: ArchitectureConfig, default: ArchitectureConfig) -> Any:
-    """Return the model of a folder, of a run the best, with the dropout of a config that does not leave it at the default.
-
-    Raises InputError when the config has another shape than the model, which brings its own.
-    """
-    return with_dropout(_whole_model(folder), folder, config, default)
-
-
-def with_dropout(model: Any, folder: str | Path, config: ArchitectureConfig, default: ArchitectureConfig) -> Any:
-    """Return a model of a folder with the dropout that a config says; raises InputError when it says another shape."""
+        raise InputError(f"{source} holds adapters: start from what `numformer merge {source} OUT` writes")
     dropout = model.config.dropout if config.dropout == default.dropout else config.dropout
     shapes = [dataclasses.replace(each, dropout=dropout) for each in (config, default, model.config)]
     if shapes[0] not in shapes[1:]:  # a run that is repeated says the shape once more
-        raise InputError(f"the shape of the model comes from {folder}: leave out the model's settings but dropout")
+        raise InputError(f"the shape of the model comes from {source}: leave out the model's settings but dropout")
     set_dropout(model, dropout)
-    return model
+    return opened
 
 
 def check_no_tokenizer(config: DataConfig) -> None:

@@ -16,17 +16,17 @@ from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
 from numformer.nn.stack import recomputing
-from numformer.pretrained import save_model
+from numformer.pretrained import adapter_of, is_gguf, read_gguf, save_model
+from numformer.pretrained.opening import Opened
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
 from numformer.tasks.shared.encoding import AnyTokenizer, describe_tokenizer
 from numformer.tasks.shared.format import DataConfig
 from numformer.tasks.shared.objective import Loss, TargetObjective
 from numformer.tasks.shared.prediction import check_many, pieces
 from numformer.tasks.shared.settings import names
-from numformer.tasks.shared.start import load_model_of
+from numformer.tasks.shared.start import open_source
 from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, FitSettings, OptimConfig, RunFolder, TrainConfig, Trainer
-from numformer.training.answering import answering_folder
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
 from numformer.training.run_folder import read_toml, run_of
@@ -256,14 +256,23 @@ class Task:
         A run gives its best weights where it has them, those of its last step with `last`.
         Raises InputError when it is damaged or of another task.
         """
-        model = load_model_of(folder, last)
-        if not cls.fits(model):
+        opened = open_source(folder, last)
+        if not cls.fits(opened.model):
             raise InputError(
-                f"{folder} holds a {type(model).__name__}, but {cls.__name__} needs a {cls.model_class.__name__}"
+                f"{folder} holds a {type(opened.model).__name__}, but {cls.__name__} needs a {cls.model_class.__name__}"
             )
-        task = cls(model, tokenizer or cls.load_tokenizer(answering_folder(folder, last)))
-        task.use_settings(settings_of(folder))
+        task = cls(opened.model, tokenizer or cls.tokenizer_of(opened))
+        task.use_settings(settings_of(opened.path))
         return task
+
+    @classmethod
+    def tokenizer_of(cls, opened: Opened) -> Any:
+        """Return the tokenizer of a model, of adapters without one that of theirs; raises InputError when it is missing."""
+        adapter = adapter_of(opened.model)
+        if opened.tokenizer is None and adapter is not None and not (opened.path / "tokenizer.json").exists():
+            base = Path(adapter.base)
+            return read_gguf(base).tokenizer if is_gguf(base) else cls.load_tokenizer(base)
+        return opened.tokenizer or cls.load_tokenizer(opened.path)
 
     @classmethod
     def resumed_tokenizer(cls, run: RunFolder, source: dict[str, Any], seed: int) -> Any:

@@ -18,10 +18,11 @@ from numformer.data.lines import split_lines
 from numformer.data.text import count_text
 from numformer.errors import InputError
 from numformer.nn.module import Module
+from numformer.pretrained.opening import Opened
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
 from numformer.tasks.shared.settings import TextSettings, names
-from numformer.tasks.shared.start import open_pretrained, with_dropout
+from numformer.tasks.shared.start import pretrained_model
 from numformer.tasks.shared.task import Task, check_not_moved
 from numformer.tokenizers import KINDS, CharacterTokenizer, Tokenizer, encode_text, make_tokenizer
 from numformer.training import RunFolder
@@ -73,6 +74,7 @@ class TextTask(Task):
         super().__init__(model, tokenizer, config)
         self.train_tokens: np.ndarray | None = None
         self.valid_tokens: np.ndarray | None = None
+        self._num_held_out = 0  # tokens, of which a single one is nothing to measure
 
     @classmethod
     def build(cls, model: Any, tokenizer: Tokenizer, seed: int) -> Any:
@@ -110,7 +112,8 @@ class TextTask(Task):
             model = dataclasses.replace(model, vocab_size=vocabulary_size(model.vocab_size, tokenizer))
             built = cls.build(model, tokenizer, seed)
         else:
-            built, tokenizer = cls._pretrained(config, model, tokenizer, seed)
+            opened = cls._pretrained(config, model, tokenizer, seed)
+            built, tokenizer = opened.model, cls.tokenizer_of(opened)
         if config.freeze:
             built.freeze(*config.freeze)
 
@@ -137,11 +140,12 @@ class TextTask(Task):
         TokenWindows(train_tokens, self.length, "training text")  # complains when too short
         self.train_tokens = train_tokens
         self.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
+        self._num_held_out = len(valid_tokens)
         self.source |= {"crc32": _checksum(train_tokens, valid_tokens)}
 
     def _about(self, text: str | Path) -> str:
         """Return one line about the text that was taken."""
-        num_held_out = 0 if self.valid_tokens is None else len(self.valid_tokens)
+        num_held_out = self._num_held_out
         num_tokens = len(self._needs_text()) + (num_held_out if self.config.valid is None else 0)
         about = described(text, self.tokenizer, num_tokens, self.config.encoding)
         return f"{about}; {held_out(self.config, num_held_out)}"
@@ -243,20 +247,17 @@ class TextTask(Task):
         return make_tokenizer(kind, chunks, vocab_size or SUBWORDS)
 
     @classmethod
-    def _pretrained(cls, config: TextConfig, model: Any, tokenizer: Any, seed: int) -> tuple[Any, Any]:
-        """Return the model to go on from and its tokenizer.
-
-        Raises InputError for a model of another task, and for a tokenizer beside it.
-        """
+    def _pretrained(cls, config: TextConfig, model: Any, tokenizer: Any, seed: int) -> Opened:
+        """Return the model to go on from; raises InputError for one of another task, and for a tokenizer beside it."""
         assert config.pretrained is not None
         if tokenizer is not None or config.tokenizer != "characters":
             raise InputError(f"the tokenizer comes from {config.pretrained}: leave out tokenizer")
-        found = open_pretrained(config.pretrained)
-        if not cls.fits(found.model):
+        opened = pretrained_model(config.pretrained, model, cls.model_config)
+        if not cls.fits(opened.model):
             raise InputError(
-                f"{config.pretrained} holds a {type(found.model).__name__}; {cls.name} needs a {cls.model_class.__name__}"
+                f"{config.pretrained} holds a {type(opened.model).__name__}; {cls.name} needs a {cls.model_class.__name__}"
             )
-        return with_dropout(found.model, config.pretrained, model, cls.model_config), found.tokenizer
+        return opened
 
 
 def encoded_parts(config: TextConfig, text: str | Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
