@@ -30,7 +30,7 @@ RECORDED = ("task", "resumed", BASE, *CHECKSUMS, *COUNTS)
 SHOWN = ("sample", "prompt")
 
 # Settings that the runs of earlier versions do not say, and what these did.
-SINCE_ADDED = {"skip_bad": False, "word_column": "auto", "text": []}
+SINCE_ADDED = {"skip_bad": False, "word_column": "auto", "text": [], "layer_decay": 1.0}
 
 # Files may have moved; the checksums and the tokens tell whether they are the same.
 NOT_COMPARED = ("data", "valid", "tokenizer", "resumed", "loss", BASE, *SHOWN, *CHECKSUMS, *COUNTS)
@@ -181,7 +181,7 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], run: Path) -> No
             if key == "model_type" and key not in old:
                 continue  # It was not always written; the other keys tell whether the architecture is the same.
             if key not in FREE_ON_RESUME:
-                _check_same(key, _fixed(key, old.get(key)), _fixed(key, new.get(key)))
+                _check_same(key, _fixed(key, old.get(key, SINCE_ADDED.get(key))), _fixed(key, new.get(key)))
 
 
 def _fixed(key: str, value: Any) -> Any:
