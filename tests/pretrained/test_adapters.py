@@ -217,6 +217,8 @@ def test_adapters_for_another_model_are_refused_in_one_sentence(other, message, 
         ({"r": 3}, r"got \[2, 8\], expected \[3, 8\]"),
         ({"lora_alpha": -1}, "alpha must be a number above 0"),
         ({"base_model_name_or_path": None}, "it does not say which model it belongs to"),
+        ({"base_model_name_or_path": "x" * 5000}, "its base x+ is not there"),
+        ({"base_model_name_or_path": "a\0b"}, "its base a.b is not there"),
     ],
 )
 def test_settings_that_are_not_read_are_refused(keys, message, adapted, tmp_path):
@@ -264,6 +266,17 @@ def test_a_damaged_adapter_is_refused(adapted, tmp_path):
 def test_adapters_of_adapters_are_refused(adapted, tmp_path):
     with pytest.raises(InputError, match="has adapters itself: merge them"):
         load_model(tmp_path / "adapter", tmp_path / "adapter")
+
+
+def test_adapters_that_name_themselves_as_their_base_are_refused(adapted, tmp_path):
+    change(tmp_path / "adapter", base_model_name_or_path=str(tmp_path / "adapter"))
+    with pytest.raises(InputError, match="has adapters itself: merge them"):
+        load_model(tmp_path / "adapter")
+
+
+def test_a_base_that_is_not_there_is_refused(adapted, tmp_path):
+    with pytest.raises(InputError, match=r"its base .*missing is not there"):
+        load_model(tmp_path / "adapter", tmp_path / "missing")
 
 
 def test_the_adapters_of_one_model_can_be_given_to_another(adapted, tmp_path):

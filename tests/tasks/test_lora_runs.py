@@ -185,6 +185,16 @@ def test_adapters_without_a_model_are_refused(base):
         LanguageModel.from_text(base.parent / "examples.jsonl", tokenizer="bytes", lora=LORA)
 
 
+def test_adapters_and_freezing_do_not_go_together(base):
+    with pytest.raises(InputError, match="leave out freeze"):
+        make(base, freeze="layers.0")
+
+
+def test_info_names_the_adapters(run, base, capsys):
+    assert main(["info", str(run)]) == 0
+    assert f"of rank 2 on 4 layers of {base}" in capsys.readouterr().out
+
+
 def test_adapters_train_on_a_plain_text_too(base):
     lm = LanguageModel.from_text("the cat purrs.\n" * 30, pretrained=base, lora=LORA)
     before = lm.evaluate()["loss"]

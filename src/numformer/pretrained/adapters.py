@@ -160,14 +160,12 @@ def read_adapter(folder: str | Path, open_base: Callable[[Path], Any], base: str
     keys = read_json(folder / CONFIG)
     weights, metadata = read_safetensors(folder / WEIGHTS)
     try:
-        path = _base_of(keys) if base is None else Path(base)
+        path = _base_of(keys, base)
         config, scale = _settings(keys)
         crc = weights_checksum(path)
         if base is None and metadata.get(BASE_CRC, str(crc)) != str(crc):
             raise InputError(f"its base {path} has other weights now than those that it was trained on")
         model = open_base(path)
-        if adapter_of(model) is not None:
-            raise InputError(f"its base {path} has adapters itself: merge them with `numformer merge` first")
         _take(model, weights, Adapter(config, str(path.resolve()), crc), scale)
     except InputError as error:
         raise InputError(f"the adapter {folder}: {error}") from None
@@ -246,13 +244,21 @@ def _settings(keys: Mapping[str, Any]) -> tuple[LoRAConfig, float]:
     return config, config.alpha / (math.sqrt(rank) if keys.get("use_rslora") else rank)
 
 
-def _base_of(keys: Mapping[str, Any]) -> Path:
-    named = keys.get("base_model_name_or_path")
-    if not isinstance(named, str) or not named:
+def _base_of(keys: Mapping[str, Any], base: str | Path | None) -> Path:
+    """Return where the model of adapters lies: in `base`, or where they say."""
+    named = keys.get("base_model_name_or_path") if base is None else base
+    if not isinstance(named, (str, Path)) or not str(named):
         raise InputError("it does not say which model it belongs to: give the folder of that one as base")
-    if not Path(named).exists():
-        raise InputError(f"its base {named} is not there: give the folder that the model is in now as base")
-    return Path(named)
+    path = Path(named)
+    try:
+        is_there = path.exists()
+    except OSError:  # a name that no file can have
+        is_there = False
+    if not is_there:
+        raise InputError(f"its base {str(named)[:200]} is not there: give the folder that the model is in now as base")
+    if (path / CONFIG).is_file():
+        raise InputError(f"its base {path} has adapters itself: merge them with `numformer merge` first")
+    return path
 
 
 def _chosen(model: Any, targets: Iterable[str]) -> list[str]:

@@ -101,6 +101,8 @@ def _required(settings_class: type[Any]) -> set[str]:
 
 def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if type(None) in get_args(hint) and len(get_args(hint)) == 2:  # what may be None, for which TOML has no word
+        if value is None:  # given in Python
+            return None
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, hint):  # made in Python

@@ -17,6 +17,7 @@ from numformer.generation.generate import SamplingSettings
 from numformer.generation.window import window_start
 from numformer.models import GPTConfig, build_model
 from numformer.models.backbone import CausalModel
+from numformer.nn.lora import lora_layers
 from numformer.pretrained import LoRAConfig, adapt, adapter_of
 from numformer.pretrained.opening import Opened
 from numformer.tasks.language_model.dialogues import ChatTemplate
@@ -124,6 +125,13 @@ class LanguageModel(TextTask):
     def build(cls, model: GPTConfig, tokenizer: Tokenizer, seed: int) -> CausalModel:
         """Return a new model that predicts the next token."""
         return build_model(model, "lm", seed=seed)
+
+    def details(self) -> dict[str, str]:
+        """Say which adapters the model has."""
+        if (adapter := adapter_of(self.model)) is None:
+            return {}
+        layers = amount(sum(1 for _ in lora_layers(self.model)), "layers")
+        return {"adapters": f"of rank {adapter.config.rank} on {layers} of {adapter.base}"}
 
     @property
     def length(self) -> int:
