@@ -268,3 +268,12 @@ def test_examples_of_which_nothing_is_left_are_refused(tmp_path):
     rows = [{"prompt": "x" * 40, "completion": "y"}, {"prompt": "z" * 40, "completion": "y"}]
     with pytest.raises(InputError, match="there is nothing to learn in its examples"):
         LanguageModel.from_text(write(tmp_path, *rows), tokenizer="bytes", **SMALL)
+
+
+def test_dialogues_are_learned_through_the_template_of_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(LanguageModel, "template", Template())
+    path = write(tmp_path, *[dialogue(f"q{number}", "yes") for number in range(8)])
+    lm = LanguageModel.from_text(path, tokenizer="bytes", valid_fraction=0.25, **SMALL)
+    assert [learned(each) for each in lm.train_examples] == ["yes\xff"] * 6
+    before = lm.evaluate()["loss"]
+    assert lm.fit(steps=30, lr=1e-2, batch_size=4, eval_every=30, progress=False).best_loss < before / 2

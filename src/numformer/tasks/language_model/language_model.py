@@ -36,6 +36,7 @@ from numformer.tasks.language_model.scores import (
 from numformer.tasks.shared.example_task import say_held_out
 from numformer.tasks.shared.format import marks
 from numformer.tasks.shared.objective import Batch, TargetObjective
+from numformer.tasks.shared.settings import DecoderSettings
 from numformer.tasks.shared.text_task import MeasureOptions, TextConfig, TextTask
 from numformer.tasks.shared.windows import windows_of
 from numformer.tokenizers import Tokenizer, encode_text
@@ -62,6 +63,22 @@ class LanguageModelConfig(TextConfig):
     """Leave examples out that are malformed, and count them, instead of stopping at the first."""
     lora: LoRAConfig = NO_ADAPTERS
     """Adapters that are trained in place of the model's weights."""
+
+
+class LanguageModelSettings(DecoderSettings, total=False):
+    """The keywords of `from_text`: those of every text, the fields of LanguageModelConfig, and those of GPTConfig."""
+
+    tokenizer: str | Path | Tokenizer
+    valid: str | Path | None
+    valid_fraction: float
+    pretrained: str | Path | None
+    freeze: str | Sequence[str]
+    encoding: str
+    seed: int
+    config: Any
+    sequence_length: int | None
+    skip_bad: bool
+    lora: LoRAConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +143,16 @@ class LanguageModel(TextTask):
         """Return a new model that predicts the next token."""
         return build_model(model, "lm", seed=seed)
 
+    @classmethod
+    def from_text(cls, text: str | Path, **settings: Unpack[LanguageModelSettings]) -> Self:
+        """Make an untrained model for a text, or for a .jsonl file of examples; see TextTask for most of the keywords.
+
+        `sequence_length` is how many tokens the model is trained on at a time, and `lora` says which adapters are trained in
+        place of the weights of `pretrained`. Raises InputError as TextTask does, and for examples that are malformed, which
+        `skip_bad` leaves out.
+        """
+        return super().from_text(text, **settings)  # type: ignore[misc]  # what is not there is the task's own
+
     def details(self) -> dict[str, str]:
         """Say which adapters the model has."""
         if (adapter := adapter_of(self.model)) is None:
@@ -134,7 +161,7 @@ class LanguageModel(TextTask):
         return {"adapters": f"of rank {adapter.config.rank} on {layers} of {adapter.base}"}
 
     @property
-    def length(self) -> int:
+    def _length(self) -> int:
         """How many tokens the model sees at a time; raises InputError where it has no room for so many."""
         longest = self.model.config.max_seq_len
         wanted = self.config.sequence_length or longest
@@ -145,10 +172,10 @@ class LanguageModel(TextTask):
     def objective(self, train: TrainConfig) -> LanguageModelObjective | PackedObjective:
         """Return what to train on; raises InputError without a text or examples."""
         if self.train_examples is not None:
-            rows, valid = (pack(each, self.length) for each in (self.train_examples, self.valid_examples))
+            rows, valid = (pack(each, self._length) for each in (self.train_examples, self.valid_examples))
             return PackedObjective(self.model, self.tokenizer, rows, valid, train)
         return LanguageModelObjective(
-            self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train, self.length
+            self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train, self._length
         )
 
     @classmethod
@@ -191,13 +218,13 @@ class LanguageModel(TextTask):
         return examples
 
     def _encoded(self, examples: Sequence[Example], part: str = "") -> list[Encoded]:
-        return encode_examples(examples, self.tokenizer, self.length, self.template, part)
+        return encode_examples(examples, self.tokenizer, self._length, self.template, part)
 
     def _about(self, text: str | Path) -> str:
         if self.train_examples is None:
             return super()._about(text)
-        rows = pack(self.train_examples, self.length)
-        about = describe_rows(rows, len(self.train_examples), self.length)
+        rows = pack(self.train_examples, self._length)
+        about = describe_rows(rows, len(self.train_examples), self._length)
         return f"{about}; held out: {amount(len(self.valid_examples), 'examples')}"
 
     def generate(
@@ -269,14 +296,14 @@ class LanguageModel(TextTask):
         if examples := self._examples_of(text):
             if stride is not None or max_windows is not None:
                 raise InputError("stride and max_windows are for a text, not for examples")
-            rows = pack(examples, self.length)
+            rows = pack(examples, self._length)
             objective = PackedObjective(self.model, self.tokenizer, rows, rows, self.train_config)
             return self._measured(objective, objective.sequential(rows))
         tokens = self._tokens_of(text)
         batches = (
-            windows_of(tokens, self.length, max_windows)
+            windows_of(tokens, self._length, max_windows)
             if stride is None
-            else strided_windows(tokens, self.length, stride)
+            else strided_windows(tokens, self._length, stride)
         )
         return self._measured(TargetObjective(self.model, self.tokenizer, self.train_config), batches)
 
@@ -301,7 +328,7 @@ class LanguageModel(TextTask):
         if not questions:
             raise InputError(f"{path} holds no questions")
         with Workers(num_cores()):
-            return choice_scores(self.model, self.tokenizer, questions, self.length)
+            return choice_scores(self.model, self.tokenizer, questions, self._length)
 
 
 def _start(tokenizer: Tokenizer) -> np.ndarray:

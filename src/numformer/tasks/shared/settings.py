@@ -8,7 +8,6 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from numformer._names import rename_settings
 from numformer.models.config import ArchitectureConfig, ArchitectureSettings
-from numformer.pretrained import LoRAConfig
 
 DataT = TypeVar("DataT")
 ModelT = TypeVar("ModelT", bound=ArchitectureConfig)
@@ -31,14 +30,6 @@ class DecoderSettings(ArchitectureSettings, total=False):
     vocab_size: int
     num_layers: int
     layer_norm_eps: float
-
-
-class TextSettings(DecoderSettings, total=False):
-    """The fields of GPTConfig, and what language models are told of their data besides (LanguageModelConfig)."""
-
-    sequence_length: int | None
-    skip_bad: bool
-    lora: LoRAConfig
 
 
 class EncoderSettings(DecoderSettings, total=False):

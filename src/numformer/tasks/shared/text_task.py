@@ -21,7 +21,7 @@ from numformer.nn.module import Module
 from numformer.pretrained.opening import Opened
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
-from numformer.tasks.shared.settings import TextSettings, names
+from numformer.tasks.shared.settings import DecoderSettings, names
 from numformer.tasks.shared.start import pretrained_model
 from numformer.tasks.shared.task import Task, check_not_moved
 from numformer.tokenizers import KINDS, CharacterTokenizer, Tokenizer, encode_text, make_tokenizer
@@ -130,14 +130,14 @@ class TextTask(Task):
         return task
 
     @property
-    def length(self) -> int:
+    def _length(self) -> int:
         """How many tokens of a text the model is trained and measured on at a time."""
         return int(self.model.config.max_seq_len)
 
     def _take_data(self, text: str | Path) -> None:
         """Encode a text, and hold its end out; raises InputError when it is too short."""
         train_tokens, valid_tokens = encoded_parts(self.config, text, self.tokenizer)
-        TokenWindows(train_tokens, self.length, "training text")  # complains when too short
+        TokenWindows(train_tokens, self._length, "training text")  # complains when too short
         self.train_tokens = train_tokens
         self.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
         self._num_held_out = len(valid_tokens)
@@ -163,7 +163,7 @@ class TextTask(Task):
         encoding: str = "utf-8",
         seed: int = 0,
         config: Any = None,
-        **settings: Unpack[TextSettings],
+        **settings: Unpack[DecoderSettings],
     ) -> Self:
         """Make an untrained model for a text: a file, a known corpus (pydoc, tinyshakespeare), or a string with newlines.
 
