@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numformer import GPT, InputError, Parameter, nn
-from numformer.optim import SGD, Adam, AdamW, ParameterGroup, parameter_groups
+from numformer.optim import SGD, Adam, AdamW, ParameterGroup, layerwise_decay, parameter_groups
 from numformer.optim import optimizer as optimizer_module
 
 EVERY_RULE = pytest.mark.parametrize(
@@ -210,3 +210,28 @@ def test_the_parameters_of_a_group_lie_together_with_its_matrices_first():
     first, second, third, fourth, fifth = parameters((2,), (2, 2), (3,), (2, 3), (2, 2, 2))
     optimizer = SGD([{"params": [first, second, fifth]}, {"params": [third, fourth]}])
     assert list(map(id, optimizer.parameters)) == list(map(id, [second, fifth, first, fourth, third]))
+
+
+# Rates that fall from layer to layer
+
+
+def test_the_rate_falls_from_each_layer_to_the_one_below_it():
+    model = gpt()
+    groups = AdamW(parameter_groups(model, layerwise_decay(model, lr=0.1, rate=0.5)), lr=0.1).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in model.named_parameters()}
+    assert found["norm.weight"] == 0.1
+    assert found["layers.1.self_attn.in_proj.weight"] == 0.05
+    assert found["layers.0.feed_forward.linear1.bias"] == 0.025
+    assert found["token_embedding.weight"] == found["position_embedding.weight"] == 0.0125
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.5])
+def test_a_rate_of_layers_out_of_range_is_refused(rate):
+    with pytest.raises(InputError, match="layer_decay must be above 0 and at most 1"):
+        layerwise_decay(gpt(), 0.1, rate)
+
+
+def test_rates_by_layer_need_layers():
+    with pytest.raises(InputError, match="needs a model with a stack of layers, which Linear has not"):
+        layerwise_decay(nn.Linear(2, 2), 0.1, 0.5)

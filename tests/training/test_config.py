@@ -31,7 +31,7 @@ def test_defaults_are_as_they_were():
     assert dataclasses.asdict(OptimConfig()) == {
         **{"optimizer": "adamw", "lr": 1e-3, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1},
         **{"momentum": 0.9, "clip_norm": 1.0, "schedule": "constant", "warmup_steps": 0, "min_lr_ratio": 0.0},
-        "groups": (),
+        **{"groups": (), "layer_decay": 1.0},
     }
     assert TrainConfig().max_sequences == 32
 

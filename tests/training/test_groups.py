@@ -231,3 +231,18 @@ def test_a_mistake_in_the_groups_of_a_file_is_one_line(tmp_path, capsys, config,
     assert [line.startswith("numformer: ") for line in error.splitlines()][-1:] == [True]
     assert error.count("numformer: ") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_decay_by_layers_is_that_of_such_groups(fit):
+    groups = [
+        {"pattern": "layers.0", "lr": 5e-3},
+        {"pattern": "*embedding*", "lr": 2.5e-3},
+    ]
+    by_hand, by_rate = fit(groups=groups, lr=1e-2)[0], fit(layer_decay=0.5, lr=1e-2)[0]
+    assert same(by_hand, by_rate)
+    assert not same(by_rate, fit(lr=1e-2)[0])
+
+
+def test_a_decay_by_layers_and_groups_do_not_go_together(fit):
+    with pytest.raises(InputError, match="leave one of layer_decay and groups out"):
+        fit(groups=GROUPS, layer_decay=0.5)

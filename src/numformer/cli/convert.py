@@ -15,7 +15,8 @@ from numformer.errors import InputError
 from numformer.pretrained import save_model
 from numformer.pretrained.companions import copy_companions
 from numformer.pretrained.gguf_write import write_gguf
-from numformer.pretrained.opening import GGUF, Opened, find_model
+from numformer.pretrained.models import GGUF
+from numformer.pretrained.opening import Opened, find_model
 from numformer.tasks.loading import open_any, task_with
 from numformer.tokenizers import save_tokenizer
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "translate": ("predict", "translate texts, a line in, a line out"),
     "evaluate": ("evaluate", "measure a model on held-out or given data"),
     "attention": ("attention", "draw which tokens a model looks at"),
+    "merge": ("merge", "write adapters and their model as one folder"),
     "info": ("info", "describe a run or a saved model"),
     "convert": ("convert", "write a model as a Hugging Face folder or a GGUF file"),
     "models": ("models", "list the models known by name"),

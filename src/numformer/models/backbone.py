@@ -53,22 +53,41 @@ class CausalModel(Backbone):
         None  # the function behind `generate`, of a room above this one
     )
 
-    def forward(self, tokens: ArrayLike, cache: KVCache | None = None, last: ArrayLike | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: ArrayLike,
+        cache: KVCache | None = None,
+        last: ArrayLike | None = None,
+        *,
+        segments: ArrayLike | None = None,
+        at: ArrayLike | None = None,
+    ) -> Tensor:
         """Return the logits of every next token, tokens [B T] -> [B T V], or [B 1 V] at the positions `last` [B] only.
 
-        With a cache the tokens continue those that its rows hold.
+        With a cache the tokens continue those that its rows hold. With `at` [N], places in the B·T tokens, the logits are
+        those of these places alone, [N V]; `segments` as in `encode`.
         """
-        x = self.encode(tokens, cache=cache)
+        x = self.encode(tokens, cache=cache, segments=segments)
+        if at is not None:
+            return self.logits(x.reshape(-1, x.shape[-1])[at])
         return self.logits(x if last is None else ops.take_position(x, last)[:, None])
 
     if TYPE_CHECKING:
         __call__ = forward
 
-    def encode(self, tokens: ArrayLike, mask: ArrayLike | None = None, cache: KVCache | None = None) -> Tensor:
+    def encode(
+        self,
+        tokens: ArrayLike,
+        mask: ArrayLike | None = None,
+        cache: KVCache | None = None,
+        *,
+        segments: ArrayLike | None = None,
+    ) -> Tensor:
         """Return a vector for every token, tokens [B T] -> [B T D].
 
-        `mask` [B T] is False at padding. Raises InputError when the tokens, after those in the cache, are over the context
-        length.
+        `mask` [B T] is False at padding. Where several sequences lie side by side in a row, `segments` [B T] numbers them:
+        none sees another, and the positions of each begin at 0. Raises InputError when the tokens, after those in the
+        cache, are over the context length.
         """
         raise TypeError(f"{type(self).__name__} has no encode")
 
@@ -98,15 +117,21 @@ def writes_with(generate: Callable[..., Generation]) -> None:
     CausalModel.written_by = staticmethod(generate)
 
 
-def place(tokens: Array, mask: ArrayLike | None, cache: KVCache | None, longest: int) -> tuple[Any, Any]:
+def place(
+    tokens: Array, mask: ArrayLike | None, cache: KVCache | None, longest: int, segments: ArrayLike | None = None
+) -> tuple[Any, Any]:
     """Return the positions [B T] that tokens [B T] have after those in a cache, and what hides keys from them.
 
-    Both are made once for all layers. Without a cache the positions are None: they are 0..T-1. Raises InputError when they
-    reach over the context length.
+    Both are made once for all layers. Without a cache the positions are None: they are 0..T-1, in every segment of its own
+    where there are `segments`. Raises InputError when they reach over the context length.
     """
     length = tokens.shape[1]
     if length > longest:
         raise InputError(f"a sequence of {length} tokens does not fit max_seq_len={longest}")
+    if segments is not None:
+        if mask is not None or cache is not None:
+            raise InputError("segments of a row go together with neither a mask of padding nor a cache")
+        return ops.segment_places(segments)
     if cache is None:
         return None, None if mask is None else ops.key_mask(mask)
     if mask is not None:

@@ -52,10 +52,17 @@ class Decoder(CausalModel):
         """Return the normalisation after the last layer."""
         return RMSNorm(self.config.d_model, self.config.rms_norm_eps)
 
-    def encode(self, tokens: ArrayLike, mask: ArrayLike | None = None, cache: KVCache | None = None) -> Tensor:
+    def encode(
+        self,
+        tokens: ArrayLike,
+        mask: ArrayLike | None = None,
+        cache: KVCache | None = None,
+        *,
+        segments: ArrayLike | None = None,
+    ) -> Tensor:
         """Return a vector for every token, as CausalModel says, tokens [B T] -> [B T D]."""
         ids = ops.as_ids(tokens)
-        positions, mask = place(ids, mask, cache, self.config.max_seq_len)
+        positions, mask = place(ids, mask, cache, self.config.max_seq_len, segments)
         if positions is None:
             positions = namespace_of(ids).arange(ids.shape[1])
         x = self.dropout(self.token_embedding(ids))

@@ -113,11 +113,18 @@ class GPT(CausalModel):
         init_weights(self, seed)
         reseed_dropout(self, seed)
 
-    def encode(self, tokens: ArrayLike, mask: ArrayLike | None = None, cache: KVCache | None = None) -> Tensor:
+    def encode(
+        self,
+        tokens: ArrayLike,
+        mask: ArrayLike | None = None,
+        cache: KVCache | None = None,
+        *,
+        segments: ArrayLike | None = None,
+    ) -> Tensor:
         """Return a vector for every token, as CausalModel says, tokens [B T] -> [B T D]."""
         ids = ops.as_ids(tokens)
         table, length = self.position_embedding, ids.shape[1]
-        numbers, mask = place(ids, mask, cache, self.config.max_seq_len)
+        numbers, mask = place(ids, mask, cache, self.config.max_seq_len, segments)
         positions = table.weight[:length] if numbers is None else table(numbers)
         x = self.dropout(self.token_embedding(ids) + positions)
         x = self.layers(x, mask=mask, causal=True, cache=cache)

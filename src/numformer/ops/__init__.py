@@ -32,7 +32,16 @@ from numformer.ops.basic import (
 from numformer.ops.dropout import dropout
 from numformer.ops.embedding import embedding
 from numformer.ops.embedding_bag import embedding_bag
-from numformer.ops.inputs import as_ids, as_mask, causal_mask, key_mask, padding_mask, target_mask, window_mask
+from numformer.ops.inputs import (
+    as_ids,
+    as_mask,
+    causal_mask,
+    key_mask,
+    padding_mask,
+    segment_places,
+    target_mask,
+    window_mask,
+)
 from numformer.ops.linear import linear
 from numformer.ops.loss import bce_with_logits, cross_entropy, l1, mse
 from numformer.ops.norm import layer_norm, rms_norm
@@ -83,6 +92,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "rope_frequencies",
+    "segment_places",
     "sigmoid",
     "silu",
     "sinusoidal_positions",

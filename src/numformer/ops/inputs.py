@@ -85,6 +85,18 @@ def window_mask(mask: Any, positions: Any, window: int) -> Any:
     return mask & (xp.arange(mask.shape[-1]) >= first)
 
 
+def segment_places(segments: Any) -> tuple[Any, Any]:
+    """Return the positions [B T] of tokens within their segments, and the mask [B 1 T T] that keeps segments apart.
+
+    Each row of `segments` [B T] numbers the sequences that lie in it side by side.
+    """
+    numbers = as_ids(segments)
+    xp = namespace_of(numbers)
+    same = numbers[:, :, None] == numbers[:, None, :]
+    before = xp.astype(xp.tril(same), numbers.dtype)
+    return xp.sum(before, axis=-1) - 1, same[:, None]
+
+
 def causal_mask(length: int, like: Any = None) -> Any:
     """Return the mask [T T] that lets position t attend to positions up to t, as the kind of array that `like` is."""
     xp = namespace_of(like)

@@ -2,7 +2,7 @@
 
 from numformer.optim.adam import Adam, AdamW
 from numformer.optim.clipping import clip_grad_norm
-from numformer.optim.groups import GroupSettings, ParameterGroup, parameter_groups
+from numformer.optim.groups import GroupSettings, ParameterGroup, layerwise_decay, parameter_groups
 from numformer.optim.optimizer import Optimizer
 from numformer.optim.schedules import LRScheduler, ScheduleConfig, learning_rate
 from numformer.optim.sgd import SGD
@@ -17,6 +17,7 @@ __all__ = [
     "ParameterGroup",
     "ScheduleConfig",
     "clip_grad_norm",
+    "layerwise_decay",
     "learning_rate",
     "parameter_groups",
 ]

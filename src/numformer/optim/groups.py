@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeAlias, TypedDict, TypeVar, cast, over
 from numformer._names import check_settings, takes_synonyms
 from numformer.autograd import Parameter, Tensor
 from numformer.errors import InputError
-from numformer.nn import Module
+from numformer.nn import Module, Stack
 
 Value = TypeVar("Value")
 Group: TypeAlias = dict[str, Any]
@@ -84,6 +84,25 @@ def parameter_groups(model: Module, groups: Iterable[ParameterGroup | GroupSetti
     for each in dicts:
         each.pop("pattern", None)
     return dicts if members[-1] else dicts[:-1]
+
+
+def layerwise_decay(model: Module, lr: float, rate: float) -> list[GroupSettings]:
+    """Return groups whose learning rates fall by a factor from each layer to the one below it (Howard and Ruder 2018).
+
+    What is above the layers keeps `lr`, the last layer has lr·rate, the first of n lr·rateⁿ, and embeddings lr·rateⁿ⁺¹.
+    Raises InputError for a rate that is not above 0 and at most 1, and for a model without a stack of layers.
+    """
+    if not 0.0 < rate <= 1.0:
+        raise InputError(f"layer_decay must be above 0 and at most 1, got {rate}")
+    stacks = [(name, len(module)) for name, module in model.named_modules() if isinstance(module, Stack)]
+    if not stacks:
+        raise InputError(f"layer_decay needs a model with a stack of layers, which {type(model).__name__} has not")
+    groups = [
+        GroupSettings(pattern=f"{name}.{number}", lr=lr * rate ** (count - number))
+        for name, count in stacks
+        for number in range(count)
+    ]
+    return [*groups, GroupSettings(pattern="*embedding*", lr=lr * rate ** (max(count for _, count in stacks) + 1))]
 
 
 def _no_members(model: Module, group: ParameterGroup, names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from numformer._files import replacing
 from numformer.errors import InputError
+from numformer.pretrained.adapters import adapter_of
 from numformer.pretrained.gguf_config import config_metadata, head_width, llama3_divisors, rope_table
 from numformer.pretrained.gguf_families import Family
 from numformer.pretrained.gguf_file import ALIGNMENT, ARRAY, BOOL, MAGIC, STRING
@@ -45,6 +46,8 @@ def write_gguf(
     """
     if dtype not in FILE_TYPES:
         raise InputError(f"GGUF files are written as {', '.join(FILE_TYPES)}, got {dtype!r}")
+    if adapter_of(model) is not None:
+        raise InputError("a model with adapters cannot be written as GGUF: merge them first")
     name, family = architecture_in_gguf(model)
     keys = model.config.to_disk()
     metadata: dict[str, Any] = {"general.architecture": name, "general.type": "model"}

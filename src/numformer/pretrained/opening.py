@@ -1,4 +1,4 @@
-"""Opening a model by whatever names it: a folder, a GGUF file, a known name, or hf:owner/name.
+"""Opening a model by whatever names it: a folder, adapters in one, a GGUF file, a known name, or hf:owner/name.
 
 Only the last asks a network. A path that exists wins over a name.
 """
@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from numformer.errors import InputError
-from numformer.pretrained.folders import load_model
 from numformer.pretrained.gguf_read import read_gguf
 from numformer.pretrained.hub import PREFIX, fetch_from_hub
+from numformer.pretrained.models import GGUF, is_gguf, load_model
 from numformer.pretrained.names import KNOWN, find_known
 from numformer.tokenizers import TokenizerPair
-
-GGUF = ".gguf"
 
 
 class Opened(NamedTuple):
@@ -34,7 +32,7 @@ def find_model(source: str | Path) -> Path:
     """
     path, name = Path(source), Path(source).as_posix()
     try:
-        if path.is_dir() or (path.is_file() and path.suffix == GGUF):
+        if path.is_dir() or (path.is_file() and is_gguf(path)):
             return path
         is_file = path.exists()
     except OSError:  # a name that no file can have
@@ -61,10 +59,13 @@ def place_of(source: str | Path) -> str:
     return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
-def open_model(path: Path) -> Opened:
-    """Return the model of a folder or a file; raises InputError when it is missing or damaged."""
-    if path.suffix != GGUF or path.is_dir():
-        return Opened(path, load_model(path), None)
+def open_model(path: Path, base: str | Path | None = None) -> Opened:
+    """Return the model of a folder or a file; `base` is where that of adapters lies now.
+
+    Raises InputError when it is missing or damaged.
+    """
+    if not is_gguf(path):
+        return Opened(path, load_model(path, base), None)
     content = read_gguf(path)
     if content.chat_template is not None:
         content.tokenizer.config["chat_template"] = content.chat_template

@@ -9,7 +9,7 @@ from numformer._files import read_json
 from numformer.errors import InputError
 from numformer.generation.chat_template import ChatTemplate
 from numformer.models.backbone import CausalModel
-from numformer.pretrained import read_gguf
+from numformer.pretrained import is_gguf, read_gguf
 from numformer.pretrained.opening import find_model
 from numformer.tasks.loading import load
 from numformer.tokenizers import SubwordTokenizer
@@ -30,7 +30,7 @@ def open_chat_model(source: str | Path, *, last: bool = False) -> ChatModel:
     Raises InputError when it cannot be read, is no language model, or has no chat template.
     """
     path = find_model(source)
-    if path.suffix == ".gguf":
+    if is_gguf(path):
         return _of_file(path)
     task = load(path, last=last)
     if not isinstance(task.model, CausalModel):

@@ -15,15 +15,15 @@ from numformer.tasks.shared.start import open_source
 from numformer.tasks.shared.task import Task, settings_of
 
 
-def load(source: str | Path, *, last: bool = False) -> Any:
+def load(source: str | Path, *, last: bool = False, base: str | Path | None = None) -> Any:
     """Return the trained task of a run, its best/, or any model, with its `model` and its `tokenizer`.
 
     `source` is a folder (of a run, or as Hugging Face has them), a GGUF file, a name from `numformer models`, or
     hf:owner/name, which alone asks a network. A run gives its best weights where it has them, those of its last step with
-    `last`, and the task has its settings. Raises InputError when the folder is incomplete or damaged, and for a model that
-    does no task.
+    `last`, and the task has its settings. Adapters come with the model that they name, or that `base` holds, and its
+    tokenizer where they have none. Raises InputError when something is missing or damaged, and for a model that does no task.
     """
-    opened = open_any(source, last)
+    opened = open_any(source, last, base)
     task = task_with(opened)
     if task is None:
         starts = tasks_started_by(opened.model)
@@ -37,9 +37,9 @@ def load(source: str | Path, *, last: bool = False) -> Any:
 load_task = load
 
 
-def open_any(source: str | Path, last: bool = False) -> Opened:
+def open_any(source: str | Path, last: bool = False, base: str | Path | None = None) -> Opened:
     """Return the model that `load` would open, with its tokenizer, or one that does no task; raises InputError as it does."""
-    opened = open_source(source, last)
+    opened = open_source(source, last, base)
     kind = Task if tasks_started_by(opened.model) else task_class(task_of(opened.model))
     return opened._replace(tokenizer=kind.tokenizer_of(opened))
 

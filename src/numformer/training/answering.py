@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from numformer.errors import InputError
-from numformer.pretrained import read_metadata
+from numformer.pretrained import read_metadata, weights_file
 
 FIGURE = "val_"  # before the name of the criterion, as in metrics.jsonl
 
@@ -22,7 +22,7 @@ def notes_of(step: int, criterion: str = "", value: float = 0.0) -> dict[str, st
 def step_of(folder: str | Path) -> int | None:
     """Return the step that the weights of a folder say they are of; None where there are none that can say it."""
     try:
-        return int(read_metadata(Path(folder) / "model.safetensors")["step"])
+        return int(read_metadata(weights_file(folder))["step"])
     except (InputError, KeyError, ValueError):
         return None
 
@@ -36,7 +36,7 @@ def answering_folder(folder: str | Path, last: bool = False) -> Path:
     if last and path.name == "best" and (path.parent / "run.toml").exists():
         raise InputError(f"{path} holds the best weights: the last ones are those of {path.parent}")
     # The weights are what a run writes last into best/.
-    has_best = (path / "run.toml").exists() and (path / "best" / "model.safetensors").exists()
+    has_best = (path / "run.toml").exists() and weights_file(path / "best").exists()
     return path / "best" if has_best and not last else path
 
 
@@ -45,7 +45,7 @@ def describe_answering(folder: str | Path, last: bool = False) -> str:
 
     That is a folder without best/, and a run whose last step is its best.
     """
-    best = answering_folder(folder) / "model.safetensors"
+    best = weights_file(answering_folder(folder))
     if last or best.parent == Path(folder):
         return ""
     notes, last_step = read_metadata(best), step_of(folder)

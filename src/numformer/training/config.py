@@ -39,12 +39,16 @@ class OptimConfig(ScheduleConfig):
     """Momentum of sgd."""
     clip_norm: float = 1.0
     """Largest global norm of the gradient; a longer one is scaled down (0: off)."""
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each layer to the one below it, for fine-tuning; not beside groups."""
     groups: tuple[ParameterGroup, ...] = ()
     """Parameters with settings of their own, by the first pattern that fits their names; in a file [[optim.groups]]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "groups", as_groups(self.groups))  # they may be dicts
+        if self.layer_decay != 1.0 and self.groups:
+            raise InputError("layer_decay makes groups of its own: leave one of layer_decay and groups out")
         if self.optimizer not in get_args(OPTIMIZERS):
             raise InputError(f"unknown optimizer {self.optimizer!r}: choose {', '.join(get_args(OPTIMIZERS))}")
 
@@ -159,6 +163,7 @@ class OptimSettings(TypedDict, total=False):
     weight_decay: float
     momentum: float
     clip_norm: float
+    layer_decay: float
     groups: Sequence[ParameterGroup | GroupSettings]
     schedule: Schedule
     warmup_steps: int

@@ -26,11 +26,15 @@ from numformer.errors import InputError
 from numformer.nn import Module
 from numformer.optim import Optimizer
 from numformer.pretrained import (
+    config_file,
+    kept_state,
     load_folder_weights,
     read_safetensors,
     save_config,
     save_model,
+    take_state,
     under,
+    weights_file,
     write_safetensors,
 )
 from numformer.tokenizers import Savable, check_savable, save_tokenizer
@@ -39,6 +43,8 @@ from numformer.training.answering import answering_folder, notes_of, step_of
 OWN_FILES = (
     "config.json",
     "model.safetensors",
+    "adapter_config.json",
+    "adapter_model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
     "source_tokenizer.json",
@@ -139,14 +145,14 @@ class RunFolder:
 
     def save_checkpoint(self, model: Module, optimizer: Optimizer, progression: Progression) -> None:
         """Write what a resumed run needs into state/, then the model as a Hugging Face folder for everybody else."""
-        tensors = {f"model.{name}": value.data for name, value in model.named_state()}
+        tensors = {f"model.{name}": value for name, value in kept_state(model).items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict(copy=False).items()}
         write_safetensors(self.checkpoint_file, tensors, {"progression": json.dumps(asdict(progression))})
         save_model(model, self.path, notes_of(progression.step))
 
     def complete(self, model: Module, tokenizer: Savable, progression: Progression, criterion: str) -> None:
         """Write what a kill has kept from being written after the last checkpoint, and nothing where all is there."""
-        if step_of(self.path) != progression.step or not (self.path / "config.json").exists():
+        if step_of(self.path) != progression.step or not (self.path / config_file(model)).exists():
             save_model(model, self.path, notes_of(progression.step))
         if not (self.path / "tokenizer.json").exists():
             save_tokenizer(tokenizer, self.path)
@@ -161,7 +167,7 @@ class RunFolder:
         Raises InputError when the checkpoint is damaged, belongs to another model, or was taken away.
         """
         if not self.checkpoint_file.exists():
-            if (self.path / "model.safetensors").exists():
+            if weights_file(self.path).exists():
                 raise InputError(f"{self.checkpoint_file} is missing: this run can only be replaced, with --overwrite")
             return Progression()
         tensors, metadata = read_safetensors(self.checkpoint_file)
@@ -170,7 +176,7 @@ class RunFolder:
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{self.checkpoint_file} is not the checkpoint of a run") from None
         optimizer.load_state_dict(under("optimizer.", tensors))  # it says when an earlier version wrote the state
-        model.load_state_dict(under("model.", tensors))
+        take_state(model, under("model.", tensors))
         return progression
 
     def save_best(self, model: Module, tokenizer: Savable, progression: Progression, criterion: str) -> None:
@@ -182,7 +188,7 @@ class RunFolder:
 
     def check_best(self) -> None:
         """Raise InputError when best/ is damaged, which a resumed run would find at its end only."""
-        best = self.path / "best" / "model.safetensors"
+        best = weights_file(self.path / "best")
         if best.exists():
             try:
                 read_safetensors(best)

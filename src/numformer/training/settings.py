@@ -22,16 +22,17 @@ FREE_ON_RESUME = WATCHING | {"steps", "lr", "schedule", "warmup_steps", "min_lr_
 # What run.toml says besides options: checksums and sizes of the data, and what was changed on the way.
 CHECKSUMS = ("text_crc32", "crc32")
 COUNTS = {"num_examples": "examples", "num_bytes": "bytes"}
-RECORDED = ("task", "resumed", *CHECKSUMS, *COUNTS)
+BASE = "base_crc32"  # the checksum of the weights that adapters belong to
+RECORDED = ("task", "resumed", BASE, *CHECKSUMS, *COUNTS)
 
 # What the command line shows at the end, which is no part of the training; a resumed run ends with the same.
 SHOWN = ("sample", "prompt")
 
 # Settings that the runs of earlier versions do not say, and what these did.
-SINCE_ADDED = {"skip_bad": False, "word_column": "auto", "text": []}
+SINCE_ADDED = {"skip_bad": False, "word_column": "auto", "text": [], "layer_decay": 1.0}
 
 # Files may have moved; the checksums and the tokens tell whether they are the same.
-NOT_COMPARED = ("data", "valid", "tokenizer", "pretrained", "resumed", "loss", *SHOWN, *CHECKSUMS, *COUNTS)
+NOT_COMPARED = ("data", "valid", "tokenizer", "pretrained", "resumed", "loss", BASE, *SHOWN, *CHECKSUMS, *COUNTS)
 
 
 def sort_settings(train: TrainConfig, optim: OptimConfig, settings: dict[str, Any]) -> tuple[TrainConfig, OptimConfig]:
@@ -99,6 +100,8 @@ def _required(settings_class: type[Any]) -> set[str]:
 
 def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if type(None) in get_args(hint) and len(get_args(hint)) == 2:  # what may be None, for which TOML has no word
+        if value is None:  # given in Python
+            return None
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, hint):  # made in Python
@@ -173,13 +176,13 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], run: Path) -> No
     if before.get("loss") != now.get("loss"):
         known, given = (each.get("loss", "the usual one") for each in (before, now))
         raise InputError(f"cannot resume: the loss of the run is {known}, got {given}: fit takes it as `loss`")
-    for table in ("model", "optim", "train"):
-        old, new = table_of(before, table), now[table]
+    for table in ("model", "lora", "optim", "train"):
+        old, new = table_of(before, table), table_of(now, table)
         for key in {**new, **old}:
             if key == "model_type" and key not in old:
                 continue  # It was not always written; the other keys tell whether the architecture is the same.
             if key not in FREE_ON_RESUME:
-                _check_same(key, _fixed(key, old.get(key)), _fixed(key, new.get(key)))
+                _check_same(key, _fixed(key, old.get(key, SINCE_ADDED.get(key))), _fixed(key, new.get(key)))
 
 
 def _fixed(key: str, value: Any) -> Any:

@@ -18,7 +18,7 @@ from numformer._notices import amount, say
 from numformer.autograd import no_grad
 from numformer.errors import InputError
 from numformer.nn import Module
-from numformer.optim import learning_rate, parameter_groups
+from numformer.optim import layerwise_decay, learning_rate, parameter_groups
 from numformer.optim.groups import frozen
 from numformer.tokenizers import Savable
 from numformer.training.config import OptimConfig, TrainConfig
@@ -85,7 +85,8 @@ class Trainer:
         self.task, self.train, self.optim, self.folder, self.show = task, train, optim, folder, progress
         self.on_step = on_step
         self.threads = train.threads or num_cores()
-        groups = parameter_groups(task.model, optim.groups)
+        decayed = () if optim.layer_decay == 1.0 else layerwise_decay(task.model, optim.lr, optim.layer_decay)
+        groups = parameter_groups(task.model, decayed or optim.groups)
         self.frozen = [p for group in groups if group.get("freeze") for p in group["params"] if p.requires_grad]
         with frozen(self.frozen):  # and while the run goes on, but not after it
             self.optimizer = optim.build(groups)

@@ -178,18 +178,19 @@ def read_parts(
     if config.valid_fraction == 0:
         return examples, []
     kept, held_out = split_by_group(form.groups(examples), config.valid_fraction, seed)
-    _say_held_out(form, len(held_out), len(examples), config.valid_fraction)
+    say_held_out(len(held_out), len(examples), config.valid_fraction, form.together)
     return [examples[i] for i in kept], [examples[i] for i in held_out]
 
 
-def _say_held_out(form: Format[Any, Any], held_out: int, count: int, fraction: float) -> None:
+def say_held_out(held_out: int, count: int, fraction: float, together: str) -> None:
+    """Say where fewer examples are held out than a fraction of them, because of what stays together."""
     wanted = round(fraction * count)
     if not wanted:
         say(
             f"none of the {amount(count, 'examples')} is held out: valid_fraction={fraction:g} of them is less than one"
         )
     elif held_out < wanted:
-        say(f"{held_out:,} of {amount(count, 'examples')} held out, not {wanted:,}: {form.together} stay on one side")
+        say(f"{held_out:,} of {amount(count, 'examples')} held out, not {wanted:,}: {together} stay on one side")
 
 
 def read_and_say(form: Format[Example, Any], path: str, config: DataConfig) -> list[Example]:

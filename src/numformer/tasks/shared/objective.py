@@ -62,7 +62,9 @@ class TargetObjective:
 
     def describe(self) -> str:
         """Say what is trained on what."""
-        return amount(self.model.num_parameters(), "parameters")
+        trained = sum(parameter.size for parameter in self.model.parameters() if parameter.requires_grad)
+        count = self.model.num_parameters()
+        return amount(count, "parameters") + (f", {trained:,} of them trained" if trained < count else "")
 
     def scored(self, *batch: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return the outputs of the model for some sequences, logits [... C], and the targets [...] that they are for."""

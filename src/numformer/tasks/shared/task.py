@@ -16,7 +16,7 @@ from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
 from numformer.nn.stack import recomputing
-from numformer.pretrained import save_model
+from numformer.pretrained import adapter_of, is_gguf, read_gguf, save_model
 from numformer.pretrained.opening import Opened, check_rows
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
 from numformer.tasks.shared.encoding import AnyTokenizer, describe_tokenizer
@@ -57,6 +57,7 @@ class Task:
     predict_options: ClassVar[type | None] = None  # keywords of `predict`
     evaluate_options: ClassVar[type | None] = None  # keywords of `evaluate`
     attention_options: ClassVar[type | None] = None
+    of_training: ClassVar[tuple[str, ...]] = ()  # fields of data_config that no prediction needs, besides DataConfig's
     reading: ClassVar[tuple[str, ...]] = ()  # fields of data_config that say how a file is read, for `evaluate --data`
     second_text: ClassVar[str | None] = None  # the field of attention_options that is the second text of `attention`
 
@@ -260,7 +261,7 @@ class Task:
             raise InputError(f"{folder} is a run, which keeps its own weights: save in another folder")
         save_tokenizer(self.tokenizer, folder)
         save_model(self.model, folder, dtype=dtype)
-        general = {field.name for field in dataclasses.fields(DataConfig)}
+        general = {field.name for field in dataclasses.fields(DataConfig)}.union(self.of_training)
         own = {name: value for name, value in as_plain(self.config).items() if name not in general}
         if own:
             write_atomically(Path(folder) / "task.toml", tomli_w.dumps({"task": self.name} | own))
@@ -284,8 +285,15 @@ class Task:
 
     @classmethod
     def tokenizer_of(cls, opened: Opened) -> Any:
-        """Return the tokenizer of a model; raises InputError when it is missing or damaged, or has more tokens than rows."""
-        tokenizer = opened.tokenizer or cls.load_tokenizer(opened.path)
+        """Return the tokenizer of a model, of adapters without one that of theirs.
+
+        Raises InputError when it is missing or damaged, or has more tokens than rows.
+        """
+        tokenizer, adapter = opened.tokenizer, adapter_of(opened.model)
+        if tokenizer is None and adapter is not None and not (opened.path / "tokenizer.json").exists():
+            base = Path(adapter.base)
+            tokenizer = read_gguf(base).tokenizer if is_gguf(base) else cls.load_tokenizer(base)
+        tokenizer = tokenizer or cls.load_tokenizer(opened.path)
         check_rows(opened.model, tokenizer, opened.path)
         return tokenizer
 

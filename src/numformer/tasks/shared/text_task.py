@@ -27,7 +27,7 @@ from numformer.tasks.shared.task import Task, check_not_moved
 from numformer.tokenizers import KINDS, CharacterTokenizer, Tokenizer, encode_text, make_tokenizer
 from numformer.training import RunFolder
 from numformer.training.run_folder import run_of
-from numformer.training.settings import as_plain, changed_data, is_same_data
+from numformer.training.settings import as_plain, changed_data, is_same_data, table_of
 
 SUBWORDS = 4096  # tokens of a tokenizer that is trained on the text, when the model's config does not say
 
@@ -65,7 +65,7 @@ class TextTask(Task):
 
     data_config = TextConfig
     evaluate_options = MeasureOptions
-    reading = ("encoding",)
+    reading: ClassVar[tuple[str, ...]] = ("encoding",)
     config: TextConfig
     tokenizer: Tokenizer
     special_tokens: ClassVar[bool] = False  # whether a tokenizer of characters gets them
@@ -74,6 +74,7 @@ class TextTask(Task):
         super().__init__(model, tokenizer, config)
         self.train_tokens: np.ndarray | None = None
         self.valid_tokens: np.ndarray | None = None
+        self._num_held_out = 0  # tokens, of which a single one is nothing to measure
 
     @classmethod
     def build(cls, model: Any, tokenizer: Tokenizer, seed: int) -> Any:
@@ -112,26 +113,43 @@ class TextTask(Task):
             built = cls.build(model, tokenizer, seed)
         else:
             start = start_of(config.pretrained, resumed)
-            opened = cls._pretrained(start, config, model, tokenizer, resumed)
+            opened = cls._pretrained(start, config, model, tokenizer, resumed, seed)
             built, tokenizer = opened.model, cls.tokenizer_of(opened)
         if config.freeze:
             built.freeze(*config.freeze)
 
-        # 3. Encode, and hold the end out.
-        train_tokens, valid_tokens = encoded_parts(config, whole, tokenizer)
-        num_tokens = len(train_tokens) + (len(valid_tokens) if config.valid is None else 0)
-        about = f"{described(whole, tokenizer, num_tokens, config.encoding)}; {held_out(config, len(valid_tokens))}"
+        # 3. The task, with the encoded text, of which some is held out; `fit` goes on from here, and asks `objective` for
+        # batches.
+        task = cls(built, tokenizer, config)
+        task.seed, task.source = seed, source
+        task._take_data(whole)
+        about = task._about(whole)
         if isinstance(whole, Path):
             say(about)
-        TokenWindows(train_tokens, built.config.max_seq_len, "training text")  # complains when too short
-
-        # 4. The task; `fit` goes on from here, and asks `objective` for windows of the text.
-        task = cls(built, tokenizer, config)
-        task.seed, task.train_tokens = seed, train_tokens
-        task.about_data = [] if isinstance(whole, Path) else [about]
-        task.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
-        task.source = source | {"crc32": _checksum(train_tokens, valid_tokens)}
+        else:
+            task.about_data = [about]
         return task
+
+    @property
+    def _length(self) -> int:
+        """How many tokens of a text the model is trained and measured on at a time."""
+        return int(self.model.config.max_seq_len)
+
+    def _take_data(self, text: str | Path) -> None:
+        """Encode a text, and hold its end out; raises InputError when it is too short."""
+        train_tokens, valid_tokens = encoded_parts(self.config, text, self.tokenizer)
+        TokenWindows(train_tokens, self._length, "training text")  # complains when too short
+        self.train_tokens = train_tokens
+        self.valid_tokens = valid_tokens if len(valid_tokens) > 1 else None
+        self._num_held_out = len(valid_tokens)
+        self.source |= {"crc32": _checksum(train_tokens, valid_tokens)}
+
+    def _about(self, text: str | Path) -> str:
+        """Return one line about the text that was taken."""
+        num_held_out = self._num_held_out
+        num_tokens = len(self._needs_text()) + (num_held_out if self.config.valid is None else 0)
+        about = described(text, self.tokenizer, num_tokens, self.config.encoding)
+        return f"{about}; {held_out(self.config, num_held_out)}"
 
     @classmethod
     def from_text(
@@ -152,16 +170,20 @@ class TextTask(Task):
 
         `tokenizer` is a kind (characters, bytes, bpe, …), a saved tokenizer's folder or any object with encode, decode
         and vocab_size. `valid` is a file of held-out text; without it the last `valid_fraction` of the text is held out.
-        `settings` are the fields of the model's config. `pretrained` is the folder of a model to go on from, with its
-        tokenizer; `freeze` names the parts of it that stay as they are. `encoding` is that of the files.
+        `settings` are the fields of the model's config, and the others of the task's data config. `pretrained` is the folder
+        (or GGUF file) of a model to go on from, with its tokenizer; `freeze` names the parts of it that stay as they are.
+        `encoding` is that of the files.
         Raises InputError when the text is missing, empty, unreadable or too short.
         """
-        if config is not None and settings:
-            raise InputError(f"give a config or its fields, not both; got a config and {', '.join(settings)}")
+        of_data = {field.name for field in dataclasses.fields(cls.data_config)}
         known = {field.name for field in dataclasses.fields(cls.model_config)}
-        config = config or dataclasses.replace(cls.model_config, **rename_settings(settings, known))
+        given = rename_settings(settings, known | of_data)
+        own = {name: given.pop(name) for name in of_data & set(given)}
+        if config is not None and given:
+            raise InputError(f"give a config or its fields, not both; got a config and {', '.join(given)}")
+        config = config or dataclasses.replace(cls.model_config, **given)
         is_text, is_object = isinstance(text, str) and "\n" in text, not isinstance(tokenizer, (str, Path))
-        data = TextConfig(
+        data = cls.data_config(
             data="" if is_text else str(text),
             tokenizer=type(tokenizer).__name__ if is_object else str(tokenizer),
             valid=None if valid is None else str(valid),
@@ -169,6 +191,7 @@ class TextTask(Task):
             pretrained=None if pretrained is None else str(pretrained),
             freeze=names(freeze),
             encoding=encoding,
+            **own,
         )
         return cls.from_config(
             data, config, seed=seed, text=str(text) if is_text else None, tokenizer=tokenizer if is_object else None
@@ -184,10 +207,10 @@ class TextTask(Task):
         whole = find_corpus(self.config.data)
         if not is_same_data(settings, now := _source(self.config, whole)):  # before the tokenizer meets new characters
             raise InputError(f"{changed_data(settings, now, folder)}; name a text to evaluate on")
-        train_tokens, valid_tokens = encoded_parts(self.config, whole, self.tokenizer)
-        if not is_same_data(settings, now | {"crc32": _checksum(train_tokens, valid_tokens)}):
+        self.source, self.seed = now, table_of(settings, "train").get("seed", 0)
+        self._take_data(whole)
+        if not is_same_data(settings, self.source):
             raise InputError(f"{changed_data(settings, now, folder)}; name a text to evaluate on")
-        self.valid_tokens = valid_tokens
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a text; raises InputError when there are none or too many."""
@@ -228,9 +251,12 @@ class TextTask(Task):
 
     @classmethod
     def _pretrained(
-        cls, start: str | Path, config: TextConfig, model: Any, tokenizer: Any, resumed: RunFolder | None
+        cls, start: str | Path, config: TextConfig, model: Any, tokenizer: Any, resumed: RunFolder | None, seed: int
     ) -> Opened:
-        """Return the model to go on from; raises InputError for one of another task, and for a tokenizer beside it."""
+        """Return the model to go on from, of which `seed` begins what is new.
+
+        Raises InputError for one of another task, and for a tokenizer beside it.
+        """
         if tokenizer is not None or config.tokenizer != "characters":
             raise InputError(f"the tokenizer comes from {config.pretrained}: leave out tokenizer")
         opened = pretrained_model(start, model, cls.model_config, resumed)
