@@ -158,8 +158,9 @@ class LanguageModel(TextTask):
         return () if end is None else (end,)
 
     def use_folder(self, folder: Path) -> None:
-        """Take what generation_config.json says where the folder has it."""
-        self.defaults = WritingDefaults.read(folder)
+        """Take what generation_config.json says where the folder has it; a GGUF file says in its tokenizer what ends a text."""
+        if folder.is_dir():
+            self.defaults = WritingDefaults.read(folder)
 
     def save(self, folder: str | Path, dtype: str = "float32") -> None:
         """Write a Hugging Face folder, with the generation_config.json that the model came with."""
