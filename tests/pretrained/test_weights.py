@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from numformer import GPT, BertConfig, InputError, Llama, build_model
 from numformer.models import GPTConfig, GPTNeoX, LlamaConfig
-from numformer.pretrained import load_model, load_weights, save_model
+from numformer.pretrained import load_folder_weights, load_model, save_model
 from numformer.pretrained.array_files import ArrayFile
 
 SMALL = {"d_model": 8, "num_heads": 2, "num_layers": 2, "d_ff": 12, "max_seq_len": 7}
@@ -308,7 +308,7 @@ def test_of_many_wrong_names_the_first_are_listed(tmp_path):
     small, large = (Llama(vocab_size=11, **{**SMALL, "num_layers": n}) for n in (1, 8))
     save_model(large, tmp_path)
     with pytest.raises(InputError, match=r"unexpected: model\.layers\.1\..* and 55 more$"):
-        load_weights(small, tmp_path)
+        load_folder_weights(small, tmp_path)
 
 
 def test_a_folder_that_is_larger_than_the_memory_is_refused_before_anything_is_reserved(folder, monkeypatch):
