@@ -113,7 +113,9 @@ def test_a_gguf_file_brings_its_tokenizer_and_its_template(tmp_path, monkeypatch
 
 def test_a_bare_encoder_says_which_tasks_start_from_it(tmp_path):
     folder = saved(tmp_path / "bert", Bert(BertConfig(vocab_size=TOKENIZER.vocab_size, **SMALL)))
-    message = r"holds a Bert without a head.*numformer train classify --from .*bert \(or regress, tag, qa\)"
+    message = (
+        r"holds a Bert, which does no task of its own.*numformer train classify --from .*bert \(or regress, tag, qa\)"
+    )
     with pytest.raises(InputError, match=message):
         nf.load(folder)
 

@@ -210,7 +210,7 @@ def test_a_model_that_does_not_write_is_refused(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nothing\.gguf: there is no such file"):
+    with pytest.raises(InputError, match=r"there is no folder .*nothing\.gguf, and no model of that name"):
         Chat.load(tmp_path / "nothing.gguf")
 
 

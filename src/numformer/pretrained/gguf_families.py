@@ -73,18 +73,18 @@ _GPT2 = _names("""
     transformer.h.*.mlp.c_proj   blk.*.ffn_down
 """)
 _BERT = _names("""
-    bert.embeddings.word_embeddings                   token_embd
-    bert.embeddings.position_embeddings               position_embd
-    bert.embeddings.token_type_embeddings             token_types
-    bert.embeddings.LayerNorm                         token_embd_norm
-    bert.encoder.layer.*.attention.self.query         blk.*.attn_q
-    bert.encoder.layer.*.attention.self.key           blk.*.attn_k
-    bert.encoder.layer.*.attention.self.value         blk.*.attn_v
-    bert.encoder.layer.*.attention.output.dense       blk.*.attn_output
-    bert.encoder.layer.*.attention.output.LayerNorm   blk.*.attn_output_norm
-    bert.encoder.layer.*.intermediate.dense           blk.*.ffn_up
-    bert.encoder.layer.*.output.dense                 blk.*.ffn_down
-    bert.encoder.layer.*.output.LayerNorm             blk.*.layer_output_norm
+    embeddings.word_embeddings                   token_embd
+    embeddings.position_embeddings               position_embd
+    embeddings.token_type_embeddings             token_types
+    embeddings.LayerNorm                         token_embd_norm
+    encoder.layer.*.attention.self.query         blk.*.attn_q
+    encoder.layer.*.attention.self.key           blk.*.attn_k
+    encoder.layer.*.attention.self.value         blk.*.attn_v
+    encoder.layer.*.attention.output.dense       blk.*.attn_output
+    encoder.layer.*.attention.output.LayerNorm   blk.*.attn_output_norm
+    encoder.layer.*.intermediate.dense           blk.*.ffn_up
+    encoder.layer.*.output.dense                 blk.*.ffn_down
+    encoder.layer.*.output.LayerNorm             blk.*.layer_output_norm
 """)
 
 _SIZES = {

@@ -23,23 +23,26 @@ def load(source: str | Path, *, last: bool = False, base: str | Path | None = No
     `last`, and the task has its settings. Adapters come with the model that they name, or that `base` holds, and its
     tokenizer where they have none. Raises InputError when something is missing or damaged, and for a model that does no task.
     """
-    opened = open_any(source, last, base)
-    task = task_with(opened)
-    if task is None:
-        starts = tasks_started_by(opened.model)
+    opened = open_source(source, last, base)
+    if starts := tasks_started_by(opened.model):
         raise InputError(
-            f"{source} holds a {type(opened.model).__name__} without a head, which does no task yet: start one from it, as "
-            f"by numformer train {starts[0]} --from {source} (or {', '.join(starts[1:])})"
+            f"{source} holds a {type(opened.model).__name__}, which does no task of its own: start one from it, as by "
+            f"numformer train {starts[0]} --from {source} (or {', '.join(starts[1:])})"
         )
+    task = task_with(_with_tokenizer(opened))
+    assert task is not None, "only what starts tasks does none"
     return task
 
 
 load_task = load
 
 
-def open_any(source: str | Path, last: bool = False, base: str | Path | None = None) -> Opened:
+def open_any(source: str | Path, last: bool = False) -> Opened:
     """Return the model that `load` would open, with its tokenizer, or one that does no task; raises InputError as it does."""
-    opened = open_source(source, last, base)
+    return _with_tokenizer(open_source(source, last))
+
+
+def _with_tokenizer(opened: Opened) -> Opened:
     kind = Task if tasks_started_by(opened.model) else task_class(task_of(opened.model))
     return opened._replace(tokenizer=kind.tokenizer_of(opened))
 
@@ -64,4 +67,6 @@ def tasks_started_by(model: Any) -> list[str]:
     architecture = architecture_of(model.config)
     if (isinstance(model, Headed) or architecture.task is not None) and task_of(model) in TABLE:
         return []
-    return [name for name in tasks_of(architecture) if name != "mlm"]  # which goes on from its own kind
+    return [
+        name for name in tasks_of(architecture) if name in TABLE and name != "mlm"
+    ]  # which goes on from its own kind

@@ -299,8 +299,14 @@ class LanguageModel(TextTask):
         return () if end is None else (end,)
 
     def use_folder(self, folder: Path) -> None:
-        """Take what generation_config.json says where the folder has it."""
-        self.defaults = WritingDefaults.read(folder)
+        """Take what generation_config.json says where the folder has it, or that of the model that its adapters belong to.
+
+        A GGUF file says in its tokenizer what ends a text.
+        """
+        adapter = adapter_of(self.model)
+        source = folder if adapter is None else Path(adapter.base)
+        if source.is_dir():
+            self.defaults = WritingDefaults.read(source)
 
     def save(self, folder: str | Path, dtype: str = "float32") -> None:
         """Write a Hugging Face folder, with the generation_config.json that the model came with."""
