@@ -14,6 +14,7 @@ import numformer as nf
 from numformer import ByteTokenizer, InputError, LanguageModel, Llama
 from numformer.cli.main import main
 from numformer.pretrained import LoRAConfig, adapter_of
+from numformer.tasks.chat_model import open_chat_model
 
 BYTES = (
     "adapter_model.safetensors",
@@ -24,6 +25,10 @@ BYTES = (
 )
 SOUNDS = {"cat": "purrs", "dog": "barks"}
 ROWS = [{"prompt": f"{a} {number} ", "completion": f"{b}."} for a, b in SOUNDS.items() for number in range(12)]
+CHATS = [
+    {"messages": [{"role": "user", "content": f"the {a}"}, {"role": "assistant", "content": "sat on the mat"}]}
+    for a in ("cat", "dog", "man", "hen")
+]
 LORA = LoRAConfig(rank=2, alpha=4.0, dropout=0.1, targets=("q_proj", "v_proj"))
 FIT = {"steps": 6, "batch_size": 4, "shards": 2, "eval_every": 3, "lr": 1e-2, "progress": False}
 OPTIONS = {
@@ -143,6 +148,27 @@ def test_merge_writes_an_ordinary_folder_with_the_same_logits(run, base, capsys)
     assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors", "tokenizer.json"}
     tokens = np.array([[1, 2, 3, 4]])
     np.testing.assert_allclose(nf.load(out).model(tokens).data, nf.load(run).model(tokens).data, atol=1e-5)
+
+
+def test_convert_says_that_adapters_are_merged_first(run, base, capsys):
+    for words in ([str(base.parent / "new")], [str(base.parent / "new.gguf"), "--gguf", "f16"]):
+        assert main(["convert", str(run), *words]) == 2
+        assert f"holds adapters: convert what `numformer merge {run} OUT` writes" in capsys.readouterr().err
+        assert not (base.parent / words[0]).exists()
+
+
+def test_a_run_of_adapters_writes_as_its_base_says_and_chats_as_it(chat_folder):
+    pytest.importorskip("jinja2")
+    folder = chat_folder()
+    (folder / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": [7], "temperature": 0.5, "do_sample": True})
+    )
+    (folder.parent / "examples.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in CHATS))
+    make(folder).fit(**FIT, out=folder.parent / "run")
+    lm, chat = nf.load(folder.parent / "run"), open_chat_model(folder.parent / "run")
+    assert lm.defaults == nf.load(folder).defaults
+    assert chat.stop_ids == open_chat_model(folder).stop_ids
+    assert chat.template.source == open_chat_model(folder).template.source
 
 
 def test_merge_replaces_nothing_unasked_and_never_what_it_is_made_of(run, base, capsys):

@@ -270,10 +270,19 @@ def test_examples_of_which_nothing_is_left_are_refused(tmp_path):
         LanguageModel.from_text(write(tmp_path, *rows), tokenizer="bytes", **SMALL)
 
 
-def test_dialogues_are_learned_through_the_template_of_the_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(LanguageModel, "template", Template())
-    path = write(tmp_path, *[dialogue(f"q{number}", "yes") for number in range(8)])
-    lm = LanguageModel.from_text(path, tokenizer="bytes", valid_fraction=0.25, **SMALL)
-    assert [learned(each) for each in lm.train_examples] == ["yes\xff"] * 6
+def test_dialogues_are_learned_through_the_template_of_the_model(chat_folder, tmp_path):
+    path = write(tmp_path, *[dialogue(f"{word} sat", "on the mat") for word in ("the", "cat", "dog", "man") * 2])
+    lm = LanguageModel.from_text(path, pretrained=chat_folder(), valid_fraction=0.25)
+    ends = {lm.template.end_of_turn(), *lm.end_ids}
+    for each in lm.train_examples:
+        answer = each.ids[each.counts]
+        assert lm.tokenizer.decode(answer).strip() == "on the mat"
+        assert ends & set(answer.tolist())
     before = lm.evaluate()["loss"]
     assert lm.fit(steps=30, lr=1e-2, batch_size=4, eval_every=30, progress=False).best_loss < before / 2
+
+
+def test_texts_need_no_template(chat_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(LanguageModel, "template", property(lambda self: pytest.fail("it was asked for")))
+    lm = LanguageModel.from_text(write(tmp_path, {"text": "the cat sat"}), pretrained=chat_folder(), valid_fraction=0.0)
+    assert len(lm.train_examples) == 1

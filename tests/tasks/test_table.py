@@ -64,7 +64,7 @@ USED = {  # what a user of a task asks of it
     ),
     *("attention", "save", "load", "label_names", "details"),
     *("model", "tokenizer", "config", "source", "seed", "train_data", "valid_data", "train_tokens", "valid_tokens"),
-    *("train_examples", "valid_examples", "template"),
+    *("train_examples", "valid_examples", "template", "defaults", "end_ids", "score"),
 }
 WRITTEN = {  # what a task of one's own may say or do in another way
     *("name", "model_class", "model_config", "data_config", "train_config", "optim_config", "format", "inputs"),
@@ -77,6 +77,7 @@ WRITTEN = {  # what a task of one's own may say or do in another way
         "fits",
         "resumed_tokenizer",
         "use_settings",
+        "use_folder",
         "load_tokenizer",
         "tokenizer_of",
         "of_training",

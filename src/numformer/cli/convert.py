@@ -12,7 +12,7 @@ from numformer._files import replacing_folder
 from numformer._notices import amount, in_bytes, say
 from numformer.cli.options import parse
 from numformer.errors import InputError
-from numformer.pretrained import save_model
+from numformer.pretrained import adapter_of, save_model
 from numformer.pretrained.companions import copy_companions
 from numformer.pretrained.gguf_write import write_gguf
 from numformer.pretrained.models import GGUF
@@ -45,6 +45,8 @@ def run(command: str, arguments: list[str]) -> int:
     _check_kind(options)
     _check_out(options)
     opened = open_any(options.source, options.last)
+    if adapter_of(opened.model) is not None:
+        raise InputError(f"{options.source} holds adapters: convert what `numformer merge {options.source} OUT` writes")
     about = f"{options.out}: {type(opened.model).__name__}, {amount(opened.model.num_parameters(), 'parameters')}"
     if options.gguf:
         template = getattr(opened.tokenizer, "chat_template", None)

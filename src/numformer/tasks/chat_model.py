@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from numformer._files import read_json
 from numformer.errors import InputError
 from numformer.generation.chat_template import ChatTemplate
 from numformer.models.backbone import CausalModel
@@ -13,7 +12,6 @@ from numformer.pretrained import is_gguf, read_gguf
 from numformer.pretrained.opening import find_model
 from numformer.tasks.loading import load
 from numformer.tokenizers import SubwordTokenizer
-from numformer.training.answering import answering_folder
 
 
 class ChatModel(NamedTuple):
@@ -35,11 +33,10 @@ def open_chat_model(source: str | Path, *, last: bool = False) -> ChatModel:
     task = load(path, last=last)
     if not isinstance(task.model, CausalModel):
         raise InputError(f"a chat needs a language model; the task of {path} is {task.name}")
-    folder = answering_folder(path, last)
-    template = _template_of(folder)
-    if template is None or not isinstance(task.tokenizer, SubwordTokenizer):
+    tokenizer = task.tokenizer
+    if not isinstance(tokenizer, SubwordTokenizer) or tokenizer.chat_template is None:
         _refuse(path)
-    return _chat_model(task.model, task.tokenizer, template, _ends_of(folder, task.tokenizer))
+    return _chat_model(task.model, tokenizer, tokenizer.chat_template, set(task.end_ids))
 
 
 def _of_file(path: Path) -> ChatModel:
@@ -60,32 +57,3 @@ def _chat_model(model: CausalModel, tokenizer: SubwordTokenizer, source: str, en
 
 def _refuse(path: Path) -> NoReturn:
     raise InputError(f"{path} has no chat template, so it was not made for chats: numformer generate continues texts")
-
-
-def _template_of(folder: Path) -> str | None:
-    """Return the template of a folder in the Hugging Face layout: of several the one called "default"."""
-    file = folder / "chat_template.jinja"
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read: {error}") from None
-    found = _settings(folder / "tokenizer_config.json").get("chat_template")
-    if isinstance(found, list):
-        named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
-
-
-def _ends_of(folder: Path, tokenizer: SubwordTokenizer) -> set[Any]:
-    """Return the ids that end a text, by generation_config.json and tokenizer_config.json."""
-    ids = _settings(folder / "generation_config.json").get("eos_token_id")
-    token = _settings(folder / "tokenizer_config.json").get("eos_token")
-    name = token.get("content") if isinstance(token, dict) else token
-    named = tokenizer.special_names.get(name) if isinstance(name, str) else None
-    return {*(ids if isinstance(ids, list) else [ids]), named}
-
-
-def _settings(file: Path) -> dict[str, Any]:
-    return read_json(file) if file.exists() else {}

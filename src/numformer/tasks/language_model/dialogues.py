@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import numpy as np
 
 from numformer.errors import InputError
-from numformer.tasks.language_model.format import ANSWERS, Dialogue, Message
-
-
-class ChatTemplate(Protocol):
-    """What writes messages as a model was trained on them."""
-
-    def encode(self, messages: Sequence[Message], /, *, add_generation_prompt: bool = False) -> list[int]:
-        """Return the ids of messages; with `add_generation_prompt` they end where the model's answer begins."""
+from numformer.generation.chat_template import ChatTemplate
+from numformer.tasks.language_model.format import ANSWERS, Dialogue
 
 
 def encode_dialogue(dialogue: Dialogue, template: ChatTemplate) -> tuple[np.ndarray, np.ndarray]:

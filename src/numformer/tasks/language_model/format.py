@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypedDict
+from typing import Any, NamedTuple, TypeAlias
 
 from numformer._notices import amount
 from numformer.data.examples import Examples, LeftOut, collect
 from numformer.data.lines import suffix_of
 from numformer.data.rows import clean_text, json_field, json_kind, json_rows
 from numformer.errors import InputError
+from numformer.generation.chat_template import ROLES, Message
 
-ROLES = ("system", "user", "assistant")
 ANSWERS = "assistant"  # the role whose turns are learned
 FORMS = '{"text"}, {"prompt", "completion"} or {"messages"}'
 
@@ -23,13 +23,6 @@ class Piece(NamedTuple):
 
     text: str
     counts: bool
-
-
-class Message(TypedDict):
-    """What one side of a dialogue says."""
-
-    role: str
-    content: str
 
 
 class Dialogue(NamedTuple):

@@ -13,6 +13,7 @@ from numformer._notices import amount, say
 from numformer.data.split import split_by_group
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, Processor, SamplingConfig, score
+from numformer.generation.chat_template import ChatTemplate
 from numformer.generation.texts import write_texts
 from numformer.generation.window import window_start
 from numformer.models import GPTConfig, build_model
@@ -20,8 +21,7 @@ from numformer.models.backbone import CausalModel
 from numformer.nn.lora import lora_layers
 from numformer.pretrained import LoRAConfig, adapt, adapter_of
 from numformer.pretrained.opening import Opened
-from numformer.tasks.language_model.dialogues import ChatTemplate
-from numformer.tasks.language_model.format import Example, is_examples, read_examples, texts
+from numformer.tasks.language_model.format import Dialogue, Example, is_examples, read_examples, texts
 from numformer.tasks.language_model.objective import LanguageModelObjective, PackedObjective
 from numformer.tasks.language_model.packing import Encoded, describe_rows, encode_examples, pack, say_without_end
 from numformer.tasks.language_model.scores import (
@@ -40,7 +40,7 @@ from numformer.tasks.shared.settings import DecoderSettings
 from numformer.tasks.shared.text_task import MeasureOptions, TextConfig, TextTask
 from numformer.tasks.shared.windows import windows_of
 from numformer.tasks.shared.writing import WritingDefaults, WritingSettings
-from numformer.tokenizers import Tokenizer, encode_text
+from numformer.tokenizers import SubwordTokenizer, Tokenizer, encode_text
 from numformer.training import RunFolder, TrainConfig
 from numformer.training.settings import BASE, as_plain
 from numformer.training.workers import Workers, num_cores
@@ -107,7 +107,6 @@ class LanguageModel(TextTask):
     model: CausalModel
     config: LanguageModelConfig
     defaults = WritingDefaults()  # of a folder that has a generation_config.json
-    template: ChatTemplate | None = None  # how the model is told of dialogues
     train_examples: list[Encoded] | None = None  # in place of the text's tokens
     valid_examples: Sequence[Encoded] = ()
 
@@ -161,6 +160,13 @@ class LanguageModel(TextTask):
             return {}
         layers = amount(sum(1 for _ in lora_layers(self.model)), "layers")
         return {"adapters": f"of rank {adapter.config.rank} on {layers} of {adapter.base}"}
+
+    @property
+    def template(self) -> ChatTemplate | None:
+        """How the model is told of dialogues; None where it was trained on none."""
+        if not isinstance(self.tokenizer, SubwordTokenizer) or self.tokenizer.chat_template is None:
+            return None
+        return ChatTemplate(self.tokenizer.chat_template, self.tokenizer)
 
     @property
     def _length(self) -> int:
@@ -222,7 +228,8 @@ class LanguageModel(TextTask):
         return examples
 
     def _encoded(self, examples: Sequence[Example], part: str = "") -> list[Encoded]:
-        return encode_examples(examples, self.tokenizer, self._length, self.template, part)
+        template = self.template if any(isinstance(each, Dialogue) for each in examples) else None
+        return encode_examples(examples, self.tokenizer, self._length, template, part)
 
     def _about(self, text: str | Path) -> str:
         if self.train_examples is None:

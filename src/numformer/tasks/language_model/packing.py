@@ -9,7 +9,8 @@ import numpy as np
 
 from numformer._notices import amount, say, say_share
 from numformer.errors import InputError
-from numformer.tasks.language_model.dialogues import ChatTemplate, encode_dialogue
+from numformer.generation.chat_template import ChatTemplate
+from numformer.tasks.language_model.dialogues import encode_dialogue
 from numformer.tasks.language_model.format import Dialogue, Example
 from numformer.tasks.shared.objective import IGNORE
 from numformer.tokenizers import Tokenizer, encode_text
