@@ -158,7 +158,7 @@ class LanguageModel(TextTask):
         return () if end is None else (end,)
 
     def use_folder(self, folder: Path) -> None:
-        """Take what generation_config.json says where the folder has it; a GGUF file says in its tokenizer what ends a text."""
+        """Take what generation_config.json says where a folder has it; a GGUF file has the end of a text in its tokenizer."""
         if folder.is_dir():
             self.defaults = WritingDefaults.read(folder)
 
