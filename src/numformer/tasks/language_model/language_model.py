@@ -308,7 +308,7 @@ class LanguageModel(TextTask):
     def use_folder(self, folder: Path) -> None:
         """Take what generation_config.json says where the folder has it, or that of the model that its adapters belong to.
 
-        A GGUF file says in its tokenizer what ends a text.
+        A GGUF file has the end of a text in its tokenizer.
         """
         adapter = adapter_of(self.model)
         source = folder if adapter is None else Path(adapter.base)
