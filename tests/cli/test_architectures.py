@@ -117,7 +117,7 @@ def test_every_decoder_is_trained_resumed_asked_and_shown_by_the_commands(here, 
         ("lm", '"lama"', "gemma2, gemma3_text, gpt2, gpt_neox, llama, mistral, qwen2, qwen3"),
         ("lm", '"bert"', "gemma2, gemma3_text, gpt2, "),
         ("lm", "[3]", "gemma2, gemma3_text, gpt2, "),
-        ("summarise", '"llama"', "transformer"),
+        ("summarise", '"llama"', "bart, t5, transformer"),
     ],
 )
 def test_an_architecture_that_does_not_do_the_task_is_refused(here, refused, numformer, task, kind, known):
