@@ -5,6 +5,7 @@ import pytest
 
 from numformer import InputError, QuestionAnswerer
 from numformer.data.squad import Question
+from numformer.tasks.question_answering.objective import QAObjective
 from numformer.tasks.question_answering.windows import make_windows
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, SubwordTokenizer, WordTokenizer
 
@@ -387,3 +388,23 @@ def test_a_file_without_an_answer_is_refused_unless_that_is_asked_for(tmp_path):
         QuestionAnswerer.from_data(tmp_path / "squad.jsonl", **SMALL)
     task = QuestionAnswerer.from_data(tmp_path / "squad.jsonl", no_answer=True, valid_fraction=0.0, **SMALL)
     assert task.train_data[0].impossible
+
+
+def test_the_best_step_is_that_with_most_positions_right_not_that_with_the_lowest_loss(monkeypatch):
+    questions = [
+        Question(str(i), "who?", f"it was {name} then {i}", ((name, 7),)) for i, name in enumerate("abcdefgh" * 3)
+    ]
+    task = QuestionAnswerer.from_data(questions, d_model=16, num_heads=2, num_layers=1, vocab_size=200)
+    figures = iter([{"loss": 1.0, "positions": 0.2}, {"loss": 2.0, "positions": 0.5}, {"loss": 3.0, "positions": 0.4}])
+    monkeypatch.setattr(QAObjective, "evaluate", lambda self, workers: next(figures))
+    result = task.fit(steps=3, eval_every=1, batch_size=4, progress=False)
+    assert (result.best_step, result.criterion) == (2, "positions")
+
+
+def test_positions_are_counted_in_the_windows_that_have_an_answer():
+    objective = object.__new__(QAObjective)
+    targets = np.array([[2, 3], [0, 0], [1, 1]])
+    logits = np.zeros((3, 2, 5))
+    for row, (start, end) in enumerate([(2, 4), (0, 0), (1, 1)]):
+        logits[row, 0, start] = logits[row, 1, end] = 1.0
+    assert (objective.num_correct(logits, targets), objective.num_scored(targets)) == (3, 4)

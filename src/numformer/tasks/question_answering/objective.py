@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,12 +11,14 @@ from numformer.autograd import Tensor
 from numformer.tasks.question_answering.windows import Window
 from numformer.tasks.shared.encoding import pad_id, padded
 from numformer.tasks.shared.objective import Batch, ExamplesObjective
+from numformer.training.workers import Workers
 
 
 class QAObjective(ExamplesObjective):
     """Windows, and the positions of the answer's first and last token."""
 
-    figures = ("loss",)  # how many positions are right says little of how many answers are
+    criterion = "positions"  # the loss begins to rise long before the answers get worse
+    figures = ("loss", "positions")
     unit = "targets"
     examples_are = "windows"
 
@@ -27,6 +29,19 @@ class QAObjective(ExamplesObjective):
     def collate(self, examples: Sequence[Window]) -> Batch:
         """Return tokens, their mask and segments [B T], and targets [B 2]."""
         return (*collate_windows(examples, pad_id(self.tokenizer)), np.array([window.target for window in examples]))
+
+    def num_correct(self, outputs: np.ndarray, targets: np.ndarray) -> int:
+        """Count the beginnings and ends of answers that are right, of the windows that have an answer."""
+        return int(((outputs.argmax(axis=-1) == targets) & targets.any(axis=1, keepdims=True)).sum())
+
+    def num_scored(self, targets: np.ndarray) -> int:
+        """Count the beginnings and ends of answers."""
+        return 2 * int(targets.any(axis=1).sum())
+
+    def measure(self, batches: Iterator[Batch], workers: Workers) -> dict[str, float]:
+        """Return the loss, the share of `positions` (beginnings and ends of answers) that are right, and their number."""
+        found = super().measure(batches, workers)
+        return {"loss": found["loss"], "positions": found["accuracy"], "count": max(1, found["count"])}
 
     def loss_sum(self, *batch: np.ndarray) -> Tensor:
         """Return the summed loss; smoothing spreads over the real positions of each window."""
