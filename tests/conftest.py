@@ -1,8 +1,12 @@
 """Fixtures shared by all tests; each is a function."""
 
 import gc
+import hashlib
 import itertools
+import json
+import os
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,3 +99,22 @@ def save_chat_model(folder, template=CHAT_TEMPLATE, **settings):
 def chat_folder(tmp_path):
     """Write a small model with a chat template: `chat_folder(max_seq_len=64)` returns its folder."""
     return lambda **settings: save_chat_model(tmp_path / "chat", **settings)
+
+
+@pytest.fixture(scope="session")
+def smollm2_says():
+    """What Transformers says with SmolLM2-135M-Instruct; tests are skipped where it is absent."""
+    file = Path(os.environ.get("NUMFORMER_DATA", "../shared/data")) / "ckpt" / "smollm2" / "expected.json"
+    if not file.exists():
+        pytest.skip(f"there is no {file}: NUMFORMER_DATA names the folder of test data")
+    return json.loads(file.read_text())
+
+
+@pytest.fixture(scope="session")
+def smollm2_file(smollm2_says):
+    """The GGUF file of SmolLM2-135M-Instruct, which NUMFORMER_SMOLLM2 names."""
+    name = os.environ.get("NUMFORMER_SMOLLM2")
+    if not name:
+        pytest.skip(f"NUMFORMER_SMOLLM2 does not name the file {smollm2_says['member']} of {smollm2_says['package']}")
+    assert hashlib.sha256(Path(name).read_bytes()).hexdigest() == smollm2_says["sha256"]
+    return Path(name)
