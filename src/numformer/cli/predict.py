@@ -83,6 +83,8 @@ def run(command: str, arguments: list[str]) -> int:
 
 def _check_task(command: str, task: Any, run: Path) -> None:
     """Raise InputError, with the command to use, for a task that does not do this one."""
+    if task.name == "embed":
+        raise InputError(f"{run} makes vectors of texts: use numformer embed")
     if not hasattr(task, "predict"):
         raise InputError(f"{run} holds a language model: use numformer generate")
     if command == "translate" and not hasattr(task, "translate"):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from numformer._notices import Shares
 from numformer.autograd import Tensor, inference
 from numformer.data.batches import LengthBatches
 from numformer.errors import InputError
@@ -60,6 +61,20 @@ def pieces(items: Iterable[Item], paused: Callable[[], bool] = lambda: False) ->
         yield piece
 
 
+def in_pieces(
+    items: Iterable[Item], paused: Callable[[], bool], answer: Callable[[list[Item]], Iterable[Result]]
+) -> Iterator[Result]:
+    """Yield what `answer` returns for each of any number of items, piece by piece; what it says of them is said once."""
+    shares = Shares()
+    try:
+        for piece in pieces(items, paused):
+            with shares.adding():
+                found = answer(piece)
+            yield from found
+    finally:
+        shares.say()
+
+
 def run_batches(
     rows: Sequence[np.ndarray],
     work: Callable[[list[int]], Sequence[Result]],
@@ -70,21 +85,35 @@ def run_batches(
 
     It runs on `workers`, which stay open, or else on all cores.
     """
-    if not rows:
-        return []
-    lengths = [max(1, len(row)) for row in rows]
-    batches = list(LengthBatches(lengths, batch_tokens=max(EVALUATION_TOKENS, *lengths)))
-
-    def run(numbers: np.ndarray) -> Sequence[Result]:
-        with inference():
-            return work(numbers.tolist())
-
     results: dict[int, Result] = {}
-    with nullcontext(workers) if workers else Workers(num_cores()) as team:
-        found = track(team.map(run, batches), len(batches), show=progress)
-        for numbers, answers in zip(batches, found, strict=True):
-            results |= zip(numbers.tolist(), answers, strict=True)
+    for numbers, answers in each_batch(rows, work, progress, workers):
+        results |= zip(numbers, answers, strict=True)
     return [results[number] for number in range(len(rows))]
+
+
+def each_batch(
+    rows: Sequence[np.ndarray],
+    work: Callable[[list[int]], Sequence[Result]],
+    progress: bool = True,
+    workers: Workers | None = None,
+    batch_size: int | None = None,
+) -> Iterator[tuple[list[int], Sequence[Result]]]:
+    """Yield the numbers of the rows of each batch with their results, as `run_batches` makes them.
+
+    A batch has `batch_size` rows, or as many as fit some thousand tokens.
+    """
+    if not rows:
+        return
+    lengths = [max(1, len(row)) for row in rows]
+    most = None if batch_size else max(EVALUATION_TOKENS, *lengths)
+    batches = [each.tolist() for each in LengthBatches(lengths, batch_size=batch_size, batch_tokens=most)]
+
+    def run(numbers: list[int]) -> Sequence[Result]:
+        with inference():
+            return work(numbers)
+
+    with nullcontext(workers) if workers else Workers(num_cores()) as team:
+        yield from zip(batches, track(team.map(run, batches), len(batches), show=progress), strict=True)
 
 
 def values(result: Any) -> np.ndarray:

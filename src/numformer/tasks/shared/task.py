@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, Unpack
 import tomli_w
 
 from numformer._files import write_atomically
-from numformer._notices import Shares, amount, say
+from numformer._notices import amount, say
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
@@ -22,7 +22,7 @@ from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_
 from numformer.tasks.shared.encoding import AnyTokenizer, describe_tokenizer
 from numformer.tasks.shared.format import DataConfig
 from numformer.tasks.shared.objective import Loss, TargetObjective
-from numformer.tasks.shared.prediction import check_many, pieces
+from numformer.tasks.shared.prediction import check_many, in_pieces
 from numformer.tasks.shared.settings import names
 from numformer.tasks.shared.start import open_source
 from numformer.tokenizers import load_tokenizer, save_tokenizer
@@ -52,6 +52,8 @@ class Task:
     data_config: ClassVar[type[Any]]
     train_config: ClassVar[TrainConfig] = TrainConfig()
     optim_config: ClassVar[OptimConfig] = OptimConfig()
+
+    needs: ClassVar[str | None] = None  # which models `fits` takes, where they are not those of model_class
 
     # What the commands take besides what all tasks have, as dataclasses of keywords; a field's docstring is its help.
     predict_options: ClassVar[type | None] = None  # keywords of `predict`
@@ -201,15 +203,12 @@ class Task:
             raise InputError(
                 f"a {type(self).__name__} predicts nothing from texts: use generate, whose on_text gets pieces"
             )
-        shares = Shares()
-        try:
-            for piece in pieces(check_many(inputs), paused):
-                with shares.adding():
-                    found = iter(self.predict([each for each in piece if each is not None], **settings))
-                for each in piece:
-                    yield self.blank_prediction(settings) if each is None else next(found)
-        finally:
-            shares.say()
+
+        def answer(piece: list[Any]) -> Iterator[Any]:
+            found = iter(self.predict([each for each in piece if each is not None], **settings))
+            return (self.blank_prediction(settings) if each is None else next(found) for each in piece)
+
+        yield from in_pieces(check_many(inputs), paused, answer)
 
     def input_columns(self) -> tuple[str, ...]:
         """Return the columns of a table that hold the (first) input, as the run was trained; several are joined."""
@@ -276,7 +275,8 @@ class Task:
         opened = open_source(folder, last)
         if not cls.fits(opened.model):
             raise InputError(
-                f"{folder} holds a {type(opened.model).__name__}, but {cls.__name__} needs a {cls.model_class.__name__}"
+                f"{folder} holds a {type(opened.model).__name__}, but {cls.__name__} needs "
+                f"{cls.needs or f'a {cls.model_class.__name__}'}"
             )
         task = cls(opened.model, tokenizer or cls.tokenizer_of(opened))
         task.use_settings(settings_of(opened.path))
