@@ -42,7 +42,7 @@ PUBLIC_NAMES = {
         "build_model",
     ),
     *("Classifier", "LanguageModel", "MaskedLanguageModel", "QuestionAnswerer", "Regressor", "Summariser", "Tagger"),
-    *("Translator", "Chat", "load", "load_task"),
+    *("Translator", "Chat", "Embedder", "load", "load_task"),
     *("save_weights", "load_weights", "save_checkpoint", "load_checkpoint"),
     *("Parameter", "Tensor", "capture", "gradients", "inference", "intervene", "no_grad", "recompute"),
     *("ByteTokenizer", "CharacterTokenizer", "DataLoader", "PaddingCollate", "TensorDataset", "CrossEntropyLoss"),

@@ -21,23 +21,32 @@ from numformer.tasks.shared.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputOptions(RunOptions):
-    """Options that say where the inputs are."""
+class ReadingOptions(RunOptions):
+    """Options that say how inputs are read."""
 
-    texts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = ()
-    """Texts; without any, the lines of --input or of standard input."""
-    input: Path | None = None
-    """Table (.csv, .tsv, .jsonl, .json) whose rows are read by column, or another file with a text on every line."""
     text: tuple[str, ...] = ()
     """Column of the text in a table, or several, which are joined with a space; those of the training when not given."""
     encoding: str | None = None
     """Encoding of the input, and of a file with the context; that of the training when not given (of stdin utf-8)."""
     skip_bad: bool = False
     """Leave rows of a table out that are malformed, and count them, instead of stopping at the first."""
-    out: Path | None = None
-    """Write into this file instead; .csv, .tsv and .jsonl hold the columns of the input too."""
-    overwrite: bool = False
-    """Replace the file of --out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(ReadingOptions):
+    """Options that say where the inputs are."""
+
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = ()
+    """Texts; without any, the lines of --input or of standard input."""
+    input: Path | None = None
+    """Table (.csv, .tsv, .jsonl, .json) whose rows are read by column, or another file with a text on every line."""
+
+
+def encoding_for(options: Any, task: Task) -> str:
+    """Return the encoding of the inputs: the one that is given, of a file that of the training, or else UTF-8."""
+    if options.encoding is not None:
+        return str(options.encoding)
+    return "utf-8" if options.input is None else str(getattr(task.config, "encoding", "utf-8"))
 
 
 def open_inputs(options: Any, task: Task, settings: dict[str, Any]) -> Inputs:

@@ -10,7 +10,7 @@ from typing import Any
 
 from numformer._notices import amount, say
 from numformer.cli.counter import LiveCounter
-from numformer.cli.inputs import InputOptions, open_inputs
+from numformer.cli.inputs import InputOptions, encoding_for, open_inputs
 from numformer.cli.options import TaskOption, given_options, open_run, options_of_tasks, parse, with_options
 from numformer.cli.outputs import check_out, open_output
 from numformer.data.lines import read_lines
@@ -18,7 +18,17 @@ from numformer.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(InputOptions):
+class PredictionOptions(InputOptions):
+    """Options that say where the inputs are, and where the predictions go."""
+
+    out: Path | None = None
+    """Write into this file instead; .csv, .tsv and .jsonl hold the columns of the input too."""
+    overwrite: bool = False
+    """Replace the file of --out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(PredictionOptions):
     """Print what a model says about each text as it goes: for people on a terminal, else one JSON object a line."""
 
     words: bool = False
@@ -28,7 +38,7 @@ class Predict(InputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translate(InputOptions):
+class Translate(PredictionOptions):
     """Print the translation of each text: a line in, a line out."""
 
 
@@ -53,9 +63,7 @@ def run(command: str, arguments: list[str]) -> int:
     task = open_run(options)
     _check_task(command, task, options.run)
     settings = given_options(options, task_options(command), task)
-    if options.encoding is None:
-        trained = getattr(task.config, "encoding", "utf-8")
-        options = replace(options, encoding="utf-8" if options.input is None else trained)
+    options = replace(options, encoding=encoding_for(options, task))
     for second in task.inputs[1:]:
         given = settings.get(second)
         if isinstance(given, str) and " " not in given and Path(given).suffix and not _is_file(given):

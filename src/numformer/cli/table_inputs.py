@@ -76,7 +76,8 @@ def _check_column(table: Table, name: str) -> None:
 def _names(table: Table, options: Any) -> list[str]:
     """Return the names of all columns; for a table made of JSON those of any row, for which the file is read once more."""
     if suffix_of(options.input) not in DELIMITED:
-        if options.out is None or suffix_of(options.out) not in DELIMITED:
+        out = getattr(options, "out", None)
+        if out is None or suffix_of(out) not in DELIMITED:
             return table.names
         rows = read_table(options.input, options.encoding)
         return list(dict.fromkeys(name for _, cells in rows if not isinstance(cells, InputError) for name in cells))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from numformer._files import replacing
+from numformer._notices import amount
 from numformer.errors import InputError
 
 SUFFIX = ".npy"
@@ -43,26 +44,29 @@ def writing_vectors(path: Path, width: int) -> Iterator[Callable[[np.ndarray], N
         assert file.tell() == start, "NumPy leaves room for a longer first axis"
 
 
-def read_vectors(path: Path) -> np.ndarray:
-    """Return the array of a .npy file, whose pages are read when they are used.
+def read_vectors(path: Path, count: int, width: int) -> np.ndarray:
+    """Return the vectors [N D] of so many texts in a .npy file, whose pages are read when they are used.
 
-    Raises InputError when it is missing, damaged, or holds objects, which could run any program.
+    Raises InputError when it is missing, damaged, of another shape, or holds objects, which could run any program.
     """
     check_vector_file(path)
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"there is no {path}") from None
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be read as an array of NumPy: {error}") from None
+    check_vectors(vectors, count, width, str(path))
+    return np.asarray(vectors)
 
 
-def check_vectors(vectors: np.ndarray, count: int, width: int) -> None:
-    """Raise InputError for what is no array [count width] of floating-point numbers."""
-    shape = getattr(vectors, "shape", None)
-    if shape != (count, width) or vectors.dtype.kind != "f":
-        got = type(vectors).__name__ if shape is None else f"{vectors.dtype} {list(shape)}"
-        raise InputError(f"{count:,} texts and a model of width {width} need vectors float32 [{count}, {width}], got {got}")
+def check_vectors(vectors: Any, count: int, width: int, name: str = "vectors") -> None:
+    """Raise InputError for what is no array [N D] of floating-point numbers."""
+    if not isinstance(vectors, np.ndarray):
+        raise InputError(f"{name}: expected an array of NumPy, got a {type(vectors).__name__}")
+    if vectors.shape != (count, width) or vectors.dtype.kind != "f":
+        texts, got = amount(count, "texts"), f"{vectors.dtype} {list(vectors.shape)}"
+        raise InputError(f"{name}: the vectors of {texts} are float32 {[count, width]} with this model, got {got}")
 
 
 def cosines(one: np.ndarray, vectors: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn, TypedDict
 
 import numpy as np
 
-from numformer._notices import say
+from numformer._notices import say, say_share
 from numformer.data.vectors import check_vectors, cosines
 from numformer.errors import InputError
 from numformer.models import BertConfig, SentenceEncoder
@@ -110,8 +110,8 @@ class Embedder(Task):
     ) -> list[SimilarText]:
         """Return the `top` texts whose vectors have the smallest angles to that of a query, the smallest first.
 
-        `vectors` [N D] are those of the texts, where `encode` has made them before. Raises InputError for a blank query, no
-        texts, and vectors that do not fit the texts or the model.
+        Blank ones are left out, which is said. `vectors` [N D] are those of all texts, where `encode` has made them before.
+        Raises InputError for a blank query, no texts, and vectors that do not fit the texts or the model.
         """
         texts = as_texts(texts)
         if not isinstance(query, str) or not query.strip():
@@ -123,8 +123,9 @@ class Embedder(Task):
         if vectors is None:
             vectors = self.encode(texts, batch_size=batch_size, progress=progress)
         check_vectors(vectors, len(texts), self.width)
-        scores = cosines(self.encode([query])[0], vectors)
-        best = np.argsort(-scores, kind="stable")[:top].tolist()
+        say_share(sum(not text.strip() for text in texts), len(texts), "texts", "left out: blank")
+        scores = cosines(self.encode([query], progress=False)[0], vectors)
+        best = [place for place in np.argsort(-scores, kind="stable").tolist() if texts[place].strip()][:top]
         return [{"text": texts[place], "index": place, "score": float(scores[place])} for place in best]
 
     @property
@@ -153,7 +154,7 @@ class Embedder(Task):
     def objective(self, train: TrainConfig) -> NoReturn:
         """Raise InputError: vectors are not trained, and the tasks that start from a model are named."""
         raise InputError(
-            "an Embedder is not trained: start another task from its folder, as with Classifier.from_data(…, pretrained=folder)"
+            "an Embedder is not trained: start a task from its folder, as by Classifier.from_data(…, pretrained=folder)"
         )
 
 

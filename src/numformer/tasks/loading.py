@@ -19,8 +19,9 @@ def load(source: str | Path, *, last: bool = False, base: str | Path | None = No
 
     `source` is a folder (of a run, or as Hugging Face has them), a GGUF file, a name from `numformer models`, or
     hf:owner/name, which alone asks a network. A run gives its best weights where it has them, those of its last step with
-    `last`, and the task has its settings; an encoder without a head gives an Embedder. Adapters come with the model that they
-    name, or that `base` holds, and its tokenizer where they have none. Raises InputError when something is missing or damaged.
+    `last`, and the task has its settings; an encoder without a head gives an Embedder. Adapters come with the model that
+    they name, or that `base` holds, and its tokenizer where they have none. Raises InputError when something is missing or
+    damaged.
     """
     return task_with(_with_tokenizer(open_source(source, last, base)))
 

@@ -20,6 +20,7 @@ FIRST_PIECE, LONGEST_PIECE = 8, 512  # inputs: the first results come soon, late
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Answers = TypeVar("Answers")  # of a batch
 
 
 def as_texts(texts: Any) -> list[str]:
@@ -93,12 +94,12 @@ def run_batches(
 
 def each_batch(
     rows: Sequence[np.ndarray],
-    work: Callable[[list[int]], Sequence[Result]],
+    work: Callable[[list[int]], Answers],
     progress: bool = True,
     workers: Workers | None = None,
     batch_size: int | None = None,
-) -> Iterator[tuple[list[int], Sequence[Result]]]:
-    """Yield the numbers of the rows of each batch with their results, as `run_batches` makes them.
+) -> Iterator[tuple[list[int], Answers]]:
+    """Yield the numbers of the rows of each batch with what `work` returns for them, as `run_batches` asks it.
 
     A batch has `batch_size` rows, or as many as fit some thousand tokens.
     """
@@ -108,7 +109,7 @@ def each_batch(
     most = None if batch_size else max(EVALUATION_TOKENS, *lengths)
     batches = [each.tolist() for each in LengthBatches(lengths, batch_size=batch_size, batch_tokens=most)]
 
-    def run(numbers: list[int]) -> Sequence[Result]:
+    def run(numbers: list[int]) -> Answers:
         with inference():
             return work(numbers)
 
