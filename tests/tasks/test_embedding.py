@@ -79,7 +79,7 @@ def test_what_is_no_list_of_texts_is_refused(embedder, texts, settings, message)
 def test_a_stream_gives_the_same_vectors_and_says_once_how_many_texts_were_cut(embedder, capsys):
     texts = [*TEXTS, "x" * 20] * 3
     streamed = np.stack(list(embedder.stream(text or None for text in texts)))
-    assert capsys.readouterr().err == "6 of 27 texts cut to max_seq_len=16 tokens\n"
+    assert capsys.readouterr().err == "3 of 27 texts cut to max_seq_len=16 tokens\n"
     np.testing.assert_allclose(streamed, embedder.encode(texts), rtol=1e-5, atol=1e-6)
 
 
@@ -146,8 +146,9 @@ def test_an_embedder_is_not_trained(embedder):
 def test_the_most_similar_texts_come_first_and_blank_ones_never(embedder, capsys):
     found = embedder.similar("the cat sat", TEXTS, top=3)
     assert capsys.readouterr().err == "2 of 8 texts left out: blank\n"
-    assert [(each["text"], each["index"]) for each in found[:2]] == [("the cat sat", 0), ("the cat sat", 7)]
-    assert found[0]["score"] == pytest.approx(1.0, abs=1e-5)
+    assert {(each["text"], each["index"]) for each in found[:2]} == {("the cat sat", 0), ("the cat sat", 7)}
+    assert [each["score"] for each in found[:2]] == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert found[2]["score"] < 0.999
     assert len(embedder.similar("the cat sat", TEXTS, top=100)) == 6
 
 
