@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from numformer.errors import InputError
 from numformer.models.build import build_backbone
+from numformer.models.memory import check_memory
 from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
 from numformer.nn import init
 from numformer.pretrained.fitting import check_fit
 from numformer.pretrained.gguf_config import check_sizes, config_keys, head_width
 from numformer.pretrained.gguf_families import FAMILIES, Family, supported
 from numformer.pretrained.gguf_file import GGUFFile
-from numformer.pretrained.memory import check_memory
 
 _NO_WEIGHTS = ("rope_freqs.weight",)  # tensors that belong to the shape
 
@@ -32,7 +32,7 @@ def read_model(file: GGUFFile) -> Any:
     family = FAMILIES[name]
     keys = config_keys(file, name, family)
     check_sizes(file, family, keys)
-    check_memory(4 * sum(math.prod(info.shape) for info in file.tensors.values()))
+    check_memory(sum(math.prod(info.shape) for info in file.tensors.values()))
     architecture = ARCHITECTURES[family.model_type]
     with init.undrawn():
         model = build_backbone(architecture.config.from_disk(keys))
