@@ -105,7 +105,10 @@ class EncoderDecoderModel(Module):
         ids, memory_mask = ops.as_ids(tgt), None if src_mask is None else ops.key_mask(src_mask)
         tgt_mask = None if tgt_mask is None else ops.target_mask(tgt_mask, ids)
         positions, mask = place(ids, tgt_mask, cache, self.config.max_seq_len)
-        return self._logits(self._decoded(ids, positions, memory, memory_mask=memory_mask, mask=mask, cache=cache))
+        x = self._decoded(ids, positions, memory, memory_mask=memory_mask, mask=mask, cache=cache)
+        if cache is not None:
+            cache.advance(ids.shape[1])
+        return self._logits(x)
 
     def _encoded(self, ids: Array, mask: Any) -> Tensor:
         encoded: Tensor = self.encoder(self.embedding(ids), mask)

@@ -215,8 +215,6 @@ class T5Decoder(Side):
         positions = namespace_of(x).arange(x.shape[1])[None] if positions is None else positions
         bias = self.position_bias(positions, int(positions.max()) + 1)
         y = self.layers(self.dropout(x), memory, bias, memory_mask=memory_mask, mask=mask, cache=cache)
-        if cache is not None:
-            cache.advance(x.shape[1])
         return self.dropout(self.norm(y))
 
 

@@ -212,8 +212,6 @@ class Decoder(Module):
     ) -> Tensor:
         """Decode given memory [B S D]; masks as in DecoderLayer."""
         y = self.layers(x, memory, memory_mask=memory_mask, mask=mask, cache=cache)
-        if cache is not None:
-            cache.advance(x.shape[1])
         return y if self.norm is None else self.norm(y)
 
 
