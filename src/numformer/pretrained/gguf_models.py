@@ -83,12 +83,11 @@ def _take_weights(model: Any, file: GGUFFile, family: Family) -> None:
         del found["output.weight"]
     check_fit(model, {names[ours]: parameter.shape for ours, parameter in own.items()}, found)
     for ours, parameter in own.items():
-        value = file.read(names[ours])
+        value = file.read(names[ours], out=parameter.data)
         if family.swaps_pairs and is_swapped(names[ours]):
-            value = swap_pairs(value, width, to_file=False)
+            value[...] = swap_pairs(value, width, to_file=False)
         if family.norms_are_offset and names[ours].endswith("norm.weight"):
             value -= 1
-        parameter.data = value
 
 
 def architecture_in_gguf(model: Any) -> tuple[str, Family]:
