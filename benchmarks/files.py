@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from numformer.data import Examples, TaggedSentence, read_conll, read_labelled, read_pairs, read_squad
-from numformer.data.valued import read_valued
+from numformer.data.tables.valued import read_valued
 from numformer.errors import InputError
 
 WORDS = ["tea", "rice", "Zoë", '5" disc', "a, b", "so; so", "no|yes", "Où?", "日本", "x\u2028y", '"quoted"', "#1"]

@@ -22,7 +22,7 @@ import numpy as np
 from numformer import GPT, CharacterTokenizer, random
 from numformer.autograd import gradients
 from numformer.autograd.storage import Precision, storage
-from numformer.data.corpora import find_corpus
+from numformer.data.texts.corpora import find_corpus
 from numformer.nn import set_recompute
 from numformer.tasks.language_model import LanguageModelObjective
 from numformer.training import OptimConfig, TrainConfig

@@ -8,7 +8,7 @@ a few seconds on two cores.
 import random
 
 import numformer as nf
-from numformer.data.conll import TaggedSentence
+from numformer.data.tagged.conll import TaggedSentence
 
 draw = random.Random(0)
 ONSETS = "b bl d dr f g gl k m n p r s sn t v z"

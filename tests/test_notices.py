@@ -8,7 +8,7 @@ import numformer
 from numformer._notices import amount, few, listed
 
 SOURCE = Path(numformer.__file__).parent
-LIVE = {"_notices.py", "cli/counter.py", "cli/models.py"}  # beside `say`: a line that is drawn over
+LIVE = {"_notices.py", "cli/shared/counter.py", "cli/models.py"}  # beside `say`: a line that is drawn over
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (5452, "5,452 rows")])

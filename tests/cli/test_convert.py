@@ -11,6 +11,7 @@ from numformer.cli import convert
 from numformer.models import Bert
 from numformer.pretrained import load_model, save_model
 from numformer.pretrained.array_files import ArrayFile
+from numformer.pretrained.sentence_folders import read_sentence_settings
 from numformer.tokenizers import CharacterTokenizer, save_tokenizer
 
 TOKENS = np.array([[1, 2, 3, 4]])
@@ -22,9 +23,10 @@ def bare(here):
     tokenizer = CharacterTokenizer("abc", special_tokens=True)
     save_model(Bert(BertConfig(vocab_size=8, d_model=8, num_heads=2), pooler=True), here / "bare")
     save_tokenizer(tokenizer, here / "bare")
-    (here / "bare" / "modules.json").write_text("[]")
+    (here / "bare" / "modules.json").write_text('[{"type": "x.Pooling", "path": "1_Pooling"}]')
     (here / "bare" / "1_Pooling").mkdir()
-    (here / "bare" / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (here / "bare" / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (here / "bare" / "config_sentence_transformers.json").write_text('{"similarity_fn_name": "dot"}')
     return here / "bare"
 
 
@@ -52,8 +54,9 @@ def test_weights_are_written_in_the_type_that_is_asked_for(here, numformer, fini
 
 def test_a_model_without_a_head_takes_the_files_about_its_use_along(here, numformer, bare):
     assert numformer("convert", bare, "new").status == 0
-    assert (here / "new" / "1_Pooling" / "config.json").read_text() == '{"pooling_mode_mean_tokens": true}'
-    assert (here / "new" / "modules.json").read_text() == "[]"
+    assert read_sentence_settings(here / "new") == read_sentence_settings(bare) | {"max_seq_len": 128}
+    assert read_sentence_settings(bare)["vector"] == "cls"
+    assert (here / "new" / "config_sentence_transformers.json").read_text() == '{"similarity_fn_name": "dot"}'
     assert json.loads((here / "new" / "config.json").read_text())["architectures"] == ["BertModel"]
     for name, value in load_model(bare).state_dict().items():
         np.testing.assert_array_equal(load_model("new").state_dict()[name], value)

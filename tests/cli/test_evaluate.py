@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from numformer.cli import attention, evaluate, predict, train_options
+from numformer.cli import attention, evaluate, predict
 from numformer.cli.info import Info
+from numformer.cli.shared import train_options
 from numformer.tasks import TABLE
 
 SCORES = {

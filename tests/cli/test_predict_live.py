@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from numformer.cli import standard_input
-from numformer.cli.counter import LiveCounter
-from numformer.cli.outputs import readable
-from numformer.cli.standard_input import StandardInput
+from numformer.cli.shared import standard_input
+from numformer.cli.shared.counter import LiveCounter
+from numformer.cli.shared.outputs import readable
+from numformer.cli.shared.standard_input import StandardInput
 from numformer.errors import InputError
 from numformer.tasks import load
 
@@ -160,7 +160,7 @@ def test_a_prediction_is_read_on_a_line_of_the_terminal(runs_of_tasks, task, giv
 
 def test_a_person_who_waits_sees_how_many_are_done(capsys, monkeypatch):
     clock = iter([0.0, 1.9, 2.5, 2.6, 4.0])
-    monkeypatch.setattr("numformer.cli.counter.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("numformer.cli.shared.counter.time.monotonic", lambda: next(clock))
     with LiveCounter(shown=True) as counter:
         for count in (100, 2500, 2600, 4000):
             counter.show(count)

@@ -5,13 +5,13 @@ import inspect
 import pytest
 
 from numformer import data
-from numformer.data.batches import LengthBatches, pad
-from numformer.data.clean_pairs import clean_pairs, normalise
-from numformer.data.lines import read_lines
-from numformer.data.rows import json_rows, parse_json
-from numformer.data.split_pairs import split_pairs
-from numformer.data.tables import read_table
-from numformer.data.valued import read_valued
+from numformer.data.batching.batches import LengthBatches, pad
+from numformer.data.files.lines import read_lines
+from numformer.data.files.rows import json_rows, parse_json
+from numformer.data.pairs.cleaning import clean_pairs, normalise
+from numformer.data.pairs.splitting import split_pairs
+from numformer.data.tables.reader import read_table
+from numformer.data.tables.valued import read_valued
 
 UTF8 = {"encoding": "utf-8"}
 READER = UTF8 | {"skip_bad": False}

@@ -218,6 +218,29 @@ def test_a_shared_beginning_is_not_read_again(model):
     assert shapes == [(1, 3), (1, 1), (1, 2)]
 
 
+def test_a_slot_tells_what_the_model_has_yet_to_read(model):
+    session = Session(model, 1)
+    slot = session.admit([1, 2, 3, 4], keep=True)
+    assert session.num_unread(slot) == 4
+    session.logits()
+    assert session.num_unread(slot) == 0
+    session.admit([1, 2, 3, 5, 6], keep=True, reuse=slot)
+    assert session.num_unread(slot) == 2
+    session.logits()
+    session.admit([1, 2, 3, 5, 6], reuse=slot)
+    assert session.num_unread(slot) == 1  # for its logits
+
+
+def test_a_prompt_that_takes_over_a_window_that_has_moved_is_read_anew(model):
+    session, alone = Session(model, 1, sliding=True), Session(model, 1, use_cache=False)
+    slot = session.admit(prompts(CONTEXT + 3)[0], keep=True)
+    session.logits()
+    new = session.tokens(slot)[:3]
+    session.admit(new, reuse=slot)
+    alone.admit(new)
+    np.testing.assert_allclose(session.logits()[slot], alone.logits()[0], atol=1e-4)
+
+
 def test_an_ended_request_keeps_its_slot_until_it_is_retired_or_taken(model):
     session = Session(model, 1)
     slot = session.admit([1, 2], max_new_tokens=1, keep=True)

@@ -331,7 +331,7 @@ def test_a_config_and_settings_together_are_refused():
 @pytest.mark.parametrize(
     ("src", "tgt", "message"),
     [
-        (np.ones((1, 8), int), [[1]], "a sequence of 8 positions does not fit max_seq_len=7"),
+        (np.ones((1, 8), int), [[1]], "a sequence of 8 tokens does not fit max_seq_len=7"),
         ([[1]], np.ones((1, 8), int), "a sequence of 8 tokens does not fit max_seq_len=7"),
         ([[11]], [[1]], "token ids run from 11 to 11, but the vocabulary has 11 tokens"),
         ([[1]], [[9, 0]], "token ids run from 0 to 9, but the vocabulary has 9 tokens"),

@@ -58,45 +58,45 @@ def renamed(state, table):
     return found
 
 
-LLAMA_NAMES = """
-    token_embedding                token_embd
-    norm                           output_norm
-    output                         output
-    layers.*.residual1.norm        blk.*.attn_norm
+NAMES = """
     layers.*.self_attn.q_proj      blk.*.attn_q
     layers.*.self_attn.k_proj      blk.*.attn_k
     layers.*.self_attn.v_proj      blk.*.attn_v
+    layers.*.self_attn.in_proj     blk.*.attn_qkv
     layers.*.self_attn.out_proj    blk.*.attn_output
-    layers.*.residual2.norm        blk.*.ffn_norm
-    layers.*.feed_forward.linear1  blk.*.ffn_gate
     layers.*.feed_forward.linear2  blk.*.ffn_down
-    layers.*.feed_forward.linear3  blk.*.ffn_up
 """
-GPT2_NAMES = """
+DECODER_NAMES = f"""{NAMES}
     token_embedding                token_embd
     position_embedding             position_embd
     norm                           output_norm
+    output                         output
     layers.*.residual1.norm        blk.*.attn_norm
-    layers.*.self_attn.in_proj     blk.*.attn_qkv
-    layers.*.self_attn.out_proj    blk.*.attn_output
     layers.*.residual2.norm        blk.*.ffn_norm
-    layers.*.feed_forward.linear1  blk.*.ffn_up
-    layers.*.feed_forward.linear2  blk.*.ffn_down
 """
-BERT_NAMES = """
+LLAMA_NAMES = f"""{DECODER_NAMES}
+    layers.*.feed_forward.linear1  blk.*.ffn_gate
+    layers.*.feed_forward.linear3  blk.*.ffn_up
+"""
+GPT2_NAMES = f"""{DECODER_NAMES}
+    layers.*.feed_forward.linear1  blk.*.ffn_up
+"""
+BERT_NAMES = f"""{NAMES}
     embeddings.token_embedding     token_embd
     embeddings.position_embedding  position_embd
     embeddings.segment_embedding   token_types
     embeddings.norm                token_embd_norm
-    layers.*.self_attn.q_proj      blk.*.attn_q
-    layers.*.self_attn.k_proj      blk.*.attn_k
-    layers.*.self_attn.v_proj      blk.*.attn_v
-    layers.*.self_attn.out_proj    blk.*.attn_output
     layers.*.residual1.norm        blk.*.attn_output_norm
     layers.*.feed_forward.linear1  blk.*.ffn_up
-    layers.*.feed_forward.linear2  blk.*.ffn_down
     layers.*.residual2.norm        blk.*.layer_output_norm
 """
+SIZES = {"context_length": 16, "embedding_length": 32, "block_count": 2, "attention.head_count": 4}
+
+
+def described(architecture, **others):
+    """Return the metadata about sizes; a `__` in the name of another stands for the dot."""
+    keys = SIZES | {name.replace("__", "."): value for name, value in others.items()}
+    return {f"{architecture}.{key}": value for key, value in keys.items()}
 
 
 class Files:
@@ -137,17 +137,14 @@ class Files:
         for number in range(2):
             for name, heads in (("attn_q", 4), ("attn_k", 2)):
                 tensors[f"blk.{number}.{name}.weight"] = turned(tensors[f"blk.{number}.{name}.weight"], heads)
-        metadata = {
-            "llama.context_length": 16,
-            "llama.embedding_length": 32,
-            "llama.block_count": 2,
-            "llama.feed_forward_length": 64,
-            "llama.attention.head_count": 4,
-            "llama.attention.head_count_kv": 2,
-            "llama.attention.layer_norm_rms_epsilon": 1e-5,
-            "llama.rope.freq_base": float(settings.get("rope_theta", 10000.0)),
-            "llama.rope.dimension_count": model.config.head_dim or 8,
-        }
+        metadata = described(
+            "llama",
+            feed_forward_length=64,
+            attention__head_count_kv=2,
+            attention__layer_norm_rms_epsilon=1e-5,
+            rope__freq_base=float(settings.get("rope_theta", 10000.0)),
+            rope__dimension_count=model.config.head_dim or 8,
+        )
         if model.config.head_dim:
             metadata["llama.attention.key_length"] = model.config.head_dim
         return model, metadata | self.vocabulary, tensors
@@ -156,28 +153,15 @@ class Files:
         """Return a model, and the metadata and the tensors of its file."""
         shape = {"d_model": 32, "num_heads": 4, "num_layers": 2, "d_ff": 96, "max_seq_len": 16}
         model = self._randomise(GPT(vocab_size=self.num_tokens, **shape)).astype(np.float32).eval()
-        metadata = {
-            "gpt2.context_length": 16,
-            "gpt2.embedding_length": 32,
-            "gpt2.block_count": 2,
-            "gpt2.feed_forward_length": 96,
-            "gpt2.attention.head_count": 4,
-            "gpt2.attention.layer_norm_epsilon": 1e-5,
-        }
+        metadata = described("gpt2", feed_forward_length=96, attention__layer_norm_epsilon=1e-5)
         return model, metadata | self.vocabulary, renamed(model.state_dict(), GPT2_NAMES)
 
     def bert(self):
         """Return a model, and the metadata and the tensors of its file."""
         config = BertConfig(vocab_size=12, d_model=32, num_heads=4, d_ff=64, max_seq_len=16, layer_norm_eps=1e-12)
         model = self._randomise(Bert(config)).astype(np.float32).eval()
-        metadata = {
-            "bert.context_length": 16,
-            "bert.embedding_length": 32,
-            "bert.block_count": 2,
-            "bert.feed_forward_length": 64,
-            "bert.attention.head_count": 4,
-            "bert.attention.layer_norm_epsilon": 1e-12,
-            "bert.attention.causal": False,
+        sizes = described("bert", feed_forward_length=64, attention__layer_norm_epsilon=1e-12, attention__causal=False)
+        vocabulary = {
             "tokenizer.ggml.model": "bert",
             "tokenizer.ggml.tokens": [
                 "[PAD]",
@@ -199,7 +183,7 @@ class Files:
             "tokenizer.ggml.cls_token_id": 2,
             "tokenizer.ggml.seperator_token_id": 3,
         }
-        return model, metadata, renamed(model.state_dict(), BERT_NAMES)
+        return model, sizes | vocabulary, renamed(model.state_dict(), BERT_NAMES)
 
 
 @pytest.fixture

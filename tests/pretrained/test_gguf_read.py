@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from numformer import Embedder, InputError, load, no_grad
-from numformer.models import Bert
+from numformer.models import Bert, memory
 from numformer.models.build import build_backbone
 from numformer.models.registry import ARCHITECTURES
-from numformer.pretrained import memory, read_gguf, write_gguf
+from numformer.pretrained import read_gguf, write_gguf
 from numformer.pretrained.gguf_config import llama3_divisors
 from numformer.pretrained.gguf_families import FAMILIES, supported
 from numformer.pretrained.gguf_file import GGUFFile
@@ -272,7 +272,7 @@ def test_a_bert_that_looks_back_alone_is_refused(files, tmp_path):
 def test_a_model_larger_than_the_memory_is_refused(llama_file, monkeypatch, tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal:  99 kB\nMemAvailable:  10 kB\n")
     monkeypatch.setattr(memory, "_MEMORY", tmp_path / "meminfo")
-    with pytest.raises(InputError, match=r"weights take 0\.0 GB as float32, and 0\.0 GB of memory are free"):
+    with pytest.raises(InputError, match=r"weights take at least 0\.0 GB as float32, and 0\.0 GB of memory are free"):
         read_gguf(llama_file)
     monkeypatch.setattr(memory, "_MEMORY", tmp_path / "none")
     read_gguf(llama_file)

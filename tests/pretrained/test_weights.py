@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from numformer import GPT, BertConfig, InputError, Llama, build_model
-from numformer.models import GPTConfig, GPTNeoX, LlamaConfig
+from numformer.models import GPTConfig, GPTNeoX, LlamaConfig, memory
 from numformer.pretrained import load_folder_weights, load_model, save_model
 from numformer.pretrained.array_files import ArrayFile
 
@@ -311,10 +311,18 @@ def test_of_many_wrong_names_the_first_are_listed(tmp_path):
         load_folder_weights(small, tmp_path)
 
 
-def test_a_folder_that_is_larger_than_the_memory_is_refused_before_anything_is_reserved(folder, monkeypatch):
-    monkeypatch.setattr("os.sysconf", lambda name: 1)
+def test_a_folder_that_is_larger_than_the_memory_is_refused_before_anything_is_reserved(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_MEMORY", tmp_path / "meminfo")
+    (tmp_path / "meminfo").write_text("MemAvailable:  1 kB\n")
     monkeypatch.setattr("numformer.models.disk.build_model", lambda *_: pytest.fail("a model was built"))
-    refused(folder, "a model of these sizes takes 0 GiB at least, and this machine has 0 GiB of memory")
+    refused(folder, r"its weights take at least 0\.0 GB as float32, and 0\.0 GB of memory are free")
+
+
+def test_where_the_system_does_not_tell_what_is_free_all_its_memory_counts(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_MEMORY", tmp_path / "none")
+    load_model(folder)
+    monkeypatch.setattr("os.sysconf", lambda name: 1)
+    refused(folder, r"its weights take at least 0\.0 GB as float32, and 0\.0 GB of memory are free")
 
 
 def test_configs_of_both_kinds_still_say_their_type(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from numformer import Classifier, InputError, LanguageModel, Regressor, Tagger, Translator, load
 from numformer.cli.main import main
-from numformer.data.conll import TaggedSentence
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.tasks.classification import ClassifyObjective
 from numformer.tasks.language_model import LanguageModelObjective
 from numformer.training import RunFolder

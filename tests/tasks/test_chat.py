@@ -53,7 +53,7 @@ def test_the_pieces_of_an_answer_join_to_it(chat):
 
 def test_an_answer_ends_with_the_end_of_the_turn(chat, chat_folder):
     chat.say("The cat")
-    ids = chat._session.tokens(0)[-8:]
+    ids = chat._session.tokens(0)[-7:]  # all but the last
     assert chat.last.ended == "length"
     stop = next(token for at, token in enumerate(ids) if at > 1 and token not in ids[:at])
     model = chat.model._replace(stop_ids=frozenset({stop}))
@@ -62,6 +62,22 @@ def test_an_answer_ends_with_the_end_of_the_turn(chat, chat_folder):
     assert other.last.ended == "stop"
     assert other.last.num_written == ids.index(stop) + 1
     other.say("sat")  # goes on after the end of the turn
+
+
+def test_the_rules_count_from_the_question_of_every_turn(chat):
+    size = chat.model.template.tokenizer.vocab_size
+    model = chat.model._replace(stop_ids=frozenset(range(size)) - {5})
+
+    def lengths(least):
+        chat = Chat(model, sampling=SamplingConfig(temperature=0.0, min_new_tokens=least), max_new_tokens=9)
+        found = []
+        for question in ("cat", "sat on"):
+            chat.say(question)
+            found.append(chat.last.num_written)
+        return found
+
+    assert lengths(0) == [1, 1]
+    assert lengths(4) == [5, 5]
 
 
 def test_one_seed_gives_one_conversation(chat_folder):
@@ -227,7 +243,7 @@ def test_the_answer_of_a_real_model_is_that_of_transformers(smollm2, smollm2_say
     chat = Chat(smollm2, sampling=GREEDY)
     question = smollm2_says["chat"][0]["content"]
     assert chat.say(question) == smollm2_says["greedy"]["text"].removesuffix("<|im_end|>")
-    assert chat._session.tokens(0)[-39:] == smollm2_says["greedy"]["ids"]
+    assert chat._session.tokens(0)[-38:] == smollm2_says["greedy"]["ids"][:-1]
     assert (chat.last.num_written, chat.last.ended) == (39, "stop")
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import numformer as nf
-from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
+from numformer.data.tagged.conll import TaggedSentence
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 16, "valid_fraction": 0.2}
 SEQ2SEQ = {"d_model": 16, "num_heads": 2, "num_encoder_layers": 1, "num_decoder_layers": 1, "max_seq_len": 16}

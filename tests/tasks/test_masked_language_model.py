@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from numformer import Classifier, InputError, LanguageModel, MaskedLanguageModel, QuestionAnswerer, Tagger
-from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.tasks.masked_language_model import MaskedObjective
 from numformer.tokenizers import CharacterTokenizer
 from numformer.training import TrainConfig

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.errors import InputError
 from numformer.tasks import Classifier, QuestionAnswerer, Regressor, Tagger, Translator
 

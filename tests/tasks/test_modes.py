@@ -7,7 +7,7 @@ import pytest
 
 from numformer import Classifier, MaskedLanguageModel, Tagger, Translator
 from numformer.autograd import is_evaluating
-from numformer.data.conll import TaggedSentence
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.training import TrainConfig
 from numformer.training.workers import Workers
 

@@ -6,8 +6,8 @@ import pytest
 import numformer as nf
 from numformer import InputError, ops
 from numformer.cli.main import main
-from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.nn import MSELoss
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 16, "dropout": 0.1}

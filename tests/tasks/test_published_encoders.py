@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from numformer import Classifier, QuestionAnswerer, Regressor, Tagger, load
-from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.models import BertConfig, DistilBertConfig, RobertaConfig, build_model
 from numformer.models.build import build_backbone
 from numformer.pretrained import save_model

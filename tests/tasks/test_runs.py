@@ -17,8 +17,8 @@ from numformer import (
     Tagger,
     Translator,
 )
-from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.nn import Dropout, set_recompute
 from numformer.nn.stack import Stack
 from numformer.tasks import load_task

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from numformer import InputError, Tagger
-from numformer.data.conll import TaggedSentence
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.tasks.tagging.objective import encode_sentences
 from numformer.tasks.tagging.words import Words, tokens_of, words_of
 from numformer.tokenizers import ByteTokenizer, CharacterTokenizer, SubwordTokenizer

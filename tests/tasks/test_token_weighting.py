@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from numformer import Classifier, MaskedLanguageModel, QuestionAnswerer, Tagger, Translator
-from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.optim import SGD
 from numformer.training import TrainConfig
 from numformer.training.step import TrainStep

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from numformer import Classifier, QuestionAnswerer, Tagger, load
-from numformer.data.conll import TaggedSentence
 from numformer.data.squad import Question
+from numformer.data.tagged.conll import TaggedSentence
 
 SMALL = {"d_model": 32, "num_heads": 2, "num_layers": 1, "max_seq_len": 96, "dropout": 0.0, "vocab_size": 600}
 FAST = {"lr": 3e-3, "batch_size": 32, "shards": 1, "progress": False}

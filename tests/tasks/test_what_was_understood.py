@@ -6,9 +6,9 @@ import pytest
 
 from numformer import Classifier, LanguageModel, MaskedLanguageModel, QuestionAnswerer, Regressor, Tagger, Translator
 from numformer._notices import amount, shortened
-from numformer.data.conll import TaggedSentence
-from numformer.data.examples import Examples
+from numformer.data.files.examples import Examples
 from numformer.data.squad import Question
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.tasks.shared.format import counted
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 16}

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from numformer._notices import amount, say
-from numformer.cli.options import RunOptions, given_options, open_run, options_of_tasks, parse, with_options
+from numformer.cli.shared.options import RunOptions, given_options, open_run, options_of_tasks, parse, with_options
 from numformer.errors import InputError
 from numformer.metrics import check_picture, draw_attention
 from numformer.tasks.shared.attention import AttentionMap

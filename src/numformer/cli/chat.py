@@ -16,7 +16,7 @@ import tyro
 from numformer._files import write_atomically
 from numformer._notices import amount, say
 from numformer.cli.generate import piped_text
-from numformer.cli.options import parse
+from numformer.cli.shared.options import parse
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig
 from numformer.tasks.chat import Answer, Chat

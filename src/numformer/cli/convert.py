@@ -10,7 +10,7 @@ import tyro
 
 from numformer._files import replacing_folder
 from numformer._notices import amount, in_bytes, say
-from numformer.cli.options import parse
+from numformer.cli.shared.options import parse
 from numformer.errors import InputError
 from numformer.pretrained import adapter_of, save_model
 from numformer.pretrained.companions import copy_companions

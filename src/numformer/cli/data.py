@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from numformer.cli.options import parse
+from numformer.cli.shared.options import parse
 from numformer.data import fetch, list_corpora
-from numformer.data.clean_pairs import REASONS, PairFilters, clean_file
-from numformer.data.split_pairs import check_output, make_report, split_pairs, write_parts
+from numformer.data.pairs.cleaning import REASONS, PairFilters, clean_file
+from numformer.data.pairs.splitting import check_output, make_report, split_pairs, write_parts
 
 if TYPE_CHECKING:
     from numformer.training._live import LiveLine

@@ -8,10 +8,10 @@ from itertools import tee
 from pathlib import Path
 
 from numformer._notices import amount, say
-from numformer.cli.counter import LiveCounter
-from numformer.cli.inputs import InputOptions, encoding_for, open_inputs
-from numformer.cli.options import parse
-from numformer.cli.outputs import check_free
+from numformer.cli.shared.counter import LiveCounter
+from numformer.cli.shared.inputs import InputOptions, encoding_for, open_inputs
+from numformer.cli.shared.options import parse
+from numformer.cli.shared.outputs import check_free
 from numformer.data.vectors import check_vector_file, writing_vectors
 from numformer.tasks import Embedder
 

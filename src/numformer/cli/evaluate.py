@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from numformer.cli.options import (
+from numformer.cli.shared.options import (
     RunOptions,
     TaskOption,
     add_options,
@@ -18,9 +18,9 @@ from numformer.cli.options import (
     parse,
     with_options,
 )
-from numformer.cli.outputs import check_free
-from numformer.cli.score_tables import print_scores
-from numformer.data.table_writer import check_table
+from numformer.cli.shared.outputs import check_free
+from numformer.cli.shared.score_tables import print_scores
+from numformer.data.tables.writer import check_table
 from numformer.errors import InputError
 from numformer.tasks import task_classes
 

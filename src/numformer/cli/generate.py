@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_type_hints
 
 from numformer._notices import say
-from numformer.cli.options import RunOptions, open_run, parse
+from numformer.cli.shared.options import RunOptions, open_run, parse
 from numformer.errors import InputError
 from numformer.generation import SamplingConfig
 from numformer.tasks import LanguageModel

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from numformer._notices import say
-from numformer.cli.options import RunOptions, parse
+from numformer.cli.shared.options import RunOptions, parse
 from numformer.errors import InputError
 from numformer.pretrained import adapter_of, merge
 from numformer.tasks import load

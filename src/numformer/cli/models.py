@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from numformer._notices import in_bytes, say
-from numformer.cli.options import parse
+from numformer.cli.shared.options import parse
 from numformer.pretrained.fetching import fetch_model
 from numformer.pretrained.names import KNOWN, find_known, list_known
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from numformer._notices import amount, say
-from numformer.cli.counter import LiveCounter
-from numformer.cli.inputs import InputOptions, encoding_for, open_inputs
-from numformer.cli.options import TaskOption, given_options, open_run, options_of_tasks, parse, with_options
-from numformer.cli.outputs import check_out, open_output
-from numformer.data.lines import read_lines
+from numformer.cli.shared.counter import LiveCounter
+from numformer.cli.shared.inputs import InputOptions, encoding_for, open_inputs
+from numformer.cli.shared.options import TaskOption, given_options, open_run, options_of_tasks, parse, with_options
+from numformer.cli.shared.outputs import check_out, open_output
+from numformer.data.files.lines import read_lines
 from numformer.errors import InputError
 
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from numformer.cli.inputs import InputOptions, ReadingOptions, encoding_for, open_inputs
-from numformer.cli.options import parse
-from numformer.cli.outputs import open_output
-from numformer.cli.rows import Inputs
+from numformer.cli.shared.inputs import InputOptions, ReadingOptions, encoding_for, open_inputs
+from numformer.cli.shared.options import parse
+from numformer.cli.shared.outputs import open_output
+from numformer.cli.shared.rows import Inputs
 from numformer.data.vectors import read_vectors
 from numformer.tasks import Embedder
 

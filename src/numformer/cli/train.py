@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from numformer._notices import amount, say
-from numformer.cli.options import parse
-from numformer.cli.train_options import SampleOptions, options_class
+from numformer.cli.shared.options import parse
+from numformer.cli.shared.train_options import SampleOptions, options_class
 from numformer.errors import InputError
 from numformer.models.build import model_task, tasks_of
 from numformer.models.registry import ARCHITECTURES, Architecture

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from numformer._notices import amount, listed
-from numformer.data.examples import Examples, LeftOut, collect
-from numformer.data.lines import read_lines, suffix_of
-from numformer.data.rows import clean_text, json_field, json_kind, json_rows, parse_json
+from numformer.data.files.examples import Examples, LeftOut, collect
+from numformer.data.files.lines import read_lines, suffix_of
+from numformer.data.files.rows import clean_text, json_field, json_kind, json_rows, parse_json
 from numformer.errors import InputError
 
 T = TypeVar("T")

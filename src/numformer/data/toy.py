@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from numformer.data.pairs import Pair
+from numformer.data.pairs.reader import Pair
 from numformer.data.squad import Question
 from numformer.errors import InputError
 from numformer.random import generator

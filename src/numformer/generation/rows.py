@@ -64,9 +64,6 @@ class UncachedRows:
     def copy(self, request: Request, twin: Request) -> None:
         """Note that the twin begins where the request stands: nothing is kept, so there is nothing to copy."""
 
-    def keep(self, request: Request, length: int) -> None:
-        """Note that a request's tokens change after so many: nothing is kept of them."""
-
     def drop(self, request: Request) -> None:
         """Note that a request has ended: nothing is kept of it."""
 
@@ -119,15 +116,6 @@ class CachedRows:
         row = self.requests.index(None) if None in self.requests else len(self.requests)
         self.cache.copy_row(request.row, row)
         self._place(twin, row)
-
-    def keep(self, request: Request, length: int) -> None:
-        """Forget what was read after so many of a request's tokens, and all of it where the window has moved."""
-        if request.start:
-            self.drop(request)
-            request.start = request.num_read = 0
-        elif request.row is not None:
-            request.num_read = min(request.num_read, length)
-            self.cache.lengths[request.row] = request.num_read
 
     def drop(self, request: Request) -> None:
         """Take a request out of its row."""

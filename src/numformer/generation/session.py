@@ -102,6 +102,11 @@ class Session:
         """Return the ids of a slot's sequence so far, the prompt's first."""
         return list(self._request(slot).ids)
 
+    def num_unread(self, slot: int) -> int:
+        """Return how many tokens of a slot's sequence the model has yet to read for the logits of the next."""
+        request = self._request(slot)
+        return len(request.ids) - request.start - request.num_read
+
     def admit(
         self,
         prompt: Prompt,
@@ -215,20 +220,6 @@ class Session:
         request.ids.append(int(token))
         request.num_new += 1
         request.logits = None
-
-    def rewrite(self, slot: int, ids: Prompt) -> int:
-        """Give a request other tokens, and return how many of them the model has yet to read.
-
-        Those at the start that it has read already are not read again: so a chat goes on after an answer. Raises InputError
-        as `admit` does, and changes nothing then.
-        """
-        request = self._request(slot)
-        new = self._checked(ids, "prompt", self._num_tokens, any_length=self.sliding)
-        pairs = enumerate(zip(request.ids, new, strict=False))
-        common = next((at for at, (old, token) in pairs if old != token), min(len(request.ids), len(new)))
-        self._rows.keep(request, min(common, len(new) - 1))  # the last token is read again, for its logits
-        request.ids, request.num_new, request.logits = new, 0, None
-        return len(new) - request.num_read
 
     def fork(self, slot: int) -> int:
         """Continue a sequence in two ways: return another slot that holds the same tokens, settings and random state.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from numformer._notices import amount
-from numformer.data.tag_schemes import split_tag
+from numformer.data.tagged.tag_schemes import split_tag
 from numformer.errors import InputError
 from numformer.metrics.pairs import check_pairs
 

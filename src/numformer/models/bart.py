@@ -12,7 +12,6 @@ from numformer import ops, random
 from numformer._names import takes_synonyms
 from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
-from numformer.models.backbone import place
 from numformer.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
 from numformer.models.layouts import Layout
 from numformer.models.registry import register
@@ -134,25 +133,7 @@ class Bart(EncoderDecoderModel):
         init_weights(self, seed)
         reseed_dropout(self, seed)
 
-    def encode(self, src: ArrayLike, src_mask: ArrayLike | None = None) -> Tensor:
-        """Return what the decoder attends to, src [B S] -> [B S D]; a source over the context length is an InputError."""
-        ids = ops.as_ids(src)
-        _, mask = place(ids, self.padding_mask(src) if src_mask is None else src_mask, None, self.config.max_seq_len)
-        return self.encoder(self.embedding(ids), mask)
-
-    def decode(
-        self,
-        tgt: ArrayLike,
-        memory: Array | None,
-        src_mask: ArrayLike | None = None,
-        tgt_mask: ArrayLike | None = None,
-        cache: EncoderDecoderCache | None = None,
-    ) -> Tensor:
-        """Return logits [B T V], as EncoderDecoderModel says."""
-        ids, memory_mask = ops.as_ids(tgt), None if src_mask is None else ops.key_mask(src_mask)
-        tgt_mask = None if tgt_mask is None else ops.target_mask(tgt_mask, ids)
-        positions, mask = place(ids, tgt_mask, cache, self.config.max_seq_len)
-        x = self.decoder(self.embedding(ids), memory, memory_mask, mask, cache, positions)
+    def _logits(self, x: Tensor) -> Tensor:
         return ops.linear(x, self.embedding.weight) + self.logits_bias
 
 
@@ -210,10 +191,7 @@ class BartDecoder(Side):
         positions: Array | None = None,
     ) -> Tensor:
         """Decode given memory; masks as in DecoderLayer."""
-        y = self.layers(self.placed(x, positions), memory, memory_mask=memory_mask, mask=mask, cache=cache)
-        if cache is not None:
-            cache.advance(x.shape[1])
-        return y
+        return self.layers(self.placed(x, positions), memory, memory_mask=memory_mask, mask=mask, cache=cache)
 
 
 def init_weights(model: Bart, seed: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection
 from typing import Any
 
@@ -12,6 +11,7 @@ from numformer.models.build import build_backbone, build_model, tasks_of
 from numformer.models.config import ArchitectureConfig
 from numformer.models.heads import HEADS, Headed
 from numformer.models.layouts import Names
+from numformer.models.memory import check_memory
 from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
 from numformer.nn import init
 
@@ -77,13 +77,6 @@ def from_disk(keys: dict[str, Any], where: str, weights: Collection[str] = ()) -
         raise InputError(f"{where}: the model does not fit into the memory of this machine") from None
 
 
-def _bare(config: ArchitectureConfig, weights: Collection[str]) -> Any:
-    """Return a backbone, with the layer that makes summaries where the file has it."""
-    model = build_backbone(config)
-    model.prepare_for_head(summarises=any("pooler." in name for name in weights), seed=0)
-    return model
-
-
 def names_of(model: Any) -> Names:
     """Return the names of a model's parameters, here and on disk."""
     architecture = architecture_of(model.config)
@@ -92,23 +85,16 @@ def names_of(model: Any) -> Names:
 
 
 def _check_size(config: ArchitectureConfig, where: str, num_tensors: int) -> None:
-    """Raise InputError for a model that no file of so many tensors holds, or no memory of this machine, before it is made.
-
-    That is one with more layers than tensors, or whose weights alone are more than the memory.
-    """
+    """Raise InputError for a model that no file of so many tensors holds, or no memory of this machine, before it is made."""
     num_layers = sum(getattr(config, name) for name in config.lengths if name.endswith("layers"))
     if 0 < num_tensors < num_layers:
         raise InputError(
             f"{where}: a model of {num_layers:,} layers has more than the {num_tensors:,} tensors there are"
         )
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # not every system says so
-        return
-    there, needed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 4 * config.least_weights
-    if needed > there:
-        raise InputError(
-            f"{where}: a model of these sizes takes {needed / 2**30:,.0f} GiB at least, "
-            f"and this machine has {there / 2**30:,.0f} GiB of memory"
-        )
+    try:
+        check_memory(config.least_weights)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _task_of_class(name: str, architecture: Architecture) -> str | None:

@@ -9,6 +9,7 @@ from numformer import ops
 from numformer._notices import amount
 from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.errors import InputError
+from numformer.models.backbone import place
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.cache import EncoderDecoderCache
 from numformer.nn.module import Module
@@ -57,13 +58,17 @@ class EncoderDecoderConfig(ArchitectureConfig):
 class EncoderDecoderModel(Module):
     """Predict every next token of a target from a source, src [B S], tgt [B T] -> logits [B T V].
 
-    A subclass writes `encode` and `decode`; its config has max_seq_len, num_decoder_layers, pad_id, src_vocab_size and
+    A subclass has an `embedding`, an `encoder` and a `decoder` and writes `_logits`, and `_encoded` and `_decoded` too where
+    source and target have embeddings of their own. Its config has max_seq_len, num_decoder_layers, pad_id, src_vocab_size and
     tgt_vocab_size. With `start_id` in the config targets begin with that token, otherwise with the tokenizer's begin token.
     With `frames_texts` a begin token stands before every text, too.
     """
 
     frames_texts: ClassVar[bool] = False
     config: Any
+    embedding: Any
+    encoder: Any
+    decoder: Any
 
     def forward(
         self, src: ArrayLike, tgt: ArrayLike, src_mask: ArrayLike | None = None, tgt_mask: ArrayLike | None = None
@@ -80,8 +85,10 @@ class EncoderDecoderModel(Module):
         __call__ = forward
 
     def encode(self, src: ArrayLike, src_mask: ArrayLike | None = None) -> Tensor:
-        """Return what the decoder attends to, src [B S] -> [B S D]."""
-        raise TypeError(f"{type(self).__name__} has no encode")
+        """Return what the decoder attends to, src [B S] -> [B S D]; a source over the context length is an InputError."""
+        ids = ops.as_ids(src)
+        _, mask = place(ids, self.padding_mask(src) if src_mask is None else src_mask, None, self.config.max_seq_len)
+        return self._encoded(ids, mask)
 
     def decode(
         self,
@@ -95,7 +102,25 @@ class EncoderDecoderModel(Module):
 
         A cache keeps what it needs of the encoder's output, which may be None after the first tokens.
         """
-        raise TypeError(f"{type(self).__name__} has no decode")
+        ids, memory_mask = ops.as_ids(tgt), None if src_mask is None else ops.key_mask(src_mask)
+        tgt_mask = None if tgt_mask is None else ops.target_mask(tgt_mask, ids)
+        positions, mask = place(ids, tgt_mask, cache, self.config.max_seq_len)
+        x = self._decoded(ids, positions, memory, memory_mask=memory_mask, mask=mask, cache=cache)
+        if cache is not None:
+            cache.advance(ids.shape[1])
+        return self._logits(x)
+
+    def _encoded(self, ids: Array, mask: Any) -> Tensor:
+        encoded: Tensor = self.encoder(self.embedding(ids), mask)
+        return encoded
+
+    def _decoded(self, ids: Array, positions: Any, memory: Array | None, **settings: Any) -> Tensor:
+        decoded: Tensor = self.decoder(self.embedding(ids), memory, positions=positions, **settings)
+        return decoded
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Return the logits [B T V] of what comes out of the decoder [B T D]."""
+        raise TypeError(f"{type(self).__name__} has no logits")
 
     def padding_mask(self, tokens: ArrayLike) -> Array:
         """Return the mask [B 1 1 S] that is False where a token is `pad_id`."""

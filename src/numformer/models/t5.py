@@ -14,7 +14,6 @@ from numformer import ops, random
 from numformer._names import takes_synonyms
 from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
-from numformer.models.backbone import place
 from numformer.models.config import OTHER_ACTIVATIONS
 from numformer.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
 from numformer.models.layouts import Layout
@@ -153,25 +152,7 @@ class T5(EncoderDecoderModel):
         init_weights(self, seed)
         reseed_dropout(self, seed)
 
-    def encode(self, src: ArrayLike, src_mask: ArrayLike | None = None) -> Tensor:
-        """Return what the decoder attends to, src [B S] -> [B S D]; a source over the context length is an InputError."""
-        ids = ops.as_ids(src)
-        _, mask = place(ids, self.padding_mask(src) if src_mask is None else src_mask, None, self.config.max_seq_len)
-        return self.encoder(self.embedding(ids), mask)
-
-    def decode(
-        self,
-        tgt: ArrayLike,
-        memory: Array | None,
-        src_mask: ArrayLike | None = None,
-        tgt_mask: ArrayLike | None = None,
-        cache: EncoderDecoderCache | None = None,
-    ) -> Tensor:
-        """Return logits [B T V], as EncoderDecoderModel says."""
-        ids, memory_mask = ops.as_ids(tgt), None if src_mask is None else ops.key_mask(src_mask)
-        tgt_mask = None if tgt_mask is None else ops.target_mask(tgt_mask, ids)
-        positions, mask = place(ids, tgt_mask, cache, self.config.max_seq_len)
-        x = self.decoder(self.embedding(ids), memory, memory_mask, mask, cache, positions)
+    def _logits(self, x: Tensor) -> Tensor:
         if self.output is None:
             return ops.linear(x * self.config.d_model**-0.5, self.embedding.weight)
         return self.output(x)
@@ -234,8 +215,6 @@ class T5Decoder(Side):
         positions = namespace_of(x).arange(x.shape[1])[None] if positions is None else positions
         bias = self.position_bias(positions, int(positions.max()) + 1)
         y = self.layers(self.dropout(x), memory, bias, memory_mask=memory_mask, mask=mask, cache=cache)
-        if cache is not None:
-            cache.advance(x.shape[1])
         return self.dropout(self.norm(y))
 
 

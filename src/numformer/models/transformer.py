@@ -10,7 +10,6 @@ from numformer._names import takes_synonyms
 from numformer._notices import amount
 from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.errors import InputError
-from numformer.models.backbone import place
 from numformer.models.config import ArchitectureConfig
 from numformer.models.encoder_decoder import EncoderDecoderModel
 from numformer.models.layouts import Layout
@@ -164,28 +163,13 @@ class Transformer(EncoderDecoderModel):
         init_weights(self, seed)
         reseed_dropout(self, seed)
 
-    def encode(self, src: ArrayLike, src_mask: ArrayLike | None = None) -> Tensor:
-        """Return what the decoder attends to, src [B S] -> [B S D]."""
-        mask = self.padding_mask(src) if src_mask is None else ops.key_mask(src_mask)
-        return self.encoder(self.src_positions(self.src_embedding(ops.as_ids(src))), mask)
+    def _encoded(self, ids: Array, mask: Any) -> Tensor:
+        return self.encoder(self.src_positions(self.src_embedding(ids)), mask)
 
-    def decode(
-        self,
-        tgt: ArrayLike,
-        memory: Array | None,
-        src_mask: ArrayLike | None = None,
-        tgt_mask: ArrayLike | None = None,
-        cache: EncoderDecoderCache | None = None,
-    ) -> Tensor:
-        """Return logits [B T V] given the encoder's output [B S D]; with a cache tgt continues what its rows hold.
+    def _decoded(self, ids: Array, positions: Any, memory: Array | None, **settings: Any) -> Tensor:
+        return self.decoder(self.tgt_positions(self.tgt_embedding(ids), positions), memory, **settings)
 
-        A cache keeps what it needs of the encoder's output, which may be None after the first tokens.
-        """
-        ids, memory_mask = ops.as_ids(tgt), None if src_mask is None else ops.key_mask(src_mask)
-        tgt_mask = None if tgt_mask is None else ops.target_mask(tgt_mask, ids)
-        positions, mask = place(ids, tgt_mask, cache, self.config.max_seq_len)
-        x = self.tgt_positions(self.tgt_embedding(ids), positions)
-        x = self.decoder(x, memory, memory_mask, mask, cache)
+    def _logits(self, x: Tensor) -> Tensor:
         return ops.linear(x, self.tgt_embedding.weight) if self.output is None else self.output(x)
 
     def _embedding(self, vocab_size: int) -> Embedding:
@@ -228,8 +212,6 @@ class Decoder(Module):
     ) -> Tensor:
         """Decode given memory [B S D]; masks as in DecoderLayer."""
         y = self.layers(x, memory, memory_mask=memory_mask, mask=mask, cache=cache)
-        if cache is not None:
-            cache.advance(x.shape[1])
         return y if self.norm is None else self.norm(y)
 
 

@@ -8,6 +8,7 @@ from numformer import ops
 from numformer.autograd import Array, ArrayLike, Tensor, namespace_of
 from numformer.errors import InputError
 from numformer.nn.dropout import Dropout
+from numformer.nn.flat import JointLinear
 from numformer.nn.layers import Linear
 from numformer.nn.module import Module
 from numformer.random import Generator
@@ -63,6 +64,7 @@ class MultiHeadAttention(Module):
         self.q_proj = Linear(d_model, width, bias, generator=generator)
         self.k_proj = Linear(d_model, kv_width, bias, generator=generator)
         self.v_proj = Linear(d_model, kv_width, bias, generator=generator)
+        self._joint = JointLinear()
 
     def forward(
         self,
@@ -126,6 +128,8 @@ class MultiHeadAttention(Module):
 
     def _project(self, query: Array, key: Array | None, value: Array | None) -> tuple[Any, Any, Any]:
         """Return what is to be cut into heads, nothing for a key or a value that is None."""
+        if key is query and value is query and (joint := self._joint(query, self.q_proj, self.k_proj, self.v_proj)):
+            return joint[0], joint[1], joint[2]
         q = self.q_proj(query)
         return q, None if key is None else self.k_proj(key), None if value is None else self.v_proj(value)
 

@@ -21,7 +21,6 @@ would be shared with other threads or processes stays in this one.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -30,9 +29,8 @@ from typing import Any, NamedTuple, TypeAlias
 from numformer.autograd import Array, Tensor, is_recording, kind_of, mode
 from numformer.errors import InputError
 from numformer.nn.module import Module
-from numformer.nn.tree import join
+from numformer.nn.points import Place, first_names, places_of, points_of
 
-Place: TypeAlias = tuple[int, str]  # a module by its id, and one of its points or "" for the output
 Replacement: TypeAlias = Callable[[Tensor], "Tensor | Array"]
 
 
@@ -43,8 +41,8 @@ class Capture:
         self.tensors: dict[str, Tensor] = {}
         self._model = model  # kept alive, for places are known by id
         self._patterns = None if names is None else list(names)
-        self._places = _chosen(model, self._patterns, may_be_ops=ops)
-        self._ops = {id(module.unbound): name for name, module in _first_names(model)} if ops else {}
+        self._places = places_of(model, self._patterns, may_be_ops=ops)
+        self._ops = {id(module.unbound): name for name, module in first_names(model)} if ops else {}
         self._counts: dict[str, int] = {}
 
     def wants(self, place: Place) -> bool:
@@ -106,7 +104,7 @@ class _Intervention:
         self._functions: dict[Place, list[tuple[str, str, Replacement]]] = {}
         self._unused = dict.fromkeys(replacements)  # patterns, in order
         for pattern, function in replacements.items():
-            for place, name in _chosen(model, [pattern]).items():
+            for place, name in places_of(model, [pattern]).items():
                 self._functions.setdefault(place, []).append((pattern, name, function))
 
     def check_used(self) -> None:
@@ -224,7 +222,7 @@ def record_attention(model: Module) -> Iterator[dict[str, Any]]:
     where it has "weights" among its points and shows them by `observe`. Raises InputError for a model without attention.
     """
     _check_model(model, "record_attention")
-    names = [name for name, _, point in _points(model) if point == "weights"]
+    names = [name for name, _, point in points_of(model) if point == "weights"]
     if not names:
         raise InputError(
             f"{type(model).__name__} has no attention to record: MultiHeadAttention, or a module that has the point "
@@ -253,48 +251,6 @@ def _watching(interventions: tuple[_Intervention, ...] = (), captures: tuple[Cap
 def _check_model(model: object, name: str) -> None:
     if not isinstance(model, Module):
         raise InputError(f"{name} looks into a module, got {model!r:.60}")
-
-
-def _first_names(model: Module) -> Iterator[tuple[str, Module]]:
-    """Yield every module once, under its first name."""
-    known: set[int] = set()
-    for name, module in model.named_modules():
-        if id(module) not in known:
-            known.add(id(module))
-            yield name, module
-
-
-def _points(model: Module) -> Iterator[tuple[str, Module, str]]:
-    """Yield the name, the module and the point of everything that can be seen in a model, the output as the point ""."""
-    for name, module in model.named_modules():
-        for point in ("", *module.points, *module.points_on_request):
-            yield join(name, point) if point else name, module, point
-
-
-def _chosen(model: Module, patterns: list[str] | None, may_be_ops: bool = False) -> dict[Place, str]:
-    """Return the places that the patterns fit, by the first name of each; raises InputError where one fits none."""
-    chosen: dict[Place, str] = {}
-    fitting: set[str] = set()
-    for name, module, point in _points(model):
-        if patterns is None:
-            wanted = point not in module.points_on_request
-        else:
-            fit = {pattern for pattern in patterns if fnmatchcase(name, pattern)}
-            fitting |= fit
-            wanted = bool(fit)
-        if wanted:
-            chosen.setdefault((id(module.unbound), point), name)
-    for pattern in patterns or ():
-        if pattern not in fitting and not (may_be_ops and ":" in pattern):
-            raise InputError(_nothing_named(model, pattern))
-    return chosen
-
-
-def _nothing_named(model: Module, pattern: str) -> str:
-    close = difflib.get_close_matches(pattern, [name for name, _, _ in _points(model)], n=3)
-    return f"{type(model).__name__} has nothing inside named {pattern!r}" + (
-        f": did you mean {' or '.join(close)}?" if close else "; `named_modules` lists its modules"
-    )
 
 
 def _differentiable(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numformer.autograd import Array, Tensor
 from numformer.nn.activations import make_activation
 from numformer.nn.dropout import Dropout
+from numformer.nn.flat import JointLinear
 from numformer.nn.init import check_sizes
 from numformer.nn.layers import Linear
 from numformer.nn.module import Module
@@ -33,12 +34,16 @@ class FeedForward(Module):
         self.linear1 = Linear(d_model, d_ff, bias, generator=generator)
         self.linear2 = Linear(d_ff, d_model, bias, generator=generator)
         self.linear3 = Linear(d_model, d_ff, bias, generator=generator) if gated else None
+        self._joint = JointLinear()
         self.activation = make_activation(activation)
         self.dropout = None if dropout is None else Dropout(dropout)
 
     def forward(self, x: Array) -> Tensor:
         """Transform every position on its own, x [B T D] -> [B T D]."""
-        wide = self.activation(self.linear1(x))
-        if self.linear3 is not None:
-            wide = wide * self.linear3(x)
+        if self.linear3 is None:
+            wide = self.activation(self.linear1(x))
+        elif joint := self._joint(x, self.linear1, self.linear3):
+            wide = self.activation(joint[0]) * joint[1]
+        else:
+            wide = self.activation(self.linear1(x)) * self.linear3(x)
         return self.linear2(wide if self.dropout is None else self.dropout(wide))

@@ -34,6 +34,11 @@ def undrawn() -> Iterator[None]:
         _thread.drawing = before
 
 
+def is_drawing() -> bool:
+    """Tell whether weights are drawn in this thread as soon as they are made."""
+    return _thread.drawing
+
+
 def check_sizes(**sizes: object) -> None:
     """Raise InputError for a size that is no whole number of at least 1: a layer without numbers learns nothing."""
     for name, size in sizes.items():
@@ -75,14 +80,17 @@ def ones(*shape: int) -> Parameter:
 def draw_normal(parameter: Parameter, std: float, generator: Any = None) -> None:
     """Draw a parameter from N(0, std²)."""
     if _thread.drawing:
-        parameter.data = (generator or random.fresh()).standard_normal(parameter.shape, dtype="float32") * std
+        (generator or random.fresh()).standard_normal(dtype="float32", out=parameter.data)
+        parameter.data *= std
 
 
 def draw_uniform(parameter: Parameter, bound: float, generator: Any = None) -> None:
     """Draw a parameter uniformly between -bound and bound."""
     if _thread.drawing:
-        unit = (generator or random.fresh()).random(parameter.shape, dtype="float32")
-        parameter.data = (unit * 2.0 - 1.0) * bound
+        (generator or random.fresh()).random(dtype="float32", out=parameter.data)
+        parameter.data *= 2.0
+        parameter.data -= 1.0
+        parameter.data *= bound
 
 
 def draw_xavier(parameter: Parameter, generator: Any = None) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from numformer.autograd import is_recording, recompute
 from numformer.nn.containers import ModuleList
+from numformer.nn.flat import flatten_parameters
 from numformer.nn.module import Module
 
 
 class Stack(ModuleList):
-    """Layers applied in turn; with `recompute` each keeps only its inputs for the backward pass."""
+    """Layers applied in turn; with `recompute` each keeps only its inputs for the backward pass.
+
+    The weights of every layer are moved into one piece of memory.
+    """
 
     recompute = False
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__(modules)
+        for layer in self:
+            flatten_parameters(layer)
 
     def forward(self, x: Any, *tensors: Any, cache: Any = None, **settings: Any) -> Any:
         """Transform x; every layer gets the same tensors and settings, and its own part of a cache."""

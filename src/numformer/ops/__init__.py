@@ -8,27 +8,9 @@ V vocabulary         N tokens             C classes            ... any leading a
 """
 
 from numformer.ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, soft_cap, softmax, tanh
+from numformer.ops.arithmetic import abs, add, div, exp, log, matmul, mul, power, sub, where
 from numformer.ops.attention import attention, merge_heads, split_heads
 from numformer.ops.attention_values import attention_values
-from numformer.ops.basic import (
-    abs,
-    add,
-    cat,
-    concat,
-    div,
-    exp,
-    index,
-    log,
-    matmul,
-    mul,
-    power,
-    reshape,
-    split,
-    stack,
-    sub,
-    transpose,
-    where,
-)
 from numformer.ops.dropout import dropout
 from numformer.ops.embedding import embedding
 from numformer.ops.embedding_bag import embedding_bag
@@ -47,6 +29,7 @@ from numformer.ops.loss import bce_with_logits, cross_entropy, l1, mse
 from numformer.ops.norm import layer_norm, rms_norm
 from numformer.ops.pooling import last_true, masked_mean, take_position
 from numformer.ops.position import relative_buckets, rope, rope_frequencies, sinusoidal_positions
+from numformer.ops.rearrangement import cat, concat, index, reshape, split, stack, transpose
 from numformer.ops.reductions import max, mean, min, sum
 
 __all__ = [

@@ -11,7 +11,7 @@ from numformer.autograd import Need, Result, op
 from numformer.autograd.blocks import blocks
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
-from numformer.ops.basic import as_float
+from numformer.ops.arithmetic import as_float
 
 
 @op

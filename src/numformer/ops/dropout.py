@@ -8,7 +8,7 @@ from numformer import random
 from numformer.autograd import Result, op
 from numformer.autograd.blocks import blocks
 from numformer.errors import InputError
-from numformer.ops.basic import as_float
+from numformer.ops.arithmetic import as_float
 
 LEVELS = 1 << 16  # a probability is rounded to a multiple of 1/65536: one 16-bit word decides each element
 

@@ -7,7 +7,7 @@ import numpy as np
 from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.blocks import column_sum, rows
 from numformer.autograd.storage import load, save
-from numformer.ops.basic import as_float
+from numformer.ops.arithmetic import as_float
 
 
 @op

@@ -10,7 +10,7 @@ from numformer.autograd import Gradients, Need, Result, op
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
 from numformer.ops.activation import sigmoid
-from numformer.ops.basic import as_float
+from numformer.ops.arithmetic import as_float
 
 
 @op

@@ -8,7 +8,7 @@ import numpy as np
 
 from numformer.autograd import Gradients, Result, namespace_of, op
 from numformer.errors import InputError
-from numformer.ops.basic import as_float
+from numformer.ops.arithmetic import as_float
 
 
 @op

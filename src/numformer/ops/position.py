@@ -36,33 +36,24 @@ def rope(
         if width % 2:
             raise InputError(f"rope: the head width must be even, got {width}")
         frequencies = rope_frequencies(width, theta)
-    if 0 < width < 2 * len(frequencies):
+    frequencies = frequencies if width else ()
+    if width < 2 * len(frequencies):
         raise InputError(f"rope: {len(frequencies)} frequencies are too many for a head of width {width}")
-    first, last = _range(positions)
-    if first < 0:
-        raise InputError(f"rope: a position must be at least 0, got {first}")
-    cos, sin = _rotations(last + 1, frequencies, x.dtype.char)
-    cos, sin = cos[positions], sin[positions]
+    cos, sin = _turns(positions, frequencies, x.dtype.char)
     if positions.ndim == 2:
         cos, sin = cos[:, None], sin[:, None]
     kept_cos, kept_sin = save(cos, need), save(sin, need)
     return _rotate(x, cos, sin), lambda dy: (_rotate(dy, load(kept_cos), -load(kept_sin)), None)  # by the angle back
 
 
-def _range(positions: np.ndarray) -> tuple[int, int]:
-    """Return the smallest and the largest position, quickly where there is one alone, as for every new token."""
-    if positions.size == 1:
-        return (position := int(positions.item()), position)
-    return (int(positions.min()), int(positions.max())) if positions.size else (0, 0)
-
-
 def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
+    """Turn the pairs of x [.. K]: (a cos - b sin, b cos + a sin), with cos [.. 1 R/2] and sin [.. 2 R/2], -sin first."""
     half = cos.shape[-1]
-    first, second = x[..., :half], x[..., half : 2 * half]
-    parts = [first * cos - second * sin, second * cos + first * sin]
-    if 2 * half < x.shape[-1]:
-        parts.append(x[..., 2 * half :])
-    return np.concatenate(parts, axis=-1)
+    pairs = (x if 2 * half == x.shape[-1] else x[..., : 2 * half]).reshape(*x.shape[:-1], 2, half)
+    turned = pairs * cos
+    turned += pairs[..., ::-1, :] * sin
+    turned = turned.reshape(*x.shape[:-1], 2 * half)
+    return turned if 2 * half == x.shape[-1] else np.concatenate([turned, x[..., 2 * half :]], axis=-1)
 
 
 @functools.lru_cache(maxsize=64)
@@ -78,9 +69,33 @@ def _table(length: int, frequencies: tuple[float, ...], dtype: str) -> tuple[np.
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
 
-def _rotations(length: int, frequencies: tuple[float, ...], dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return a table of at least `length` positions; lengths are rounded up so that few tables are made."""
-    return _table(max(64, 1 << (length - 1).bit_length()), frequencies, dtype)
+@functools.lru_cache(maxsize=8)
+def _turn_table(length: int, frequencies: tuple[float, ...], dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return cos [length 1 R/2] and sin [length 2 R/2] as `_rotate` takes them."""
+    cos, sin = _table(length, frequencies, dtype)
+    return cos[:, None], np.stack([-sin, sin], axis=1)
+
+
+def _turns(positions: np.ndarray, frequencies: tuple[float, ...], dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_rotate` takes for positions [..]; lengths of tables are rounded up so that few are made."""
+    if positions.size == 1:  # as for every new token, which many layers ask about
+        return _turn(int(positions.item()), positions.ndim, frequencies, dtype)
+    first, last = (int(positions.min()), int(positions.max())) if positions.size else (0, 0)
+    cos, sin = _turn_table(_length_for(first, last), frequencies, dtype)
+    return cos[positions], sin[positions]
+
+
+@functools.lru_cache(maxsize=64)
+def _turn(position: int, ndim: int, frequencies: tuple[float, ...], dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    cos, sin = _turn_table(_length_for(position, position), frequencies, dtype)
+    at = (None,) * (ndim - 1) + (slice(position, position + 1),)
+    return cos[at], sin[at]
+
+
+def _length_for(first: int, last: int) -> int:
+    if first < 0:
+        raise InputError(f"rope: a position must be at least 0, got {first}")
+    return max(64, 1 << last.bit_length())
 
 
 def sinusoidal_positions(length: int, width: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from numformer.autograd import Result, op
-from numformer.ops.basic import as_float
+from numformer.ops.arithmetic import as_float
 
 Axis = int | tuple[int, ...] | None
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from numformer._absent import OF_OPTIMIZER, answers_for
-from numformer._shared import shared_zeros
+from numformer._memory import shared_zeros
 from numformer.autograd import Parameter
 from numformer.errors import InputError
 from numformer.optim.groups import Group, Parameters, Setting, as_dicts

@@ -1,7 +1,7 @@
 """Arrays in a file of the safetensors format: a length, a JSON header that says where each array lies, and the arrays.
 
 A header is checked whole before one of its sizes is believed. Arrays are mapped into memory: the pages of one are read when
-they are used, and copied when they are written to, so that training never changes the file.
+they are used, and copied when they are written to, so that nobody changes the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Small files of a Hugging Face folder that say how a model is used, and go along where it is written."""
+"""Small files of a Hugging Face folder that say how a model is used, and go along where it is written.
+
+Some kinds of models write some of them on their own; the others are copied.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,14 @@ _MOST = 1 << 20  # bytes
 
 
 def copy_companions(source: Path, folder: Path) -> None:
-    """Copy them from the folder of a model; raises InputError for one that cannot be read or is absurdly large."""
-    for path in (path for pattern in _PATTERNS for path in sorted(source.glob(pattern))):
+    """Copy those that the new folder of a model has not got already from the old one.
+
+    Raises InputError for one that cannot be read or is absurdly large.
+    """
+    found = (path for pattern in _PATTERNS for path in sorted(source.glob(pattern)))
+    for path in found:
+        if (folder / path.relative_to(source)).exists():
+            continue
         try:
             size = path.stat().st_size
             if size > _MOST:

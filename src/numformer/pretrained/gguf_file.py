@@ -91,12 +91,15 @@ class GGUFFile:
         self.metadata = _metadata(cursor, num_entries)
         self.tensors = _tensors(cursor, num_tensors, _alignment(self.metadata), len(self._data))
 
-    def read(self, name: str) -> NDArray[np.float32]:
-        """Return a tensor as float32; raises InputError where its numbers are not finite."""
+    def read(self, name: str, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return a tensor as float32, in the memory of `out` where it is given.
+
+        Raises InputError where its numbers are not finite.
+        """
         shape, kind, start = self.tensors[name]
         blocks = np.frombuffer(self._data, kind.layout, prod(shape) // kind.size, start)
         try:
-            return dequantise(blocks, kind, shape)
+            return dequantise(blocks, kind, np.empty(shape, np.float32) if out is None else out)
         except InputError as error:
             raise InputError(f"the tensor {name} {error}") from None
 

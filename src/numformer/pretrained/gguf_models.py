@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from numformer.errors import InputError
 from numformer.models.build import build_backbone
+from numformer.models.memory import check_memory
 from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
 from numformer.models.sentence_encoder import SentenceEncoder, Vectors
 from numformer.nn import init
@@ -16,7 +17,6 @@ from numformer.pretrained.fitting import check_fit
 from numformer.pretrained.gguf_config import check_sizes, config_keys, head_width
 from numformer.pretrained.gguf_families import FAMILIES, Family, supported
 from numformer.pretrained.gguf_file import GGUFFile
-from numformer.pretrained.memory import check_memory
 
 _NO_POOLING = 0
 _POOLINGS: dict[int, Vectors] = {1: "mean", 2: "cls"}
@@ -35,7 +35,7 @@ def read_model(file: GGUFFile) -> Any:
     family = FAMILIES[name]
     keys = config_keys(file, name, family)
     check_sizes(file, family, keys)
-    check_memory(4 * sum(math.prod(info.shape) for info in file.tensors.values()))
+    check_memory(sum(math.prod(info.shape) for info in file.tensors.values()))
     architecture = ARCHITECTURES[family.model_type]
     with init.undrawn():
         model = build_backbone(architecture.config.from_disk(keys))
@@ -96,12 +96,11 @@ def _take_weights(model: Any, file: GGUFFile, family: Family) -> None:
         del found["output.weight"]
     check_fit(model, {names[ours]: parameter.shape for ours, parameter in own.items()}, found)
     for ours, parameter in own.items():
-        value = file.read(names[ours])
+        value = file.read(names[ours], out=parameter.data)
         if family.swaps_pairs and is_swapped(names[ours]):
-            value = swap_pairs(value, width, to_file=False)
+            value[...] = swap_pairs(value, width, to_file=False)
         if family.norms_are_offset and names[ours].endswith("norm.weight"):
             value -= 1
-        parameter.data = value
 
 
 def architecture_in_gguf(model: Any) -> tuple[str, Family]:

@@ -35,9 +35,8 @@ class BlockType(NamedTuple):
         return count // self.size * self.layout.itemsize
 
 
-def dequantise(blocks: Blocks, kind: BlockType, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the numbers of all blocks as an array of a shape; raises InputError where one is not finite."""
-    out = np.empty(shape, np.float32)
+def dequantise(blocks: Blocks, kind: BlockType, out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Write the numbers of all blocks into an array of so many and return it; raises InputError where one is not finite."""
     rows = out.reshape(-1, kind.size)
     for part in _parts(len(blocks), kind):
         kind.unpack(blocks[part], rows[part])

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from numformer._memory import keep_freed_memory
 from numformer.errors import InputError
 from numformer.pretrained.gguf_read import read_gguf
 from numformer.pretrained.hub import PREFIX, fetch_from_hub
@@ -64,6 +65,7 @@ def open_model(path: Path, base: str | Path | None = None) -> Opened:
 
     Raises InputError when it is missing or damaged.
     """
+    keep_freed_memory(1 << 25)
     if not is_gguf(path):
         return Opened(path, load_model(path, base), None)
     content = read_gguf(path)

@@ -58,7 +58,7 @@ class Weights:
 
 
 def take_weights(model: Module, weights: Weights) -> None:
-    """Make the tensors of a folder a model's parameters, one by one; float32 ones that lie as in memory stay mapped.
+    """Copy the tensors of a folder into a model's parameters, one by one, so that memory holds them once.
 
     Tensors that hold no weights of an architecture are passed over; those of another head are too, which is said on stderr.
     Raises InputError naming every missing, unexpected and misshapen tensor, as it is called in the file.
@@ -80,11 +80,9 @@ def take_weights(model: Module, weights: Weights) -> None:
         model, expected, {name: weights.shapes[name] for name in [*found.values(), *others] if name not in left_out}
     )
     for name, parameter in own.items():
-        mapped = weights.read(found[name])
-        value = mapped.astype(parameter.dtype, copy=False)
-        parameter.data = np.ascontiguousarray(value.T) if names.is_transposed(name) else value
-        if not np.shares_memory(parameter.data, mapped):
-            weights.forget(found[name])
+        value = weights.read(found[name])
+        parameter.data[...] = value.T if names.is_transposed(name) else value
+        weights.forget(found[name])
     if left_out:
         say(f"left out, for {type(model).__name__} has no place for them: {few_names(left_out)}")
 

@@ -15,7 +15,6 @@ from numformer.errors import InputError
 from numformer.generation import SamplingConfig, Session, TextStream
 from numformer.generation.chat_template import Message
 from numformer.generation.rows import Ended
-from numformer.generation.session import Step
 from numformer.tasks.chat_model import ChatModel, open_chat_model
 
 OnText = Callable[[str], Any]
@@ -99,6 +98,7 @@ class Chat:
 
     def _start_session(self) -> None:
         self._session = Session(self.model.model, 1, vocab_size=self.model.template.tokenizer.vocab_size)
+        self._slot: int | None = None  # of the last prompt, whose beginning the next one shares
 
     def _answer(self, messages: list[Message], on_text: OnText | None) -> str:
         """Answer the last of the messages, and make them the conversation, with the answer."""
@@ -115,26 +115,27 @@ class Chat:
 
     def _write(self, prompt: list[int], stream: TextStream, on_text: OnText | None) -> Answer:
         """Read what is new in the prompt, and write an answer token by token."""
-        start, session, num_read = time.perf_counter(), self._session, len(prompt)
-        if session.active:
-            num_read = session.rewrite(0, prompt)
-        else:
-            session.admit(prompt, self.sampling, seed=self._generator)
+        start, session = time.perf_counter(), self._session
+        self._slot = session.admit(
+            prompt,
+            self.sampling,
+            max_new_tokens=self.max_new_tokens,
+            stop_ids=self.model.stop_ids,
+            seed=self._generator,
+            keep=True,
+            reuse=self._slot,
+        )
+        num_read = session.num_unread(self._slot)
         session.logits()
         begun, number, ended = time.perf_counter(), 0, None
         while ended is None:
             step, number = session.step()[0], number + 1
-            ended = self._why_ended(step, number)
+            ended = step.ended
             piece = "" if ended == "stop" else stream.push(step.id)
             piece += stream.flush() if ended else ""
             if piece and on_text:
                 on_text(piece)
         return Answer(num_read, begun - start, number, time.perf_counter() - begun, ended)
-
-    def _why_ended(self, step: Step, number: int) -> Ended | None:
-        if step.id in self.model.stop_ids:
-            return "stop"
-        return "length" if number == self.max_new_tokens else step.ended
 
     def _prompt(self, messages: list[Message]) -> list[int]:
         """Return the ids up to where the answer begins, without the oldest turns where they are too long."""

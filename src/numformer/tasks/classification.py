@@ -12,9 +12,9 @@ import numpy as np
 
 from numformer import ops
 from numformer._notices import few
-from numformer.data.examples import Examples
-from numformer.data.labelled import LabelledText, read_labelled
-from numformer.data.table_writer import check_table
+from numformer.data.files.examples import Examples
+from numformer.data.tables.labelled import LabelledText, read_labelled
+from numformer.data.tables.writer import check_table
 from numformer.errors import InputError
 from numformer.metrics import check_picture, classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions

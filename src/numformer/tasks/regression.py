@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 import numpy as np
 
 from numformer.autograd import Tensor
-from numformer.data.examples import Examples
-from numformer.data.table_writer import check_table
-from numformer.data.valued import ValuedText, read_valued
+from numformer.data.files.examples import Examples
+from numformer.data.tables.valued import ValuedText, read_valued
+from numformer.data.tables.writer import check_table
 from numformer.errors import InputError
 from numformer.metrics.regression import mean_squared_error, pearson, spearman
 from numformer.models import BertConfig, SequenceRegressor

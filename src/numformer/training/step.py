@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from numformer import random
-from numformer._shared import shared_zeros
+from numformer._memory import shared_zeros
 from numformer.autograd import Tensor, gradients
 from numformer.autograd.storage import Precision, storage
 from numformer.errors import InputError

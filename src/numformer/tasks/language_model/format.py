@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from numformer._notices import amount
-from numformer.data.examples import Examples, LeftOut, collect
-from numformer.data.lines import suffix_of
-from numformer.data.rows import clean_text, json_field, json_kind, json_rows
+from numformer.data.files.examples import Examples, LeftOut, collect
+from numformer.data.files.lines import suffix_of
+from numformer.data.files.rows import clean_text, json_field, json_kind, json_rows
 from numformer.errors import InputError
 from numformer.generation.chat_template import ROLES, Message
 

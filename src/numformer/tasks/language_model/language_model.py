@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -19,7 +18,7 @@ from numformer.generation.window import window_start
 from numformer.models import GPTConfig, build_model
 from numformer.models.backbone import CausalModel
 from numformer.nn.lora import lora_layers
-from numformer.pretrained import LoRAConfig, adapt, adapter_of
+from numformer.pretrained import adapt, adapter_of
 from numformer.pretrained.opening import Opened
 from numformer.tasks.language_model.format import Dialogue, Example, is_examples, read_examples, texts
 from numformer.tasks.language_model.objective import LanguageModelObjective, PackedObjective
@@ -33,61 +32,17 @@ from numformer.tasks.language_model.scores import (
     strided_windows,
     text_scores,
 )
+from numformer.tasks.language_model.settings import LanguageModelConfig, LanguageModelSettings, ScoreOptions
 from numformer.tasks.shared.example_task import say_held_out
 from numformer.tasks.shared.format import marks
 from numformer.tasks.shared.objective import Batch, TargetObjective
-from numformer.tasks.shared.settings import DecoderSettings
-from numformer.tasks.shared.text_task import MeasureOptions, TextConfig, TextTask
+from numformer.tasks.shared.text_task import TextTask
 from numformer.tasks.shared.windows import windows_of
 from numformer.tasks.shared.writing import WritingDefaults, WritingSettings
 from numformer.tokenizers import SubwordTokenizer, Tokenizer, encode_text
 from numformer.training import RunFolder, TrainConfig
 from numformer.training.settings import BASE, as_plain
 from numformer.training.workers import Workers, num_cores
-
-NO_ADAPTERS = LoRAConfig()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageModelConfig(TextConfig):
-    """What to train on, and what to start from."""
-
-    data: str = ""
-    """Text file, the name of a known text (see `numformer data list`), or examples in a .jsonl file."""
-    valid: str | None = None
-    """File of held-out text or examples; the end of the text, or some of the examples, when not given."""
-    valid_fraction: float = 0.1
-    """Share of the text that is held out at its end, or of the examples."""
-    sequence_length: int | None = None
-    """Tokens that the model is trained and measured on at a time; the context length when not given."""
-    skip_bad: bool = False
-    """Leave examples out that are malformed, and count them, instead of stopping at the first."""
-    lora: LoRAConfig = NO_ADAPTERS
-    """Adapters that are trained in place of the model's weights."""
-
-
-class LanguageModelSettings(DecoderSettings, total=False):
-    """The keywords of `from_text`: those of every text, the fields of LanguageModelConfig, and those of GPTConfig."""
-
-    tokenizer: str | Path | Tokenizer
-    valid: str | Path | None
-    valid_fraction: float
-    pretrained: str | Path | None
-    freeze: str | Sequence[str]
-    encoding: str
-    seed: int
-    config: Any
-    sequence_length: int | None
-    skip_bad: bool
-    lora: LoRAConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions(MeasureOptions):
-    """How to measure on a long text."""
-
-    stride: int | None = None
-    """Tokens between the beginnings of windows; fewer than the context length let every token be predicted from more."""
 
 
 class LanguageModel(TextTask):

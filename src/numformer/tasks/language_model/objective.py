@@ -9,7 +9,7 @@ import numpy as np
 
 from numformer._notices import amount
 from numformer.data import TokenWindows
-from numformer.data.batches import pad
+from numformer.data.batching.batches import pad
 from numformer.models.backbone import CausalModel
 from numformer.random import generator
 from numformer.tasks.language_model.packing import Row

@@ -12,9 +12,9 @@ import numpy as np
 from numformer import ops
 from numformer._notices import say_share
 from numformer.autograd import inference
-from numformer.data.batches import LengthBatches, pad
-from numformer.data.examples import Examples, collect
-from numformer.data.rows import clean_text, json_field, json_kind, json_rows
+from numformer.data.batching.batches import LengthBatches, pad
+from numformer.data.files.examples import Examples, collect
+from numformer.data.files.rows import clean_text, json_field, json_kind, json_rows
 from numformer.errors import InputError
 from numformer.models.backbone import CausalModel
 from numformer.tasks.shared.objective import EVALUATION_TOKENS, IGNORE, Batch

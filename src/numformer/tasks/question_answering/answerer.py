@@ -12,7 +12,7 @@ import numpy as np
 
 from numformer._notices import say
 from numformer.data.squad import Question
-from numformer.data.table_writer import check_table
+from numformer.data.tables.writer import check_table
 from numformer.errors import InputError
 from numformer.metrics import exact_match, squad_scores
 from numformer.models import BertConfig, SpanClassifier

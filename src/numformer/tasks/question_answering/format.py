@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from numformer._notices import amount
-from numformer.data.examples import Examples
+from numformer.data.files.examples import Examples
 from numformer.data.squad import Question, read_squad
 from numformer.data.toy import make_key_value_questions
 from numformer.errors import InputError

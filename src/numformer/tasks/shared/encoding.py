@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from numformer._notices import say_share
-from numformer.data.batches import pad
+from numformer.data.batching.batches import pad
 from numformer.errors import InputError
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from numformer._notices import amount, say
-from numformer.data.examples import Examples
+from numformer.data.files.examples import Examples
 from numformer.data.split import split_by_group
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig

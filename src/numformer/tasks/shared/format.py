@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from numformer._notices import amount, few, shortened
-from numformer.data.examples import Examples
+from numformer.data.files.examples import Examples
 from numformer.tasks.shared.encoding import AnyTokenizer, pad_id, vocabulary_size
 from numformer.tokenizers import KINDS, make_tokenizer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from numformer._notices import amount, say
-from numformer.data.table_writer import writing_table
+from numformer.data.tables.writer import writing_table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numformer import ops
 from numformer._notices import amount
 from numformer.autograd import Tensor, inference
-from numformer.data.batches import LengthBatches
+from numformer.data.batching.batches import LengthBatches
 from numformer.errors import InputError
 from numformer.nn.module import Module
 from numformer.tasks.shared.encoding import AnyTokenizer

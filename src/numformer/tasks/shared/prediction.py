@@ -10,7 +10,7 @@ import numpy as np
 
 from numformer._notices import Shares
 from numformer.autograd import Tensor, inference
-from numformer.data.batches import LengthBatches
+from numformer.data.batching.batches import LengthBatches
 from numformer.errors import InputError
 from numformer.tasks.shared.objective import EVALUATION_TOKENS
 from numformer.training.progress import track

@@ -14,8 +14,8 @@ import numpy as np
 from numformer._names import rename_settings
 from numformer._notices import amount, say
 from numformer.data import TokenWindows, encode_file, find_corpus, read_text_chunks, split_tokens
-from numformer.data.lines import split_lines
-from numformer.data.text import count_text
+from numformer.data.files.lines import split_lines
+from numformer.data.texts.text import count_text
 from numformer.errors import InputError
 from numformer.nn.module import Module
 from numformer.pretrained.opening import Opened, place_of

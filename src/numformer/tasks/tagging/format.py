@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from numformer._notices import amount
-from numformer.data.conll import TaggedSentence, read_conll
-from numformer.data.examples import Examples
-from numformer.data.tag_schemes import spoiling_tags, tag_scheme
+from numformer.data.files.examples import Examples
+from numformer.data.tagged.conll import TaggedSentence, read_conll
+from numformer.data.tagged.tag_schemes import spoiling_tags, tag_scheme
 from numformer.tasks.shared.format import DataConfig, Format, counted
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tokenizers import Tokenizer, WordTokenizer, make_tokenizer

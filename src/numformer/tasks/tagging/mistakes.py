@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numformer.data.conll import TaggedSentence
+from numformer.data.tagged.conll import TaggedSentence
 from numformer.tasks.shared.mistakes import places_of, write_mistakes
 
 COLUMNS = ("place", "text", "word", "number", "gold", "predicted", "score")

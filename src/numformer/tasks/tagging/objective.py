@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from numformer.data.conll import TaggedSentence
-from numformer.data.tag_schemes import mark_entities
+from numformer.data.tagged.conll import TaggedSentence
+from numformer.data.tagged.tag_schemes import mark_entities
 from numformer.metrics import entity_scores
 from numformer.models import TokenClassifier
 from numformer.tasks.shared.encoding import pad_id, padded

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NotRequired, Self, TypedDict, Unpack
 import numpy as np
 
 from numformer._notices import few, say_share
-from numformer.data.conll import TaggedSentence
-from numformer.data.table_writer import check_table
-from numformer.data.tag_schemes import mark_entities
+from numformer.data.tables.writer import check_table
+from numformer.data.tagged.conll import TaggedSentence
+from numformer.data.tagged.tag_schemes import mark_entities
 from numformer.errors import InputError
 from numformer.metrics import entities
 from numformer.models import BertConfig, TokenClassifier

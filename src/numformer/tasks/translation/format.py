@@ -9,8 +9,8 @@ from itertools import chain
 from pathlib import Path
 
 from numformer._notices import shortened
-from numformer.data.examples import Examples
-from numformer.data.pairs import Pair, read_pairs
+from numformer.data.files.examples import Examples
+from numformer.data.pairs.reader import Pair, read_pairs
 from numformer.data.split import near_duplicate_groups
 from numformer.data.toy import toy_splits
 from numformer.errors import InputError

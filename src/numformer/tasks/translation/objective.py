@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from numformer._notices import amount, say, say_share
-from numformer.data.pairs import Pair
+from numformer.data.pairs.reader import Pair
 from numformer.errors import InputError
 from numformer.models.encoder_decoder import EncoderDecoderModel
 from numformer.tasks.shared.encoding import cut, pad_id, padded, say_cut, special_id

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from numformer.data.batches import LengthBatches
+from numformer.data.batching.batches import LengthBatches
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, Hypothesis, Processor, beam_search
 from numformer.generation.beam import BeamSettings

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal, NotRequired, Self, TypedDict, Unpack
 
 import numpy as np
 
-from numformer.data.pairs import Pair
-from numformer.data.table_writer import check_table
+from numformer.data.pairs.reader import Pair
+from numformer.data.tables.writer import check_table
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, Hypothesis, Processor
 from numformer.generation.beam import BeamSettings

@@ -1,0 +1,1 @@
+"""What commands are made of: their options, where inputs come from, and where outputs go."""

@@ -1,0 +1,1 @@
+"""Pairs of a source and a target: read, cleaned, and split."""
