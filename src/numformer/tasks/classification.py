@@ -248,7 +248,7 @@ class Classifier(ExampleTask):
 
     def details(self) -> dict[str, str]:
         """Return the labels."""
-        return {"labels": f"{len(self.model.labels)}: {few(self.model.labels)}"}
+        return {"labels": f"{len(self.model.labels)}: {few(self.model.labels)}"} | super().details()
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a text between the begin and end tokens."""

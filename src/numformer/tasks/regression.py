@@ -248,7 +248,8 @@ class Regressor(ExampleTask):
 
     def details(self) -> dict[str, str]:
         """Return the mean and the deviation of the numbers."""
-        return {"numbers": f"mean {self.model.mean:g}, standard deviation {self.model.std:g}"}
+        numbers = f"mean {self.model.mean:g}, standard deviation {self.model.std:g}"
+        return {"numbers": numbers} | super().details()
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a text between the begin and end tokens."""
