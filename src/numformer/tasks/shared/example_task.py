@@ -70,6 +70,7 @@ class ExampleTask(Task):
         data, valid = (None if each is None else checked(cls.format, each) for each in (data, valid))
         if resumed:
             check_not_moved(as_plain(config), resumed.path, "say with --data where it is")
+        config = cls.format.settled(config, None if data is None else [*data, *(valid or ())])
         train_data, valid_data = read_parts(cls.format, config, data, valid, seed)
         source = as_plain(config) | places(config) | marks(train_data, valid_data)
         del source["lora"]  # which stands there where there are adapters

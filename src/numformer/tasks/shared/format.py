@@ -63,6 +63,10 @@ class Format(ABC, Generic[Example, Config]):
     def texts(self, examples: Sequence[Example]) -> Iterable[str]:
         """Return the texts to train a tokenizer on."""
 
+    def settled(self, config: Config, data: Sequence[Example] | None) -> Config:
+        """Return the config with what the header of its file, or the list of examples in its place, says by itself."""
+        return config
+
     def generate(self, config: Config, seed: int) -> Parts[Example] | None:
         """Return the examples of a generated task that the config names in place of a file, None where it names none."""
         return None

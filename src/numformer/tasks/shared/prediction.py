@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -61,7 +61,7 @@ def pieces(items: Iterable[Item], paused: Callable[[], bool] = lambda: False) ->
 
 
 def run_batches(
-    rows: Sequence[np.ndarray],
+    rows: Sequence[Sized],
     work: Callable[[list[int]], Sequence[Result]],
     progress: bool = True,
     workers: Workers | None = None,

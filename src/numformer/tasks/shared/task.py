@@ -216,6 +216,11 @@ class Task:
         """Return the columns of a table that hold the (first) input, as the run was trained; several are joined."""
         return names(getattr(self.config, "text", None) or "text")
 
+    @property
+    def reads_pairs(self) -> bool | None:
+        """Whether an input is a pair of texts; None where that is not known."""
+        return False
+
     def columns_without_header(self) -> tuple[str, ...]:
         """Return what the columns of .tsv are called that has no header; only tasks on pairs read such."""
         return ()
