@@ -12,8 +12,8 @@ import numformer as nf
 from numformer import GPT, BertConfig, InputError
 from numformer.models import Bert
 from numformer.pretrained import GGUFModel, opening, save_model
+from numformer.pretrained.finding import find_model, place_of
 from numformer.pretrained.names import KNOWN, KnownModel
-from numformer.pretrained.opening import find_model, place_of
 from numformer.tokenizers import CharacterTokenizer, save_tokenizer
 from numformer.tokenizers.subwords import SubwordTokenizer
 

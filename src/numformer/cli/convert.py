@@ -14,9 +14,9 @@ from numformer.cli.shared.options import parse
 from numformer.errors import InputError
 from numformer.pretrained import adapter_of, save_model
 from numformer.pretrained.companions import copy_companions
+from numformer.pretrained.finding import GGUF, find_model
 from numformer.pretrained.gguf_write import write_gguf
-from numformer.pretrained.models import GGUF
-from numformer.pretrained.opening import Opened, find_model
+from numformer.pretrained.opening import Opened
 from numformer.tasks.loading import has_task, open_any, task_with
 from numformer.tokenizers import save_tokenizer
 

@@ -31,6 +31,8 @@ class PredictionOptions(InputOptions):
 class Predict(PredictionOptions):
     """Print what a model says about each text as it goes: for people on a terminal, else one JSON object a line."""
 
+    pair: str | None = None
+    """classify, regress: column of the second text of pairs in a table; that of the training when not given."""
     words: bool = False
     """tag: take the words of a text as they are, with blanks between, or as a JSON list."""
     word_column: str | int | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from numformer.cli.shared.options import RunOptions
+from numformer.cli.shared.pair_inputs import inputs_of_pair_table, pairs_of_arguments, pairs_of_lines, wants_pairs
 from numformer.cli.shared.rows import InputRow, Inputs
 from numformer.cli.shared.standard_input import StandardInput
 from numformer.cli.shared.table_inputs import inputs_of_table
@@ -18,6 +19,7 @@ from numformer.data.files.lines import read_lines, suffix_of
 from numformer.data.tables.reader import TABLES
 from numformer.errors import InputError
 from numformer.tasks.shared.task import Task
+from numformer.tasks.shared.text_pairs import NAMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +61,16 @@ def open_inputs(options: Any, task: Task, settings: dict[str, Any]) -> Inputs:
                 raise InputError(f"--{name.replace('_', '-')} is not for {options.run}, whose task is {task.name}")
     elif inputs := inputs_of_words(options, task):
         return inputs
+    pairs = wants_pairs(options, task)
     if options.input is not None and suffix_of(options.input) in TABLES:
-        return inputs_of_table(options, task, settings)
-    if options.text:
-        raise InputError(f"--text names columns of a table: give one with --input ({', '.join(TABLES)})")
-    return _inputs_of_lines(options, task, settings)
+        return inputs_of_pair_table(options, task) if pairs else inputs_of_table(options, task, settings)
+    for name in ("text", "pair"):
+        if getattr(options, name, None):
+            raise InputError(f"--{name} names columns of a table: give one with --input ({', '.join(TABLES)})")
+    return _inputs_of_lines(options, task, settings, pairs)
 
 
-def _inputs_of_lines(options: Any, task: Task, settings: dict[str, Any]) -> Inputs:
+def _inputs_of_lines(options: Any, task: Task, settings: dict[str, Any], pairs: bool) -> Inputs:
     name, *others = task.inputs
     for other in others:
         if settings.get(other) is None:
@@ -74,6 +78,11 @@ def _inputs_of_lines(options: Any, task: Task, settings: dict[str, Any]) -> Inpu
             raise InputError(f"{name}s need the text to find the answers in: --{other} TEXT, or {table}")
     standard_input = StandardInput(options.encoding)
     lines = options.texts or (read_lines(options.input, options.encoding) if options.input else standard_input)
+    paused = standard_input.paused if lines is standard_input else lambda: False
+    if pairs:
+        return Inputs(
+            list(NAMES), NAMES, pairs_of_arguments(options.texts) if options.texts else pairs_of_lines(lines), paused
+        )
     given: Callable[[str], Any] = words_of if getattr(options, "words", False) else str
     rows = (InputRow({name: line}, given(line) if line.strip() else None) for line in lines)
-    return Inputs([name], task.inputs, rows, standard_input.paused if lines is standard_input else lambda: False)
+    return Inputs([name], task.inputs, rows, paused)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -77,7 +77,7 @@ def in_pieces(
 
 
 def run_batches(
-    rows: Sequence[np.ndarray],
+    rows: Sequence[Sized],
     work: Callable[[list[int]], Sequence[Result]],
     progress: bool = True,
     workers: Workers | None = None,
@@ -93,7 +93,7 @@ def run_batches(
 
 
 def each_batch(
-    rows: Sequence[np.ndarray],
+    rows: Sequence[Sized],
     work: Callable[[list[int]], Answers],
     progress: bool = True,
     workers: Workers | None = None,

@@ -18,6 +18,7 @@ from numformer.nn.module import Module
 from numformer.nn.stack import recomputing
 from numformer.pretrained import adapter_of, is_gguf, read_gguf, save_model
 from numformer.pretrained.opening import Opened, check_rows
+from numformer.tasks.shared.adapting import describe_adapters
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
 from numformer.tasks.shared.encoding import AnyTokenizer, describe_tokenizer
 from numformer.tasks.shared.format import DataConfig
@@ -96,8 +97,8 @@ class Task:
         raise NotImplementedError
 
     def details(self) -> dict[str, str]:
-        """Return what `numformer info` says of this task alone."""
-        return {}
+        """Return what `numformer info` says of this task alone, and of the adapters of its model."""
+        return describe_adapters(self.model)
 
     def fit(
         self,
@@ -214,6 +215,11 @@ class Task:
         """Return the columns of a table that hold the (first) input, as the run was trained; several are joined."""
         return names(getattr(self.config, "text", None) or "text")
 
+    @property
+    def reads_pairs(self) -> bool | None:
+        """Whether an input is a pair of texts; None where that is not known."""
+        return False
+
     def columns_without_header(self) -> tuple[str, ...]:
         """Return what the columns of .tsv are called that has no header; only tasks on pairs read such."""
         return ()
@@ -291,7 +297,7 @@ class Task:
         """
         tokenizer, adapter = opened.tokenizer, adapter_of(opened.model)
         if tokenizer is None and adapter is not None and not (opened.path / "tokenizer.json").exists():
-            base = Path(adapter.base)
+            base = adapter.path
             tokenizer = read_gguf(base).tokenizer if is_gguf(base) else cls.load_tokenizer(base)
         tokenizer = tokenizer or cls.load_tokenizer(opened.path)
         check_rows(opened.model, tokenizer, opened.path)
