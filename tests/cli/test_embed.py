@@ -187,3 +187,11 @@ def test_a_comparison_that_cannot_be_is_refused(here, embedder, numformer, refus
     (here / "y.txt").write_text("a dog\n")
     numformer("embed", "model", *TEXTS, "--out", "v.npy")
     refused(lambda: numformer("similar", "model", *words), message)
+
+
+def test_a_column_of_a_corpus_that_is_no_table_is_refused_with_its_name(here, embedder, numformer):
+    (here / "x.txt").write_text("a dog\n")
+    result = numformer("similar", "model", "--corpus", "x.txt", "--text", "body", "--top", "1", "--", "the cat")
+    assert result.err == (
+        "numformer: --text names columns of a table (.csv, .tsv, .jsonl, .json), got x.txt, which is none\n"
+    )

@@ -337,7 +337,7 @@ def test_a_table_may_be_replaced_by_itself_with_predictions(here, predict):
     ("task", "words", "message"),
     [
         ("classify", ["Ann", "--out=o.txt"], "predictions are written to a .csv, .tsv or .jsonl file, got o.txt"),
-        ("classify", ["Ann", "--text=a"], "--text names columns of a table: give one with --input (.csv, .tsv, .jsonl"),
+        ("classify", ["Ann", "--text=a"], "--text names columns of a table (.csv, .tsv, .jsonl, .json), got no table"),
         ("classify", ["--input=x.csv"], "there is no column 'text' for the text (the columns are 'a', 'b'); choose"),
         ("classify", ["--input=x.csv", "--text=c"], "there is no column 'c' for the text (the columns are 'a', 'b')"),
         ("classify", ["--input=no.csv"], "could not read no.csv: No such file or directory"),

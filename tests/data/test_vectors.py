@@ -53,10 +53,10 @@ def write_short(path):
     ("make", "message"),
     [
         (lambda path: None, "there is no"),
-        (write_text, "cannot be read as an array of NumPy"),
-        (lambda path: path.write_bytes(b""), "cannot be read as an array of NumPy"),
-        (write_short, "cannot be read as an array of NumPy"),
-        (lambda path: np.save(path, np.array([{}, None] * 6).reshape(4, 3)), "cannot be read as an array of NumPy"),
+        (write_text, "holds no array of numbers"),
+        (lambda path: path.write_bytes(b""), "holds no array of numbers"),
+        (write_short, "holds no array of numbers"),
+        (lambda path: np.save(path, np.array([{}, None] * 6).reshape(4, 3)), "holds no array of numbers"),
         (
             lambda path: np.save(path, VECTORS[:2]),
             r"4 texts are float32 \[4, 3\] with this model, got float32 \[2, 3\]",

@@ -130,6 +130,28 @@ def test_a_head_that_the_file_lacks_is_refused(adapted, tmp_path):
         load_model(tmp_path / "adapter")
 
 
+def test_the_summary_of_a_masked_base_is_taken_where_the_adapter_brings_none(tmp_path):
+    model = make(tmp_path / "base")
+    base = build_model(BertConfig(**SHAPE), "mlm")
+    base.backbone.pooler = model.backbone.pooler
+    save_model(base, tmp_path / "base")
+    adapt(model, LoRAConfig(rank=2), tmp_path / "base")
+    save_model(model, tmp_path / "adapter")
+    rewrite(tmp_path / "adapter", lambda weights: {n: v for n, v in weights.items() if "pooler" not in n})
+    np.testing.assert_allclose(load_model(tmp_path / "adapter")(TOKENS).data, model(TOKENS).data, rtol=1e-5)
+
+
+def test_labels_that_an_adapter_does_not_name_are_numbered_which_is_said(adapted, tmp_path, capsys):
+    config = (tmp_path / "adapter" / "config.json").read_bytes()
+    (tmp_path / "adapter" / "config.json").unlink()
+    assert load_model(tmp_path / "adapter").labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    said = "PEFT keeps no labels, so they are numbered, LABEL_0 and so on; a config.json there names them"
+    assert said in capsys.readouterr().err
+    (tmp_path / "adapter" / "config.json").write_bytes(config)
+    assert load_model(tmp_path / "adapter").labels == ["no", "yes", "so"]
+    assert capsys.readouterr().err == ""
+
+
 def test_a_summary_that_neither_the_file_nor_the_base_has_is_refused(adapted, tmp_path):
     rewrite(tmp_path / "adapter", lambda weights: {n: v for n, v in weights.items() if "pooler" not in n})
     with pytest.raises(InputError, match=r"bert\.pooler\.dense\.weight \(got nothing, expected \[8, 8\]\)"):

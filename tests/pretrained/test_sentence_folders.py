@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from numformer import Embedder, InputError, build_model, load
+from numformer import Classifier, Embedder, InputError, build_model, load
 from numformer.models import BertConfig, SentenceEncoder, SequenceClassifier
 from numformer.pretrained import load_model, save_model
 from numformer.tasks.shared.encoding import framed
@@ -86,6 +86,11 @@ def test_the_steps_of_a_folder_say_more_than_the_class_it_was_trained_as(tmp_pat
         ),
         ("1_Pooling/config.json", "{}", "the pooling none is not supported"),
         ("1_Pooling/config.json", "[]", "holds list, expected a dict"),
+        (
+            "1_Pooling/config.json",
+            '{"include_prompt": false}',
+            r"leaves prompts out \(include_prompt\) is not supported",
+        ),
         ("sentence_bert_config.json", '{"max_seq_length": 99}', "from 1 to 7, got 99"),
     ],
 )
@@ -102,6 +107,62 @@ def test_a_folder_opens_as_an_embedder_with_its_settings(tmp_path):
     task = load(tmp_path)
     assert type(task) is Embedder
     assert (task.model.vector, task.model.normalize, task.model.max_seq_len) == ("cls", True, 5)
+
+
+PROMPTS = {"prompts": {"query": "ask: ", "none": ""}, "default_prompt_name": "query", "similarity_fn_name": "cosine"}
+
+
+def embedder_in(folder, prompts=None, **settings):
+    """Return the embedder of a folder, and what gives the vectors of texts as they are."""
+    plain = Embedder(saved(folder, **settings), CharacterTokenizer("abks: ", special_tokens=True))
+    plain.save(folder)
+    if prompts is not None:
+        (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    plain.model.lower_case = False
+    return load(folder), plain
+
+
+def test_texts_are_read_in_lower_case_where_the_folder_says_so_and_when_it_is_saved_again(tmp_path):
+    embedder, plain = embedder_in(tmp_path / "a", lower_case=True)
+    embedder.save(tmp_path / "b")
+    for each in (embedder, load(tmp_path / "b")):
+        np.testing.assert_array_equal(each.encode(["AB", "b"]), plain.encode(["ab", "b"]))
+        assert "texts in lower case" in each.details()["vectors"]
+
+
+def test_the_prompt_of_a_folder_comes_before_every_text_and_is_saved_again(tmp_path):
+    embedder, plain = embedder_in(tmp_path / "a", PROMPTS)
+    embedder.save(tmp_path / "b")
+    for each in (embedder, load(tmp_path / "b")):
+        np.testing.assert_array_equal(each.encode(["ab"]), plain.encode(["ask: ab"]))
+        assert each.details()["prompts"] == "query, none; 'ask: ' before every text"
+    assert json.loads((tmp_path / "b" / "config_sentence_transformers.json").read_text()) == PROMPTS
+
+
+def test_prompts_without_a_default_are_named_and_put_before_no_text(tmp_path):
+    embedder, plain = embedder_in(tmp_path, PROMPTS | {"default_prompt_name": None})
+    np.testing.assert_array_equal(embedder.encode(["ab"]), plain.encode(["ab"]))
+    assert embedder.details()["prompts"] == "query, none; put there by you alone"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({"prompts": {"query": 3}}, "prompts must be texts by their names"),
+        ({"prompts": ["x"]}, "prompts must be texts by their names"),
+        ({"default_prompt_name": "query"}, "default_prompt_name is 'query', of which there is no prompt"),
+        ([], "holds list, expected a dict"),
+    ],
+)
+def test_prompts_that_are_none_are_refused_with_their_file(tmp_path, prompts, message):
+    with pytest.raises(InputError, match=rf"config_sentence_transformers\.json.*{message}"):
+        embedder_in(tmp_path, prompts)
+
+
+def test_a_task_that_starts_from_an_encoder_of_lower_case_says_that_it_reads_texts_as_they_are(tmp_path, capsys):
+    embedder_in(tmp_path, lower_case=True)
+    Classifier.from_data([("ab", "x"), ("b", "y")] * 3, pretrained=str(tmp_path))
+    assert "makes vectors of texts in lower case; here they are read as they are" in capsys.readouterr().err
 
 
 # What published files hold besides

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from numformer import GPT, BertConfig, InputError, Llama, build_model
-from numformer.models import GPTConfig, GPTNeoX, LlamaConfig, memory
+from numformer.models import GPTConfig, GPTNeoX, LlamaConfig, RobertaConfig, SequenceClassifier, memory
 from numformer.pretrained import load_folder_weights, load_model, save_model
 from numformer.pretrained.array_files import ArrayFile
 
@@ -211,11 +211,23 @@ def test_tensors_that_hold_no_weight_of_their_own_are_passed_over_in_silence(tmp
 def test_weights_of_another_head_are_left_out_and_named(tmp_path, capsys):
     model = build_model(BertConfig(vocab_size=11, **SMALL), "mlm")
     save_model(model, tmp_path)
-    extra = {"bert.pooler.dense.bias": np.ones(8, np.float32), "cls.seq_relationship.bias": np.ones(2, np.float32)}
+    extra = {"cls.seq_relationship.weight": np.ones((2, 8), np.float32), "cls.seq_relationship.bias": np.ones(2, "f4")}
     change(tmp_path, lambda tensors: tensors.update(extra))
     assert_same(load_model(tmp_path), model)
-    said = "left out, for MaskedLM has no place for them: bert.pooler.dense.bias, cls.seq_relationship.bias\n"
+    said = "left out, for MaskedLM has no place for them: cls.seq_relationship.weight, cls.seq_relationship.bias\n"
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("kind", [BertConfig, RobertaConfig])
+def test_the_layer_that_makes_summaries_is_kept_for_what_starts_from_a_masked_model(tmp_path, capsys, kind):
+    save_model(build_model(kind(vocab_size=11, **SMALL), "mlm"), tmp_path)
+    name = f"{kind.model_type}.pooler.dense"
+    extra = {f"{name}.weight": np.full((8, 8), 0.1, np.float32), f"{name}.bias": np.ones(8, np.float32)}
+    change(tmp_path, lambda tensors: tensors.update(extra))
+    save_model(load_model(tmp_path), tmp_path / "again")
+    classifier = SequenceClassifier(load_model(tmp_path / "again").backbone, 2, pooling="first")
+    np.testing.assert_array_equal(classifier.backbone.pooler.weight.data, extra[f"{name}.weight"])
+    assert capsys.readouterr().err == ""
 
 
 def test_tensors_that_nobody_knows_are_still_refused(folder):

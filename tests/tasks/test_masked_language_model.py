@@ -4,6 +4,7 @@ import pytest
 from numformer import Classifier, InputError, LanguageModel, MaskedLanguageModel, QuestionAnswerer, Tagger
 from numformer.data.squad import Question
 from numformer.data.tagged.conll import TaggedSentence
+from numformer.nn import Linear
 from numformer.tasks.masked_language_model import MaskedObjective
 from numformer.tokenizers import CharacterTokenizer
 from numformer.training import TrainConfig
@@ -299,3 +300,15 @@ def test_the_vocabulary_is_decoded_once(monkeypatch):
     first = task.predict(["ab[MASK]"])
     monkeypatch.setattr(task.tokenizer, "decode", None)
     assert task.predict(["ab[MASK]"]) == first
+
+
+def test_going_on_leaves_the_layer_that_makes_summaries_as_it_is_for_what_starts_there(tmp_path):
+    mlm = make()
+    mlm.model.backbone.pooler = pooler = Linear(SMALL["d_model"], SMALL["d_model"])
+    mlm.save(tmp_path / "start")
+    MaskedLanguageModel.from_text(TEXT, pretrained=tmp_path / "start").fit(
+        steps=3, out=tmp_path / "run", progress=False
+    )
+    task = Classifier.from_data(TOPICS, pretrained=tmp_path / "run", pooling="first", valid_fraction=0.0)
+    np.testing.assert_array_equal(task.model.backbone.pooler.weight.data, pooler.weight.data)
+    assert task.model.backbone.pooler.weight.requires_grad

@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from numformer import InputError, LanguageModel
-from numformer.tasks.language_model.scores import Question, choice_scores, read_questions, strided_windows
+from numformer import GPT, InputError, LanguageModel
+from numformer.tasks.language_model.format import Piece
+from numformer.tasks.language_model.packing import encode_examples
+from numformer.tasks.language_model.scores import Question, choice_scores, read_questions, row_of, strided_windows
 from numformer.tasks.shared.objective import IGNORE
 
 TEXT = "the cat sat on the mat.\nthe dog sat on the hat.\n" * 8
@@ -103,6 +105,29 @@ def test_a_trained_model_answers_what_it_has_read(tmp_path):
         {"context": "q: dog a: ", "choices": ["purrs", "barks"], "answer": "barks"},
     )
     assert lm.evaluate(path) == {"accuracy": 1.0, "normalised_accuracy": 1.0, "questions": 2}
+
+
+class Beginning:
+    """Bytes, with a space before every text as llama's pieces have it, and a beginning token."""
+
+    vocab_size, begin_ids = 300, (299,)
+
+    def encode(self, text):
+        return [32, *text.encode()]
+
+    def decode(self, ids):
+        return bytes(ids[1:]).decode()
+
+
+def test_texts_begin_as_the_tokenizer_says_and_an_answer_goes_on_from_its_prompt():
+    lm, ids = LanguageModel(GPT(**SMALL | {"vocab_size": 300, "max_seq_len": 32}), Beginning()), [299, *b" it is\nso"]
+    scores = lm.evaluate("it is\nso", stride=32)
+    assert (scores["tokens"], scores["loss"]) == (9, pytest.approx(-lm.score(["it is\nso"])[0].mean()))
+    assert row_of(lm.tokenizer, Question("it is", ("\nso", "\nno"), 0), "\nso")[0].tolist() == ids
+    (example,) = encode_examples([(Piece("it is", False), Piece("\nso", True))], lm.tokenizer, 32, None)
+    assert (example.ids.tolist(), example.counts.tolist()) == (ids, [False] * 7 + [True] * 3)
+    (text,) = encode_examples([(Piece("it is\nso", True),)], lm.tokenizer, 32, None)
+    assert text.ids.tolist() == ids
 
 
 def test_prompts_of_which_the_end_is_seen_are_counted(lm, capsys):

@@ -329,26 +329,27 @@ ROBERTA = BERT | {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix
 @pytest.mark.parametrize(
     ("post_processor", "expected"),
     [
-        (None, []),
-        (TEMPLATE, [1, 2]),
-        (TEMPLATE | {"single": TEMPLATE["single"][::-1]}, []),
-        (BYTES, []),
-        (BERT, [1]),
-        (ROBERTA, [1]),
-        ({"type": "Sequence", "processors": [BYTES, TEMPLATE]}, [1, 2]),
-        ({"type": "Sequence", "processors": [BYTES]}, []),
+        (None, None),
+        (TEMPLATE, ([1, 2], [])),
+        (TEMPLATE | {"single": TEMPLATE["single"][::-1]}, ([], [2, 1])),
+        (BYTES, ([], [])),
+        (BERT, ([1], [2])),
+        (ROBERTA, ([1], [2])),
+        ({"type": "Sequence", "processors": [BYTES, TEMPLATE]}, ([1, 2], [])),
+        ({"type": "Sequence", "processors": [BYTES]}, ([], [])),
     ],
 )
-def test_the_tokens_before_a_text_are_those_of_the_post_processor_and_encode_adds_none(post_processor, expected):
+def test_the_tokens_around_a_text_are_those_of_the_post_processor_and_encode_adds_none(post_processor, expected):
     """The vocabulary has one word and no unknown token, so no text but "x" can be encoded."""
     model = {"type": "WordLevel", "vocab": {"x": 0, "[B]": 1, "[C]": 2}, "unk_token": "[U]"}
     content = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
     content |= {"pre_tokenizer": None, "post_processor": post_processor, "decoder": None, "model": model}
     tokenizer = SubwordTokenizer(json.dumps(content))
-    assert tokenizer.begin_ids == expected
+    before, after = expected or ([], [])
+    assert (tokenizer.frame_ids, tokenizer.begin_ids) == (expected, before)
     assert tokenizer.encode("x").tolist() == [0]
     theirs = pytest.importorskip("tokenizers").Tokenizer.from_str(json.dumps(content)).encode("x").ids
-    assert theirs[: len(expected)] == expected
+    assert theirs == [*before, 0, *after]
 
 
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])

@@ -54,8 +54,10 @@ def read_vectors(path: Path, count: int, width: int) -> np.ndarray:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"there is no {path}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as an array of NumPy: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, EOFError):
+        raise InputError(f"{path} holds no array of numbers in NumPy's format, or only a part of one") from None
     check_vectors(vectors, count, width, str(path))
     return np.asarray(vectors)
 

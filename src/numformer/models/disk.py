@@ -55,7 +55,7 @@ def from_disk(keys: dict[str, Any], where: str, weights: Collection[str] = ()) -
     try:
         with init.undrawn():
             model = build_backbone(config) if task is None else build_model(config, task, **settings)
-            if task in (None, "embed"):  # the layer that makes summaries is for those who start from it
+            if task in (None, "embed", "mlm"):  # the layer that makes summaries is for those who start from it
                 model.backbone.prepare_for_head(summarises=any("pooler." in name for name in weights), seed=0)
             return model
     except MemoryError:

@@ -60,9 +60,10 @@ LAYOUT = Layout(
     heads={
         "": "pooler pooler.dense",
         "mlm": """
-            head.dense  lm_head.dense
-            head.norm   lm_head.layer_norm
-            head.bias   lm_head.bias
+            backbone.pooler  roberta.pooler.dense
+            head.dense       lm_head.dense
+            head.norm        lm_head.layer_norm
+            head.bias        lm_head.bias
         """,
         "classify": """
             backbone.pooler  classifier.dense

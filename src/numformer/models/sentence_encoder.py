@@ -20,7 +20,8 @@ class SentenceEncoder(Headed):
 
     `vector` says what stands for the text: the mean of its positions, the first one, or the largest value of each number
     over all positions. With `normalize` it has length 1. `max_seq_len` is how many tokens a text is cut to, as many as the
-    backbone sees when not given. Raises InputError for another `vector`, and for a length that the backbone does not see.
+    backbone sees when not given; `lower_case` is for whoever makes tokens of texts. Raises InputError for another `vector`,
+    and for a length that the backbone does not see.
     """
 
     suffix = "Model"
@@ -32,6 +33,7 @@ class SentenceEncoder(Headed):
         vector: Vectors = "mean",
         normalize: bool = False,
         max_seq_len: int | None = None,
+        lower_case: bool = False,
         seed: int = 0,
     ) -> None:
         if vector not in get_args(Vectors):
@@ -41,6 +43,7 @@ class SentenceEncoder(Headed):
             raise InputError(f"max_seq_len must be a whole number from 1 to {longest}, got {max_seq_len!r}")
         super().__init__(backbone, seed=seed)
         self.vector, self.normalize, self.max_seq_len = vector, normalize, max_seq_len or longest
+        self.lower_case = lower_case
         reseed_dropout(self, seed)
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from numformer._files import read_json
+from numformer._notices import say
 from numformer.errors import InputError
 from numformer.models.disk import head_from_disk, to_disk
 from numformer.models.heads import HEADS, Headed
@@ -30,11 +31,11 @@ def with_head(base: Any, keys: Mapping[str, Any], folder: Path, weights: Mapping
     if not hasattr(base, "backbone"):
         raise InputError(f"its base is a {type(base).__name__}, which takes no head")
     file = folder / "config.json"
-    shape = read_json(file) if file.is_file() else _guessed(base, task, weights)
+    shape = read_json(file) if file.is_file() else _guessed(base, task, weights, folder)
     return head_from_disk(shape, base.backbone, "config.json" if file.is_file() else "adapter_config.json")
 
 
-def _guessed(base: Any, task: str, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _guessed(base: Any, task: str, weights: Mapping[str, np.ndarray], folder: Path) -> dict[str, Any]:
     """Return the keys of the config.json that Transformers would write of the model with its head."""
     architecture, head = architecture_of(base.config), HEADS[task]
     name = architecture.layout_of(base.config).names(task, is_headed=True).to_disk("head.weight")
@@ -45,6 +46,8 @@ def _guessed(base: Any, task: str, weights: Mapping[str, np.ndarray]) -> dict[st
         return to_disk(base)
     labels = {str(number): f"LABEL_{number}" for number in range(count)}
     is_regression = task == "classify" and count == 1  # as Transformers takes it
+    if task in ("classify", "tag") and not is_regression:
+        say(f"{folder}: PEFT keeps no labels, so they are numbered, LABEL_0 and so on; a config.json there names them")
     return {
         "model_type": base.config.model_type,
         "architectures": [architecture.class_prefix + head.suffix],

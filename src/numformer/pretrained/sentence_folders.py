@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numformer.models.sentence_encoder import SentenceEncoder
 
 POOLINGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
 STEPS = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+PROMPTS = "config_sentence_transformers.json"
 LIBRARY = "sentence_transformers.models."
 
 
@@ -35,8 +37,10 @@ def read_sentence_settings(folder: Path) -> dict[str, Any] | None:
             settings["vector"] = _pooling(folder / Path(path).name / "config.json")
         settings["normalize"] |= kind == "Normalize"
     file = folder / "sentence_bert_config.json"
-    if file.exists() and (longest := _read(file, dict).get("max_seq_length")) is not None:
+    keys = _read(file, dict) if file.exists() else {}
+    if (longest := keys.get("max_seq_length")) is not None:
         settings["max_seq_len"] = longest
+    settings["lower_case"] = keys.get("do_lower_case") is True
     return settings
 
 
@@ -51,12 +55,43 @@ def save_sentence_settings(model: SentenceEncoder, folder: Path) -> None:
     ]
     (folder / STEPS["Pooling"]).mkdir(parents=True, exist_ok=True)
     _write(folder / STEPS["Pooling"] / "config.json", pooling)
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": model.max_seq_len, "do_lower_case": False})
+    keys = {"max_seq_length": model.max_seq_len, "do_lower_case": model.lower_case}
+    _write(folder / "sentence_bert_config.json", keys)
     _write(folder / "modules.json", modules)
+
+
+class Prompts:
+    """What config_sentence_transformers.json says of beginnings of texts, and all else that it holds.
+
+    `names` are those of its prompts, and `default` is the one that is put before every text. Raises InputError for one that
+    is no text, and for a default that is not there.
+    """
+
+    def __init__(self, content: Mapping[str, Any] | None = None, where: str = PROMPTS) -> None:
+        self.content = dict(content or {})
+        prompts, name = self.content.get("prompts") or {}, self.content.get("default_prompt_name")
+        if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+            raise InputError(f"{where}: prompts must be texts by their names, got {str(prompts)[:80]}")
+        if name is not None and name not in prompts:
+            raise InputError(f"{where}: default_prompt_name is {str(name)[:80]!r}, of which there is no prompt")
+        self.names, self.default = tuple(prompts), "" if name is None else str(prompts[name])
+
+    @classmethod
+    def read(cls, folder: Path) -> Prompts:
+        """Return those of a folder; without the file there are none."""
+        file = folder / PROMPTS
+        return cls(_read(file, dict), str(file)) if file.exists() else cls()
+
+    def save(self, folder: Path) -> None:
+        """Write the file as it was, where there was one."""
+        if self.content:
+            _write(folder / PROMPTS, self.content)
 
 
 def _pooling(file: Path) -> str:
     keys = _read(file, dict)
+    if keys.get("include_prompt") is False:
+        raise InputError(f"{file}: a pooling that leaves prompts out (include_prompt) is not supported")
     modes = [key for key, value in keys.items() if key.startswith("pooling_mode") and value is True]
     found = [name for name, key in POOLINGS.items() if modes == [key]] or [
         name for name in POOLINGS if keys.get("pooling_mode") == name

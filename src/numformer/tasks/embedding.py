@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypedDict
 
 import numpy as np
 
-from numformer._notices import say, say_share
+from numformer._notices import few, say, say_share
 from numformer.data.vectors import check_vectors, cosines
 from numformer.errors import InputError
 from numformer.models import BertConfig, SentenceEncoder
+from numformer.pretrained.sentence_folders import Prompts
 from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import AnyTokenizer, framed, pad_id, padded
 from numformer.tasks.shared.format import DataConfig
@@ -56,6 +58,7 @@ class Embedder(Task):
     model: SentenceEncoder
     tokenizer: Tokenizer
     config: EmbedConfig
+    prompts = Prompts()  # of a folder that has some
 
     def __init__(self, model: Any, tokenizer: AnyTokenizer, config: EmbedConfig | None = None) -> None:
         super().__init__(_sentence_encoder(model), tokenizer, config)
@@ -69,13 +72,13 @@ class Embedder(Task):
         """Return the vectors of texts, float32 [N D], which any `batch_size` leaves the same to the fifth digit.
 
         Texts of similar lengths are read together. One that is too long is cut to the tokens that the model reads, and how
-        many were is said; a blank one has the vector of the tokens that begin and end a text. Raises InputError for what is
-        no list of texts.
+        many were is said; a blank one has the vector of the tokens that begin and end a text. The prompt that a folder names
+        for all texts comes before each. Raises InputError for what is no list of texts.
         """
         texts = as_texts(texts)
         if type(batch_size) is not int or batch_size < 1:
             raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-        rows = framed(self.tokenizer, texts, self.model.max_seq_len)
+        rows = framed(self.tokenizer, [self._read(text) for text in texts], self.model.max_seq_len)
 
         def work(numbers: list[int]) -> np.ndarray:
             return values(self.model(*padded([rows[number] for number in numbers], pad_id(self.tokenizer))))
@@ -137,7 +140,21 @@ class Embedder(Task):
         """Return what the vectors are."""
         made = {"mean": "the mean", "max": "the largest values", "cls": "the first"}[self.model.vector]
         length = ", of length 1" if self.model.normalize else ""
-        return {"vectors": f"{made} of the positions{length}; texts of up to {self.model.max_seq_len:,} tokens"}
+        case = " in lower case" if self.model.lower_case else ""
+        found = {"vectors": f"{made} of the positions{length}; texts{case} of up to {self.model.max_seq_len:,} tokens"}
+        if self.prompts.names:
+            used = f"{self.prompts.default!r} before every text" if self.prompts.default else "put there by you alone"
+            found["prompts"] = f"{few(self.prompts.names)}; {used}"
+        return found
+
+    def use_folder(self, folder: Path) -> None:
+        """Take the prompts that a folder of sentence-transformers names."""
+        self.prompts = Prompts.read(folder)
+
+    def save(self, folder: str | Path, dtype: str = "float32") -> None:
+        """Write a Hugging Face folder, with the prompts that the model came with."""
+        super().save(folder, dtype)
+        self.prompts.save(Path(folder))
 
     def input_columns(self) -> tuple[str, ...]:
         """Return the columns of a table that hold the text, as the run was trained; several are joined."""
@@ -149,7 +166,12 @@ class Embedder(Task):
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a text between the begin and end tokens."""
-        return framed_sequence(self.tokenizer, text, self.model.max_seq_len)
+        return framed_sequence(self.tokenizer, self._read(text), self.model.max_seq_len)
+
+    def _read(self, text: str) -> str:
+        """Return a text as the model was made to read it."""
+        text = self.prompts.default + text
+        return text.lower() if self.model.lower_case else text
 
     def objective(self, train: TrainConfig) -> NoReturn:
         """Raise InputError: vectors are not trained, and the tasks that start from a model are named."""

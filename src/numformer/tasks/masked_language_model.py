@@ -19,6 +19,7 @@ from numformer.data import TokenWindows
 from numformer.errors import InputError
 from numformer.models import BertConfig, build_model
 from numformer.models.heads import MaskedLM
+from numformer.pretrained.opening import Opened
 from numformer.random import generator
 from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import pad_id, padded, special_id, special_row
@@ -148,6 +149,14 @@ class MaskedLanguageModel(TextTask):
     def build(cls, model: BertConfig, tokenizer: Tokenizer, seed: int) -> MaskedLM:
         """Return a new encoder with its head."""
         return build_model(dataclasses.replace(model, pad_id=pad_id(tokenizer)), "mlm", seed=seed)
+
+    @classmethod
+    def _pretrained(cls, *start: Any) -> Opened:
+        """Return the model to go on from; what makes summaries stays as it is, for the head does not learn it."""
+        opened = super()._pretrained(*start)
+        if getattr(opened.model.backbone, "pooler", None) is not None:
+            opened.model.freeze("backbone.pooler")
+        return opened
 
     def objective(self, train: TrainConfig) -> MaskedObjective:
         """Return what to train on; raises InputError without a text."""

@@ -3,6 +3,8 @@
 from numformer.tokenizers.base import Savable as Savable
 from numformer.tokenizers.base import TokenIds as TokenIds
 from numformer.tokenizers.base import Tokenizer as Tokenizer
+from numformer.tokenizers.base import begin_ids as begin_ids
+from numformer.tokenizers.base import encode_after as encode_after
 from numformer.tokenizers.base import encode_all as encode_all
 from numformer.tokenizers.base import encode_text as encode_text
 from numformer.tokenizers.base import printable as printable

@@ -81,6 +81,21 @@ def encode_text(tokenizer: Tokenizer, text: str) -> NDArray[Any]:
     return _smallest(tokenizer.encode(text), tokenizer.vocab_size)
 
 
+def encode_after(tokenizer: Tokenizer, before: str, text: str) -> NDArray[Any]:
+    """Encode a text that goes on from another as its end is in both together, where the other is in them as it is alone.
+
+    So a tokenizer that puts a space before every text puts none between the two.
+    """
+    first, both = encode_text(tokenizer, before), encode_text(tokenizer, before + text)
+    size = len(first)
+    return both[size:] if len(both) > size and np.array_equal(both[:size], first) else encode_text(tokenizer, text)
+
+
+def begin_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """Return the special tokens [N] with which a text to be continued begins; most tokenizers have none."""
+    return np.array(getattr(tokenizer, "begin_ids", ()), np.int64)
+
+
 def encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> list[NDArray[Any]]:
     """Encode every text as `encode_text` does, through the tokenizer's `encode_batch` when it has one."""
     encode_batch = getattr(tokenizer, "encode_batch", None)

@@ -21,7 +21,7 @@ from numformer.tokenizers.tokenizer_config import (
     special_ids,
     write_config,
 )
-from numformer.tokenizers.tokenizer_json import tokenizer_file, tokenizers_library, tokens_before_text
+from numformer.tokenizers.tokenizer_json import Frame, tokenizer_file, tokenizers_library, tokens_around_text
 
 # What the tokenizers in use call their special tokens; the first name that a vocabulary has is taken.
 NAMES = {
@@ -119,7 +119,12 @@ class SubwordTokenizer:
     @property
     def begin_ids(self) -> list[int]:
         """The special tokens that the content puts before a text, with which a text to be continued begins."""
-        return tokens_before_text(self._tokenizer.post_processor)
+        return (self.frame_ids or ([], []))[0]
+
+    @property
+    def frame_ids(self) -> Frame | None:
+        """The special tokens that the content puts before a text and after it; None where it says nothing of them."""
+        return tokens_around_text(self._tokenizer.post_processor)
 
     @property
     def chat_template(self) -> str | None:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
 from numformer._files import write_atomically
 from numformer.errors import InputError
+
+Frame = tuple[list[int], list[int]]  # the ids of what stands before a text and after it
 
 
 def layout(
@@ -56,21 +58,22 @@ def tokenizers_library() -> Any:
     return tokenizers
 
 
-def tokens_before_text(post_processor: Any) -> list[int]:
-    """Return the special tokens that a post-processor of the library puts before a text; None has none."""
-    return [] if post_processor is None else _tokens_before(json.loads(post_processor.__getstate__()))
+def tokens_around_text(post_processor: Any) -> Frame | None:
+    """Return the special tokens that a post-processor of the library puts before and after a text; None without one."""
+    return None if post_processor is None else _tokens_around(json.loads(post_processor.__getstate__()))
 
 
-def _tokens_before(post_processor: dict[str, Any]) -> list[int]:
+def _tokens_around(post_processor: dict[str, Any]) -> Frame:
     match post_processor:
         case {"type": "TemplateProcessing", "single": list(template), "special_tokens": dict(known)}:
-            before = takewhile(lambda piece: "SpecialToken" in piece, template)
-            return [token for piece in before for token in known[piece["SpecialToken"]["id"]]["ids"]]
-        case {"type": "BertProcessing" | "RobertaProcessing", "cls": [_, int(token)]}:
-            return [token]
+            ids = [known[piece["SpecialToken"]["id"]]["ids"] if "SpecialToken" in piece else None for piece in template]
+            before, after = (list(takewhile(lambda each: each is not None, way)) for way in (ids, reversed(ids)))
+            return [*chain(*before)], [*chain(*reversed(after))]
+        case {"type": "BertProcessing" | "RobertaProcessing", "cls": [_, int(first)], "sep": [_, int(last)]}:
+            return [first], [last]
         case {"type": "Sequence", "processors": list(parts)}:
-            return next((found for part in parts if (found := _tokens_before(part))), [])
-    return []
+            return next((found for part in parts if any(found := _tokens_around(part))), ([], []))
+    return [], []
 
 
 def read_tokenizer_json(path: str | Path) -> Any:

@@ -66,7 +66,8 @@ def open_inputs(options: Any, task: Task, settings: dict[str, Any]) -> Inputs:
         return inputs_of_pair_table(options, task) if pairs else inputs_of_table(options, task, settings)
     for name in ("text", "pair"):
         if getattr(options, name, None):
-            raise InputError(f"--{name} names columns of a table: give one with --input ({', '.join(TABLES)})")
+            got = "no table" if options.input is None else f"{options.input}, which is none"
+            raise InputError(f"--{name} names columns of a table ({', '.join(TABLES)}), got {got}")
     return _inputs_of_lines(options, task, settings, pairs)
 
 

@@ -37,7 +37,7 @@ from numformer.tasks.shared.objective import Batch, TargetObjective
 from numformer.tasks.shared.text_task import TextTask
 from numformer.tasks.shared.windows import windows_of
 from numformer.tasks.shared.writing import WritingDefaults, WritingSettings
-from numformer.tokenizers import SubwordTokenizer, Tokenizer, encode_text
+from numformer.tokenizers import SubwordTokenizer, Tokenizer, begin_ids, encode_text
 from numformer.training import RunFolder, TrainConfig
 from numformer.training.workers import Workers, num_cores
 
@@ -246,7 +246,7 @@ class LanguageModel(TextTask):
 
     def _prompt_ids(self, prompt: str) -> list[int]:
         """Return the tokens of a prompt, with those that it begins with."""
-        begin = list(getattr(self.tokenizer, "begin_ids", ()))
+        begin = begin_ids(self.tokenizer).tolist()
         if prompt:
             return begin + encode_text(self.tokenizer, prompt).tolist()
         return begin or _start(self.tokenizer).tolist()
@@ -270,6 +270,8 @@ class LanguageModel(TextTask):
             objective = PackedObjective(self.model, self.tokenizer, rows, rows, self.train_config)
             return self._measured(objective, objective.sequential(rows))
         tokens = self._tokens_of(text)
+        if text is not None and len(begin := begin_ids(self.tokenizer)):
+            tokens = np.concatenate([begin.astype(tokens.dtype), tokens])
         batches = (
             windows_of(tokens, self._length, max_windows)
             if stride is None

@@ -13,7 +13,7 @@ from numformer.generation.chat_template import ChatTemplate
 from numformer.tasks.language_model.dialogues import encode_dialogue
 from numformer.tasks.language_model.format import Dialogue, Example
 from numformer.tasks.shared.objective import IGNORE
-from numformer.tokenizers import Tokenizer, encode_text
+from numformer.tokenizers import Tokenizer, begin_ids, encode_after
 
 
 class Encoded(NamedTuple):
@@ -91,9 +91,11 @@ def say_without_end(tokenizer: Any) -> None:
 
 def _encoded(example: Example, tokenizer: Tokenizer, template: ChatTemplate | None) -> Encoded:
     if not isinstance(example, Dialogue):
-        ids = [np.asarray(encode_text(tokenizer, piece.text), np.int64) for piece in example]
+        texts = [piece.text for piece in example]
+        ids = [encode_after(tokenizer, before, text) for before, text in zip(["", *texts], texts, strict=False)]
+        ids[0] = np.concatenate([begin_ids(tokenizer), ids[0]])
         counts = [np.full(len(new), piece.counts) for new, piece in zip(ids, example, strict=True)]
-        return Encoded(np.concatenate(ids), np.concatenate(counts))
+        return Encoded(np.concatenate(ids).astype(np.int64), np.concatenate(counts))
     if template is None:
         raise InputError(
             'dialogues ({"messages"}) need a chat template: start --from a model that has one, '

@@ -18,7 +18,7 @@ from numformer.data.files.rows import clean_text, json_field, json_kind, json_ro
 from numformer.errors import InputError
 from numformer.models.backbone import CausalModel
 from numformer.tasks.shared.objective import EVALUATION_TOKENS, IGNORE, Batch
-from numformer.tokenizers import Tokenizer, encode_text
+from numformer.tokenizers import Tokenizer, begin_ids, encode_after, encode_text
 
 
 class TextScores(TypedDict):
@@ -91,7 +91,7 @@ def choice_scores(model: CausalModel, tokenizer: Tokenizer, questions: Sequence[
 
     Of a prompt that does not fit before its answer the end is seen, which is counted on stderr.
     """
-    rows = [_row(tokenizer, question, choice) for question in questions for choice in question.choices]
+    rows = [row_of(tokenizer, question, choice) for question in questions for choice in question.choices]
     say_share(
         sum(len(ids) > length + 1 for ids, _ in rows),
         len(rows),
@@ -122,9 +122,10 @@ def _likelihoods(model: CausalModel, rows: Sequence[tuple[np.ndarray, int]]) -> 
     return found
 
 
-def _row(tokenizer: Any, question: Question, choice: str) -> tuple[np.ndarray, int]:
+def row_of(tokenizer: Any, question: Question, choice: str) -> tuple[np.ndarray, int]:
     """Return the ids of a prompt with an answer, and how many are the answer's; a token comes before it in any case."""
-    prompt, answer = (np.asarray(encode_text(tokenizer, text), np.int64) for text in (question.prompt, choice))
+    answer = encode_after(tokenizer, question.prompt, choice).astype(np.int64)
+    prompt = np.concatenate([begin_ids(tokenizer), encode_text(tokenizer, question.prompt)])
     if not len(prompt):
         begin = next(
             (

@@ -9,7 +9,7 @@ import numpy as np
 
 from numformer.autograd import inference
 from numformer.nn import record_attention
-from numformer.tasks.shared.encoding import framed
+from numformer.tasks.shared.encoding import frame_of, framed
 from numformer.tokenizers import Tokenizer, printable
 
 
@@ -61,10 +61,9 @@ def token_labels(tokenizer: Tokenizer, text: str) -> list[str]:
 
 
 def with_frame(tokenizer: Tokenizer, labels: Sequence[str], length: int) -> list[str]:
-    """Return labels between those of the begin and end tokens that a tokenizer has, `length` in all."""
-    first, last = (
-        [name] if getattr(tokenizer, f"{name[1:-1]}_id", None) is not None else [] for name in ("<bos>", "<eos>")
-    )
+    """Return labels between those of the tokens that a tokenizer has around a text, `length` in all."""
+    before, after = frame_of(tokenizer, np.zeros(0, np.int64))
+    first, last = ["<bos>"] * len(before), ["<eos>"] * len(after)
     return [*first, *labels[: length - len(first) - len(last)], *last]
 
 

@@ -73,6 +73,13 @@ def special_row(tokenizer: Tokenizer, name: str, like: np.ndarray) -> np.ndarray
     return row
 
 
+def frame_of(tokenizer: Tokenizer, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what stands before and after a text, as rows: what its tokenizer.json puts there, else begin and end tokens."""
+    if (frame := getattr(tokenizer, "frame_ids", None)) is None:
+        return special_row(tokenizer, "bos_id", like), special_row(tokenizer, "eos_id", like)
+    return np.array(frame[0], like.dtype), np.array(frame[1], like.dtype)
+
+
 def cut(tokenizer: Tokenizer, text: str, ids: np.ndarray, room: int) -> np.ndarray:
     """Return the first `room` tokens of a text; fewer where the last of them would be a part of a character, as a byte is."""
     room = max(0, room)
@@ -106,7 +113,7 @@ def framed(tokenizer: Tokenizer, texts: Sequence[str], max_seq_len: int, part: s
 
 def _framed(tokenizer: Tokenizer, text: str, max_seq_len: int) -> tuple[np.ndarray, bool]:
     ids = encode_tokens(tokenizer, text)
-    first, last = special_row(tokenizer, "bos_id", ids), special_row(tokenizer, "eos_id", ids)
+    first, last = frame_of(tokenizer, ids)
     kept = cut(tokenizer, text, ids, max_seq_len - len(first) - len(last))
     framed = np.concatenate([first, kept, last])[:max_seq_len]
     return framed if len(framed) else np.zeros((1, *ids.shape[1:]), np.int64), len(kept) < len(ids)

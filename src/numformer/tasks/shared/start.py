@@ -53,6 +53,8 @@ def pretrained_model(
     model = opened.model
     if adapter_of(model) is not None:
         raise InputError(f"{source} holds adapters: start from what `numformer merge {source} OUT` writes")
+    if getattr(model, "lower_case", False):
+        say(f"{source} makes vectors of texts in lower case; here they are read as they are")
     dropout = model.config.dropout if config.dropout == default.dropout else config.dropout
     shapes = [dataclasses.replace(each, dropout=dropout) for each in (config, default, model.config)]
     if shapes[0] not in shapes[1:]:  # a run that is repeated says the shape once more

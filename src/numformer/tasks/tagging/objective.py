@@ -13,7 +13,7 @@ from numformer.metrics import entity_scores
 from numformer.models import TokenClassifier
 from numformer.tasks.shared.encoding import pad_id, padded
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective, spread
-from numformer.tasks.tagging.words import tokens_of, word_probabilities
+from numformer.tasks.tagging.words import pieces_of, tokens_of, word_probabilities
 from numformer.tokenizers import Tokenizer
 from numformer.training import TrainConfig
 from numformer.training.workers import Workers
@@ -30,8 +30,8 @@ def encode_sentences(
         tokens, first = tokens_of(tokenizer, sentence.words)
         targets = np.full(len(tokens), IGNORE)
         targets[first[first >= 0]] = [numbers[tag] for tag, at in zip(sentence.tags, first, strict=True) if at >= 0]
-        ends = range(0, len(tokens), max_seq_len)
-        pieces += [(tokens[i : i + max_seq_len], targets[i : i + max_seq_len]) for i in ends]
+        parts = (pieces_of(tokenizer, tokens, max_seq_len), pieces_of(tokenizer, targets, max_seq_len, IGNORE))
+        pieces += zip(*parts, strict=True)
     return pieces
 
 

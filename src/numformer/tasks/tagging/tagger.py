@@ -25,7 +25,7 @@ from numformer.tasks.shared.unknown_labels import say_unknown
 from numformer.tasks.tagging.format import TagConfig, TaggedFormat, TagSettings
 from numformer.tasks.tagging.mistakes import write_wrong_words
 from numformer.tasks.tagging.objective import TagObjective, tag_scores
-from numformer.tasks.tagging.words import Words, tokens_of, word_probabilities, words_of
+from numformer.tasks.tagging.words import Words, frame_of_sentences, pieces_of, tokens_of, word_probabilities, words_of
 from numformer.tokenizers import Tokenizer
 from numformer.training import OptimConfig, TrainConfig
 
@@ -181,13 +181,15 @@ class Tagger(ExampleTask):
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a sentence."""
         words = words_of(self.tokenizer, text).words
-        whole, longest = tokens_of(self.tokenizer, words)[0], self.model.config.max_seq_len
-        tokens = whole[:longest]
-        if not len(tokens):
+        longest = self.model.config.max_seq_len
+        pieces = pieces_of(self.tokenizer, tokens_of(self.tokenizer, words)[0], longest)
+        if not pieces:
             raise InputError("looking at attention takes a sentence with at least one word")
-        say_cut(int(len(whole) > longest), 1, "sentences", longest)
+        say_cut(int(len(pieces) > 1), 1, "sentences", longest)
         labels = words if hasattr(self.tokenizer, "features") else token_labels(self.tokenizer, " ".join(words))
-        return Sequences((tokens[None],), {"": labels[: len(tokens)]})
+        before, after = map(len, frame_of_sentences(self.tokenizer))
+        shown = labels[: len(pieces[0]) - before - after]
+        return Sequences((pieces[0][None],), {"": [*["<bos>"] * before, *shown, *["<eos>"] * after]})
 
     def _say_unknown(self, sentences: Sequence[TaggedSentence]) -> None:
         say_unknown("tags", (tag for sentence in sentences for tag in sentence.tags), self.model.labels)

@@ -61,6 +61,28 @@ def tokens_of(tokenizer: Tokenizer, words: Sequence[str]) -> Encoded:
     return tokens, first
 
 
+def pieces_of(tokenizer: Tokenizer, row: np.ndarray, longest: int, around: int | None = None) -> list[np.ndarray]:
+    """Return the tokens [T] of a sentence, or what belongs to them, in pieces that fit the context.
+
+    Each stands between the tokens that a tokenizer.json puts around a text, or `around` in their place. Raises InputError
+    where they leave no room.
+    """
+    before, after = frame_of_sentences(tokenizer)
+    room = longest - len(before) - len(after)
+    if room < 1:
+        raise InputError(f"max_seq_len={longest} leaves no room for a word")
+    first, last = (
+        np.array(ids if around is None else [around] * len(ids), row.dtype).reshape(-1, *row.shape[1:])
+        for ids in (before, after)
+    )
+    return [np.concatenate([first, row[start : start + room], last]) for start in range(0, len(row), room)]
+
+
+def frame_of_sentences(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the tokens around a sentence: those of the tokenizer.json of others; one that was made here says none."""
+    return getattr(tokenizer, "frame_ids", None) or ([], [])
+
+
 def word_probabilities(
     model: TokenClassifier,
     tokenizer: Tokenizer,
@@ -70,19 +92,20 @@ def word_probabilities(
     workers: Workers | None = None,
 ) -> list[np.ndarray]:
     """Return the probabilities [words C] of every sentence; one longer than the context is read in pieces."""
-    longest = model.config.max_seq_len
-    pieces = [tokens[i : i + longest] for tokens, _ in encoded for i in range(0, len(tokens), longest)]
+    of_sentences = [pieces_of(tokenizer, tokens, model.config.max_seq_len) for tokens, _ in encoded]
+    pieces = [piece for each in of_sentences for piece in each]
+    before, after = map(len, frame_of_sentences(tokenizer))
 
     def work(numbers: list[int]) -> Sequence[np.ndarray]:
         tokens, mask = padded([pieces[number] for number in numbers], pad_id(tokenizer))
         with np.errstate(over="ignore", invalid="ignore"):  # the loss tells of it
             rows = ops.softmax(values(model(tokens, mask)).astype(np.float64))
-        return [row[: len(pieces[number])] for row, number in zip(rows, numbers, strict=True)]
+        return [row[before : len(pieces[number]) - after] for row, number in zip(rows, numbers, strict=True)]
 
     rest = iter(run_batches(pieces, work, progress, workers))
     unseen = np.full((1, len(model.labels)), 1.0 / len(model.labels))  # of a word without a token, whose number is -1
     results = []
-    for tokens, first in encoded:
-        rows = [next(rest) for _ in range(0, len(tokens), longest)]
+    for (_, first), own in zip(encoded, of_sentences, strict=True):
+        rows = [next(rest) for _ in own]
         results.append(np.concatenate([*rows, unseen])[first])
     return results
