@@ -131,10 +131,10 @@ def test_a_head_that_the_file_lacks_is_refused(adapted, tmp_path):
 
 
 def test_the_summary_of_a_masked_base_is_taken_where_the_adapter_brings_none(tmp_path):
-    model = make(tmp_path / "base")
     base = build_model(BertConfig(**SHAPE), "mlm")
-    base.backbone.pooler = model.backbone.pooler
+    base.backbone.prepare_for_head(summarises=True, seed=3)
     save_model(base, tmp_path / "base")
+    model = HEADS["classify"](load_model(tmp_path / "base").backbone, **SETTINGS["classify"]).eval()
     adapt(model, LoRAConfig(rank=2), tmp_path / "base")
     save_model(model, tmp_path / "adapter")
     rewrite(tmp_path / "adapter", lambda weights: {n: v for n, v in weights.items() if "pooler" not in n})

@@ -214,7 +214,7 @@ def test_weights_of_another_head_are_left_out_and_named(tmp_path, capsys):
     extra = {"cls.seq_relationship.weight": np.ones((2, 8), np.float32), "cls.seq_relationship.bias": np.ones(2, "f4")}
     change(tmp_path, lambda tensors: tensors.update(extra))
     assert_same(load_model(tmp_path), model)
-    said = "left out, for MaskedLM has no place for them: cls.seq_relationship.weight, cls.seq_relationship.bias\n"
+    said = "left out, for MaskedLM has no place for them: cls.seq_relationship.bias, cls.seq_relationship.weight\n"
     assert capsys.readouterr().err == said
 
 

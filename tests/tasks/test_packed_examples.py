@@ -78,6 +78,10 @@ def test_what_is_blank_is_left_out_and_counted(tmp_path):
     assert found.left_out == {"blank text": 1, "blank completion": 1, "without an answer of the assistant": 1}
 
 
+def test_of_a_file_without_examples_no_kinds_are_said(tmp_path):
+    assert read_examples(write(tmp_path, dialogue("hi"))).report().startswith("1 example; 1 left out (1 without")
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -331,7 +331,7 @@ ROBERTA = BERT | {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix
     [
         (None, None),
         (TEMPLATE, ([1, 2], [])),
-        (TEMPLATE | {"single": TEMPLATE["single"][::-1]}, ([], [2, 1])),
+        (TEMPLATE | {"single": TEMPLATE["single"][::-1]}, ([], [1, 2])),
         (BYTES, ([], [])),
         (BERT, ([1], [2])),
         (ROBERTA, ([1], [2])),

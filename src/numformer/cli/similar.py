@@ -21,7 +21,7 @@ class Similar(ReadingOptions):
     """Print which texts are the most similar to a query, with the cosine: for people on a terminal, else as JSON lines."""
 
     query: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="QUERY")]
-    """The text to compare with."""
+    """The text to compare with; it stands before --text, which takes all words that follow."""
     corpus: Path
     """The texts: a table (.csv, .tsv, .jsonl, .json), or another file with a text on every line."""
     vectors: Path | None = None

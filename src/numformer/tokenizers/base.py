@@ -86,6 +86,8 @@ def encode_after(tokenizer: Tokenizer, before: str, text: str) -> NDArray[Any]:
 
     So a tokenizer that puts a space before every text puts none between the two.
     """
+    if not before:
+        return encode_text(tokenizer, text)
     first, both = encode_text(tokenizer, before), encode_text(tokenizer, before + text)
     size = len(first)
     return both[size:] if len(both) > size and np.array_equal(both[:size], first) else encode_text(tokenizer, text)

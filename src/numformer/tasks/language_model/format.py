@@ -42,8 +42,8 @@ def is_examples(data: str | Path) -> bool:
 def read_examples(path: str | Path, encoding: str = "utf-8", *, skip_bad: bool = False) -> Examples[Example]:
     """Return the examples of a file; raises InputError with the line of what is wrong, which `skip_bad` leaves out."""
     found = collect(json_rows(path, encoding), _example, unit="examples", skip_bad=skip_bad)
-    kinds = Counter(_kind(example) for example in found)
-    found.notes.append(", ".join(amount(count, kind) for kind, count in kinds.items()))
+    if kinds := Counter(_kind(example) for example in found):
+        found.notes.append(", ".join(amount(count, kind) for kind, count in kinds.items()))
     return found
 
 
