@@ -109,6 +109,19 @@ def test_a_folder_opens_as_an_embedder_with_its_settings(tmp_path):
     assert (task.model.vector, task.model.normalize, task.model.max_seq_len) == ("cls", True, 5)
 
 
+def test_an_encoder_in_a_folder_of_its_own_is_named_with_the_way_out(tmp_path):
+    saved(tmp_path)
+    steps = json.loads((tmp_path / "modules.json").read_text())
+    steps[0]["path"] = "0_Transformer"
+    (tmp_path / "modules.json").write_text(json.dumps(steps))
+    load_model(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(
+        InputError, match="has its encoder in 0_Transformer, as older folders do: copy what is there into"
+    ):
+        load_model(tmp_path)
+
+
 PROMPTS = {"prompts": {"query": "ask: ", "none": ""}, "default_prompt_name": "query", "similarity_fn_name": "cosine"}
 
 

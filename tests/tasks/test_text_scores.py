@@ -130,6 +130,12 @@ def test_texts_begin_as_the_tokenizer_says_and_an_answer_goes_on_from_its_prompt
     assert text.ids.tolist() == ids
 
 
+def test_windows_are_not_for_questions(lm, tmp_path):
+    path = write(tmp_path, {"prompt": "the ", "choices": ["cat", "dog"], "answer": 0})
+    with pytest.raises(InputError, match="stride and max_windows are for a text, not for examples or questions"):
+        lm.evaluate(path, stride=4)
+
+
 def test_prompts_of_which_the_end_is_seen_are_counted(lm, capsys):
     choice_scores(lm.model, lm.tokenizer, [Question("the dog sat ", ("on", "sat"), 0)], 8)
     assert "2 of 2 answers seen after the last 8 tokens alone" in capsys.readouterr().err

@@ -50,8 +50,9 @@ def load_model(folder: str | Path) -> Any:
     file is missing or damaged, the architecture is unknown, or the weights do not fit it or are no numbers.
     """
     folder = Path(folder)
+    sentence_settings = read_sentence_settings(folder)
     config = read_json(folder / "config.json")
-    if sentence_settings := read_sentence_settings(folder):
+    if sentence_settings:
         config[SENTENCE_ENCODER] = sentence_settings
     try:
         weights = Weights(folder)

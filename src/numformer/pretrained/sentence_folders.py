@@ -23,7 +23,8 @@ LIBRARY = "sentence_transformers.models."
 def read_sentence_settings(folder: Path) -> dict[str, Any] | None:
     """Return the settings of a SentenceEncoder that a folder holds, None where it is none.
 
-    Raises InputError for a file that is damaged, and for a step or a pooling that is not supported.
+    Raises InputError for a file that is damaged, for a step or a pooling that is not supported, and for an encoder that lies
+    in a folder of its own.
     """
     if not (folder / "modules.json").exists():
         return None
@@ -33,6 +34,10 @@ def read_sentence_settings(folder: Path) -> dict[str, Any] | None:
         kind = kind.rpartition(".")[2]
         if kind not in STEPS:
             raise InputError(f"{folder / 'modules.json'}: the step {kind!r} is not supported, only {', '.join(STEPS)}")
+        if kind == "Transformer" and path and not (folder / "config.json").exists():
+            raise InputError(
+                f"{folder} has its encoder in {path}, as older folders do: copy what is there into {folder}"
+            )
         if kind == "Pooling":
             settings["vector"] = _pooling(folder / Path(path).name / "config.json")
         settings["normalize"] |= kind == "Normalize"

@@ -261,11 +261,12 @@ class LanguageModel(TextTask):
         """
         if max_windows is not None and stride is not None:
             raise InputError("max_windows takes some of the windows of a text and stride all of them: give one of them")
-        if text is not None and is_examples(text) and holds_questions(text, self.config.encoding):
+        has_rows = bool(self.valid_examples) if text is None else is_examples(text)
+        if has_rows and (stride is not None or max_windows is not None):
+            raise InputError("stride and max_windows are for a text, not for examples or questions")
+        if text is not None and has_rows and holds_questions(text, self.config.encoding):
             return self._answered(text)
         if examples := self._examples_of(text):
-            if stride is not None or max_windows is not None:
-                raise InputError("stride and max_windows are for a text, not for examples")
             rows = pack(examples, self._length)
             objective = PackedObjective(self.model, self.tokenizer, rows, rows, self.train_config)
             return self._measured(objective, objective.sequential(rows))
