@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numformer import ByteTokenizer, InputError, LanguageModel
+from numformer.tasks.language_model import language_model
 from numformer.tasks.language_model.dialogues import encode_dialogue
 from numformer.tasks.language_model.format import Dialogue, Piece, read_examples
 from numformer.tasks.language_model.objective import PackedObjective
@@ -262,6 +263,18 @@ def test_a_sequence_length_bounds_the_rows(tmp_path):
     assert lm.objective(TrainConfig()).batch(1)[0].shape[1] <= 12
     with pytest.raises(InputError, match="sequence_length must be 1 to 16"):
         LanguageModel.from_text(write(tmp_path, *ROWS), tokenizer="bytes", sequence_length=17, **SMALL)
+
+
+def test_a_model_to_start_from_that_sees_more_is_trained_on_less_at_a_time_which_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(language_model, "MOST_TOKENS", 10)
+    path = write(tmp_path, *ROWS)
+    LanguageModel.from_text(path, tokenizer="bytes", **SMALL).save(tmp_path / "base")
+    assert "at a time" not in capsys.readouterr().err
+    lm = LanguageModel.from_text(path, pretrained=tmp_path / "base")
+    assert "trained on 10 tokens at a time, of the 16 that the model reads" in capsys.readouterr().err
+    assert lm.objective(TrainConfig()).batch(1)[0].shape[1] <= 10
+    lm = LanguageModel.from_text(path, pretrained=tmp_path / "base", sequence_length=16)
+    assert 10 < lm.objective(TrainConfig()).batch(1)[0].shape[1] <= 16
 
 
 def test_examples_of_which_nothing_is_left_are_refused(tmp_path):

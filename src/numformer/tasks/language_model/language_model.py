@@ -41,6 +41,8 @@ from numformer.tokenizers import SubwordTokenizer, Tokenizer, encode_text
 from numformer.training import RunFolder, TrainConfig
 from numformer.training.workers import Workers, num_cores
 
+MOST_TOKENS = 1024  # at a time, where a model to start from can see more and nobody says how many
+
 
 class LanguageModel(TextTask):
     """A model that continues text, with its tokenizer and, for training, its text.
@@ -75,6 +77,11 @@ class LanguageModel(TextTask):
     ) -> Self:
         """Go the way from a text or examples to an untrained task, as TextTask does."""
         task = super().from_config(config, model, seed=seed, text=text, tokenizer=tokenizer, resumed=resumed)
+        longest = task.model.config.max_seq_len
+        if config.sequence_length is None and task._length < longest:
+            say(
+                f"trained on {MOST_TOKENS:,} tokens at a time, of the {longest:,} that the model reads: sequence_length sets it"
+            )
         own = {"sequence_length": config.sequence_length, "skip_bad": config.skip_bad or None}
         task.source |= {name: value for name, value in own.items() if value is not None}
         return task
@@ -102,10 +109,16 @@ class LanguageModel(TextTask):
         return ChatTemplate(self.tokenizer.chat_template, self.tokenizer)
 
     @property
+    def _default_length(self) -> int:
+        """The context length; of a model that others made with a long one, as much as a laptop has the memory for."""
+        longest: int = self.model.config.max_seq_len
+        return longest if self.config.pretrained is None else min(longest, MOST_TOKENS)
+
+    @property
     def _length(self) -> int:
         """How many tokens the model sees at a time; raises InputError where it has no room for so many."""
         longest = self.model.config.max_seq_len
-        wanted = self.config.sequence_length or longest
+        wanted = self.config.sequence_length or self._default_length
         if not 1 <= wanted <= longest:
             raise InputError(f"sequence_length must be 1 to {longest}, which is the context length, got {wanted}")
         return wanted
