@@ -271,7 +271,7 @@ def test_a_model_to_start_from_that_sees_more_is_trained_on_less_at_a_time_which
     LanguageModel.from_text(path, tokenizer="bytes", **SMALL).save(tmp_path / "base")
     assert "at a time" not in capsys.readouterr().err
     lm = LanguageModel.from_text(path, pretrained=tmp_path / "base")
-    assert "trained on 10 tokens at a time, of the 16 that the model reads" in capsys.readouterr().err
+    assert "trained on 10 tokens at a time of 16 that the model reads" in capsys.readouterr().err
     assert lm.objective(TrainConfig()).batch(1)[0].shape[1] <= 10
     lm = LanguageModel.from_text(path, pretrained=tmp_path / "base", sequence_length=16)
     assert 10 < lm.objective(TrainConfig()).batch(1)[0].shape[1] <= 16
