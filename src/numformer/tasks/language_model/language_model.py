@@ -79,9 +79,8 @@ class LanguageModel(TextTask):
         task = super().from_config(config, model, seed=seed, text=text, tokenizer=tokenizer, resumed=resumed)
         longest = task.model.config.max_seq_len
         if config.sequence_length is None and task._length < longest:
-            say(
-                f"trained on {MOST_TOKENS:,} tokens at a time, of the {longest:,} that the model reads: sequence_length sets it"
-            )
+            what = f"{MOST_TOKENS:,} tokens at a time of {longest:,} that the model reads"
+            say(f"trained on {what}: sequence_length sets it")
         own = {"sequence_length": config.sequence_length, "skip_bad": config.skip_bad or None}
         task.source |= {name: value for name, value in own.items() if value is not None}
         return task
