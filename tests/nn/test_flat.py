@@ -108,6 +108,19 @@ def test_maps_that_do_not_lie_side_by_side_stay_alone(part, x):
     assert joint(part, x) is None
 
 
+@pytest.mark.parametrize("reversed_axes", [True, False], ids=["the other way round", "of another type"])
+def test_maps_side_by_side_in_memory_that_is_laid_out_otherwise_give_what_they_give_alone(reversed_axes, part, x):
+    table = random.generator(3).standard_normal((20, 6), dtype="float32")
+    if reversed_axes:
+        rows = np.array(table.T, order="F").T
+    else:
+        rows = np.frombuffer(table.tobytes(), np.uint8).view(np.float32).reshape(20, 6)
+    part.linear1.weight.data, part.linear3.weight.data = rows[:10], rows[10:]
+    part.linear1.bias = part.linear3.bias = None
+    found, alone = joint(part, x), outputs(part, x)
+    assert found is None or all(map(np.array_equal, found, alone))
+
+
 def test_many_rows_stay_alone(part):
     flatten_parameters(part)
     rows = np.ones((1, FEW_ROWS + 1, 6), np.float32)
