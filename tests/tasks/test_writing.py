@@ -102,6 +102,13 @@ def test_a_folder_that_draws_and_says_no_more_draws_among_fifty_tokens_as_in_tra
     assert (defaults.config({}).top_k, defaults.config({"top_k": 0}).top_k) == (50, 0)
 
 
+def test_a_model_saved_over_another_does_not_write_as_that_one_did(folder, lm):
+    path = folder(do_sample=True, eos_token_id=4)
+    lm.save(path)
+    assert load(path).defaults.settings == {}
+    assert load(path).end_ids == lm.end_ids
+
+
 def test_what_a_folder_asks_for_that_is_not_followed_is_said(folder, capsys):
     load(folder(min_length=0, typical_p=1.0, suppress_tokens=[], transformers_version="5"))
     assert "not followed" not in capsys.readouterr().err

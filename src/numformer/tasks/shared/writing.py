@@ -76,8 +76,10 @@ class WritingDefaults:
         return defaults
 
     def save(self, folder: str | Path) -> None:
-        """Write generation_config.json as it was read, where there was one."""
-        if self.content is not None:
+        """Write generation_config.json as it was read, or remove that of another model where there was none."""
+        if self.content is None:
+            (Path(folder) / FILE).unlink(missing_ok=True)
+        else:
             write_atomically(Path(folder) / FILE, self.content.decode())
 
     def config(self, given: Mapping[str, Any], num_return: int = 1) -> SamplingConfig | BeamConfig:
