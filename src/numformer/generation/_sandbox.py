@@ -11,16 +11,17 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from jinja2 import Template, nodes
+from jinja2 import Environment, Template, nodes, pass_environment
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
 from jinja2.ext import Extension, loopcontrols
+from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
 from jinja2.runtime import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -44,7 +45,7 @@ def compile_template(source: str) -> Template:
     Raises InputError as `render` does.
     """
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationBlock])
-    environment.filters["tojson"] = _tojson
+    environment.filters |= {"tojson": _tojson, "sum": _sum}
     environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
     with _in_sentences(), _bounded():
         return environment.from_string(source)
@@ -131,6 +132,15 @@ class _GenerationBlock(Extension):
 
 def _tojson(value: Any, ensure_ascii: bool = False, **settings: Any) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, **settings)
+
+
+@pass_environment
+def _sum(environment: Environment, iterable: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
+    """Add up as Jinja does, but in steps that are traced: one call that joins a million lists takes hours and little memory."""
+    get = make_attrgetter(environment, attribute)
+    for each in iterable:
+        start = start + get(each)
+    return start
 
 
 def _strftime_now(form: str) -> str:
