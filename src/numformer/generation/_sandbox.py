@@ -136,7 +136,7 @@ def _tojson(value: Any, ensure_ascii: bool = False, **settings: Any) -> str:
 
 @pass_environment
 def _sum(environment: Environment, iterable: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
-    """Add up as Jinja does, but in steps that are traced: one call that joins a million lists takes hours and little memory."""
+    """Add up as Jinja does, but in steps that are traced: one call that joins a million lists takes hours."""
     get = make_attrgetter(environment, attribute)
     for each in iterable:
         start = start + get(each)
