@@ -1,8 +1,9 @@
 """Jinja templates that come with models from anywhere: the programs of strangers, run so that they end and see nothing.
 
 They run in Jinja's sandbox, and besides within a time and a memory. A line of Python that such a program makes run is
-traced, so that an endless loop is cut off wherever it is; what a single line could take is bounded by the memory that the
-process may ask for, where the system can say it.
+traced, so that an endless loop is cut off wherever it is; what a single line could make is bounded by the memory that the
+process may ask for, where the system can say it. Not bounded is the time of one comparison, as of two lists that hold
+themselves many times over.
 """
 
 from __future__ import annotations
