@@ -299,3 +299,11 @@ def test_texts_need_no_template(chat_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(LanguageModel, "template", property(lambda self: pytest.fail("it was asked for")))
     lm = LanguageModel.from_text(write(tmp_path, {"text": "the cat sat"}), pretrained=chat_folder(), valid_fraction=0.0)
     assert len(lm.train_examples) == 1
+
+
+def test_examples_begin_as_a_prompt_to_be_continued_does():
+    tokenizer = ByteTokenizer()
+    tokenizer.begin_ids = [257]
+    asked, text = encode_examples([(Piece("ab", False), Piece("c", True)), (Piece("d", True),)], tokenizer, 16, None)
+    assert (asked.ids.tolist(), learned(asked)[0]) == ([257, *b"abc", END], "c")
+    assert text.ids.tolist() == [257, *b"d", END]

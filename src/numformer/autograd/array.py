@@ -65,6 +65,8 @@ def side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     """Return arrays that lie one after the other in the memory of one as an array; None where they do not."""
     first = arrays[0]
     owner = memory_of(first)
+    if owner.dtype != first.dtype or not owner.flags.c_contiguous:
+        return None
     at = first.ctypes.data
     for array in arrays:
         if array.ctypes.data != at or not array.flags.c_contiguous or memory_of(array) is not owner:

@@ -16,6 +16,7 @@ from numformer.models.sentence_encoder import SentenceEncoder
 POOLINGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
 STEPS = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
 LIBRARY = "sentence_transformers.models."
+MODULES = "modules.json"
 
 
 def read_sentence_settings(folder: Path) -> dict[str, Any] | None:
@@ -23,10 +24,10 @@ def read_sentence_settings(folder: Path) -> dict[str, Any] | None:
 
     Raises InputError for a file that is damaged, and for a step or a pooling that is not supported.
     """
-    if not (folder / "modules.json").exists():
+    if not (folder / MODULES).exists():
         return None
     settings = dict[str, Any](normalize=False)
-    for step in _read(folder / "modules.json", list):
+    for step in _read(folder / MODULES, list):
         kind, path = (str(step.get(key, "")) if isinstance(step, dict) else "" for key in ("type", "path"))
         kind = kind.rpartition(".")[2]
         if kind not in STEPS:
@@ -52,7 +53,7 @@ def save_sentence_settings(model: SentenceEncoder, folder: Path) -> None:
     (folder / STEPS["Pooling"]).mkdir(parents=True, exist_ok=True)
     _write(folder / STEPS["Pooling"] / "config.json", pooling)
     _write(folder / "sentence_bert_config.json", {"max_seq_length": model.max_seq_len, "do_lower_case": False})
-    _write(folder / "modules.json", modules)
+    _write(folder / MODULES, modules)
 
 
 def _pooling(file: Path) -> str:

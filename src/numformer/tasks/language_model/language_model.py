@@ -31,6 +31,7 @@ from numformer.tasks.language_model.scores import (
     text_scores,
 )
 from numformer.tasks.language_model.settings import LanguageModelConfig, LanguageModelSettings, ScoreOptions
+from numformer.tasks.shared.encoding import begin_ids
 from numformer.tasks.shared.example_task import say_held_out
 from numformer.tasks.shared.format import marks
 from numformer.tasks.shared.objective import Batch, TargetObjective
@@ -258,7 +259,7 @@ class LanguageModel(TextTask):
 
     def _prompt_ids(self, prompt: str) -> list[int]:
         """Return the tokens of a prompt, with those that it begins with."""
-        begin = list(getattr(self.tokenizer, "begin_ids", ()))
+        begin = begin_ids(self.tokenizer)
         if prompt:
             return begin + encode_text(self.tokenizer, prompt).tolist()
         return begin or _start(self.tokenizer).tolist()

@@ -12,6 +12,7 @@ from numformer.errors import InputError
 from numformer.generation.chat_template import ChatTemplate
 from numformer.tasks.language_model.dialogues import encode_dialogue
 from numformer.tasks.language_model.format import Dialogue, Example
+from numformer.tasks.shared.encoding import begin_ids
 from numformer.tasks.shared.objective import IGNORE
 from numformer.tokenizers import Tokenizer, encode_text
 
@@ -36,7 +37,8 @@ def encode_examples(
 ) -> list[Encoded]:
     """Return examples as ids with an end token after each, of at most length + 1 tokens; says on stderr what was cut.
 
-    A text is cut into several; of the others what is over is cut off, and one without an answer left is left out.
+    They begin as a prompt does that the model is to continue. A text is cut into several; of the others what is over is cut
+    off, and one without an answer left is left out.
     Raises InputError for a dialogue without a template.
     """
     found, cut, left_out = list[Encoded](), 0, 0
@@ -92,6 +94,7 @@ def say_without_end(tokenizer: Any) -> None:
 def _encoded(example: Example, tokenizer: Tokenizer, template: ChatTemplate | None) -> Encoded:
     if not isinstance(example, Dialogue):
         ids = [np.asarray(encode_text(tokenizer, piece.text), np.int64) for piece in example]
+        ids[0] = np.concatenate([np.array(begin_ids(tokenizer), np.int64), ids[0]])
         counts = [np.full(len(new), piece.counts) for new, piece in zip(ids, example, strict=True)]
         return Encoded(np.concatenate(ids), np.concatenate(counts))
     if template is None:

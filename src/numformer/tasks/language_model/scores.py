@@ -17,6 +17,7 @@ from numformer.data.files.examples import Examples, collect
 from numformer.data.files.rows import clean_text, json_field, json_kind, json_rows
 from numformer.errors import InputError
 from numformer.models.backbone import CausalModel
+from numformer.tasks.shared.encoding import begin_ids, num_shared
 from numformer.tasks.shared.objective import EVALUATION_TOKENS, IGNORE, Batch
 from numformer.tokenizers import Tokenizer, encode_text
 
@@ -123,19 +124,24 @@ def _likelihoods(model: CausalModel, rows: Sequence[tuple[np.ndarray, int]]) -> 
 
 
 def _row(tokenizer: Any, question: Question, choice: str) -> tuple[np.ndarray, int]:
-    """Return the ids of a prompt with an answer, and how many are the answer's; a token comes before it in any case."""
-    prompt, answer = (np.asarray(encode_text(tokenizer, text), np.int64) for text in (question.prompt, choice))
-    if not len(prompt):
-        begin = next(
-            (
-                getattr(tokenizer, name, None)
-                for name in ("bos_id", "eos_id")
-                if getattr(tokenizer, name, None) is not None
-            ),
-            0,
-        )
-        prompt = np.array([begin])
-    return np.concatenate([prompt, answer]), len(answer)
+    """Return the ids of a prompt with an answer, and how many are the answer's; a token comes before it in any case.
+
+    They are cut into tokens together, for some tokenizers write the beginning of a text in another way; on their own where a
+    token would reach over the end of the prompt.
+    """
+    prompt, choice_alone, whole = (
+        np.asarray(encode_text(tokenizer, text), np.int64)
+        for text in (question.prompt, choice, question.prompt + choice)
+    )
+    fits = num_shared(prompt, whole) == len(prompt) < len(whole)
+    answer = whole[len(prompt) :] if fits else choice_alone
+    begin = begin_ids(tokenizer) or ([] if len(prompt) else [_usual_beginning(tokenizer)])
+    return np.concatenate([np.array(begin, np.int64), prompt, answer]), len(answer)
+
+
+def _usual_beginning(tokenizer: Any) -> int:
+    names = (getattr(tokenizer, name, None) for name in ("bos_id", "eos_id"))
+    return next((number for number in names if number is not None), 0)
 
 
 def _question(where: str, row: dict[str, Any]) -> Question:

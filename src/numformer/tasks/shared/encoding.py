@@ -39,6 +39,18 @@ def special_id(tokenizer: Tokenizer, name: str) -> int:
     return int(number)
 
 
+def begin_ids(tokenizer: Tokenizer) -> list[int]:
+    """Return the special tokens with which a text that a language model continues begins."""
+    return list(getattr(tokenizer, "begin_ids", ()))
+
+
+def num_shared(one: np.ndarray, other: np.ndarray) -> int:
+    """Return how many ids two rows [N] and [M] begin with in common."""
+    length = min(len(one), len(other))
+    differs = np.flatnonzero(one[:length] != other[:length])
+    return int(differs[0]) if len(differs) else length
+
+
 def vocabulary_size(given: int, tokenizer: Tokenizer, name: str = "vocab_size") -> int:
     """Return the size of a model's vocabulary, the tokenizer's where none (0) is given.
 
