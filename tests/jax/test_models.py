@@ -1,0 +1,95 @@
+"""Whole models under JAX: every architecture of the registry with each of its heads, against its own run in NumPy."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from numformer import gradients, nn
+from numformer.models import build_model
+from numformer.models.build import tasks_of
+from numformer.models.registry import ARCHITECTURES
+
+jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'numformer[jax]'")
+
+SIZES = {"vocab_size": 11, "src_vocab_size": 11, "tgt_vocab_size": 11, "d_model": 16, "num_heads": 2, "d_ff": 20}
+SIZES |= {"num_layers": 2, "num_encoder_layers": 1, "num_decoder_layers": 1, "max_seq_len": 9, "dropout": 0.0}
+SIZES |= {"num_kv_heads": 1, "head_dim": 8, "num_buckets": 8, "max_distance": 16}
+WINDOWS = {"sliding_window": 3, "layer_types": ("sliding_attention", "full_attention")}
+IDS = np.array([[1, 4, 5, 6, 7, 0, 0], [2, 4, 4, 8, 3, 5, 9]])
+REAL = IDS != 0
+CASES = [(name, task) for name, architecture in ARCHITECTURES.items() for task in tasks_of(architecture)]
+every_case = pytest.mark.parametrize(("name", "task"), CASES, ids=[f"{name} {task}" for name, task in CASES])
+
+
+def config_of(name, **settings):
+    kind = ARCHITECTURES[name].config
+    fields = {field.name for field in dataclasses.fields(kind)}
+    sizes = SIZES | (WINDOWS if "layer_types" in fields else {"sliding_window": 3}) | settings
+    return kind(**{key: value for key, value in sizes.items() if key in fields})
+
+
+def batch_for(task, model):
+    """Return what the model is called with, the targets of its output, and the loss that compares them."""
+    inputs = {"lm": (IDS,), "seq2seq": (IDS, IDS[:, :5])}.get(task, (IDS, REAL))
+    shape = model(*inputs).shape
+    if task in ("regress", "embed"):
+        return inputs, np.random.default_rng(1).standard_normal(shape), nn.MSELoss()
+    targets = np.random.default_rng(1).integers(0, shape[-1], shape[:-1])
+    targets.flat[1] = -100  # which does not count
+    return inputs, targets, nn.CrossEntropyLoss()
+
+
+def differentiable(model, loss):
+    """Return the loss and the output of a model as a function of parameters, inputs and targets."""
+
+    def loss_and_output(params, inputs, targets):
+        output = model.bind(params)(*inputs)
+        return loss(output, targets), output
+
+    return jax.value_and_grad(loss_and_output, has_aux=True)
+
+
+def arrays_of(model):
+    return {name: parameter.data for name, parameter in model.named_parameters()}
+
+
+def assert_near(found, expected, tolerance):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(1e-3, np.abs(expected).max()))
+
+
+def compare(model, batch, function, tolerance):
+    """Compare output, loss and gradients of a function such as `differentiable` makes with those of NumPy."""
+    inputs, targets, loss = batch
+    output = model(*inputs)
+    value = loss(output, targets)
+    expected = gradients(value, dict(model.named_parameters()))
+    (found_value, found_output), found = function(arrays_of(model), *jax.tree.map(jax.numpy.asarray, (inputs, targets)))
+    assert_near(found_output, output.data, tolerance)
+    assert_near(found_value, value.data, tolerance)
+    for name, gradient in expected.items():
+        assert_near(found[name], np.zeros(found[name].shape) if gradient is None else gradient, tolerance)
+
+
+@every_case
+def test_output_loss_and_gradients_are_those_of_numpy(name, task, randomise, float64):
+    """Step by step, which compiles every operation once for all models."""
+    model = randomise(build_model(config_of(name), task))
+    batch = batch_for(task, model)
+    compare(model, batch, differentiable(model, batch[2]), 1e-9)
+
+
+@every_case
+def test_a_whole_step_can_be_compiled(name, task):
+    """Traced, with ids, masks and targets as arguments: nothing asks for values that are not there yet."""
+    model = build_model(config_of(name), task)
+    inputs, targets, loss = batch_for(task, model)
+    jax.jit(differentiable(model, loss)).trace(arrays_of(model), inputs, targets)
+
+
+@pytest.mark.parametrize(("name", "task"), [("llama", "lm"), ("t5", "seq2seq"), ("bert", "classify")])
+def test_a_compiled_step_gives_what_numpy_gives_in_float32(name, task, randomise):
+    model = randomise(build_model(config_of(name), task)).astype(np.float32)
+    batch = batch_for(task, model)
+    compare(model, batch, jax.jit(differentiable(model, batch[2])), 1e-5)
