@@ -4,6 +4,8 @@ import pytest
 
 jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'numformer[jax]'")
 
+jax.config.update("jax_disable_most_optimizations", True)  # what runs once is not worth a long compilation
+
 
 @pytest.fixture
 def float64():
