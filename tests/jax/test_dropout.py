@@ -85,7 +85,9 @@ def test_attention_drops_the_same_weights_when_somebody_looks_at_them():
 
 def test_dropout_without_a_key_is_refused_and_evaluation_needs_none():
     x, layer = jax.numpy.ones(3), nn.Dropout(0.5)
-    with pytest.raises(InputError, match=r"arrays of jax takes its numbers from a key that is given: .*jax.keyed\(key\)"):
+    with pytest.raises(
+        InputError, match=r"arrays of jax takes its numbers from a key that is given: .*jax.keyed\(key\)"
+    ):
         jax.jit(layer)(x)
     np.testing.assert_array_equal(layer.eval()(x), x)
 

@@ -68,7 +68,9 @@ def compare(model, batch, function, tolerance):
     output = model(*inputs)
     value = loss(output, targets)
     expected = gradients(value, dict(model.named_parameters()))
-    expected = {name: np.zeros(p.shape) if expected[name] is None else expected[name] for name, p in model.named_parameters()}
+    expected = {
+        name: np.zeros(p.shape) if expected[name] is None else expected[name] for name, p in model.named_parameters()
+    }
     (found_value, found_output), found = function(arrays_of(model), *jax.tree.map(jax.numpy.asarray, (inputs, targets)))
     assert_near({"output": found_output}, {"output": output.data}, tolerance)
     assert_near({"loss": found_value}, {"loss": value.data}, tolerance)

@@ -15,7 +15,6 @@ from numformer.autograd.storage import load, precision, storage, store
 from numformer.autograd.tensor import Parameter, Tensor, gradients
 from numformer.errors import InputError
 
-
 _bodies: dict[str, Callable[..., Any]] = {}  # by kind of array, besides NumPy's
 
 

@@ -5,7 +5,8 @@ pure function of its parameters by `model.bind(params)`; a function with dropout
 `keyed(key)`.
 """
 
-from numformer.jax import _available, bodies
+from numformer.jax import _available as _available
+from numformer.jax import bodies as bodies
 from numformer.jax.keys import keyed
 from numformer.jax.recompute import recompute
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from numformer import ops
+from numformer.autograd import Op
 from numformer.jax.keys import factors
 from numformer.ops.activation import check_approximate, check_cap
 from numformer.ops.dropout import keep_mask
 
-for _op, _body in {
+_SAME: dict[Op, Callable[..., Any]] = {
     ops.add: jnp.add,
     ops.sub: jnp.subtract,
     ops.mul: jnp.multiply,
@@ -33,7 +35,8 @@ for _op, _body in {
     ops.silu: jax.nn.silu,
     ops.softmax: jax.nn.softmax,
     ops.log_softmax: jax.nn.log_softmax,
-}.items():
+}
+for _op, _body in _SAME.items():
     _op.jax(_body)
 
 

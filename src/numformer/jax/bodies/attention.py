@@ -13,6 +13,8 @@ from numformer.jax.keys import factors
 from numformer.ops.attention import check_settings
 from numformer.ops.attention_values import check_groups, dropped
 
+LOWEST = -1e30  # a score of what is hidden: where all is, an infinite one would make NaN
+
 
 @ops.attention.jax
 def _(
@@ -38,7 +40,7 @@ def _(
     if is_plain and S and q.dtype != jnp.float64:  # whose softmax it rounds to float32
         bthk = [x.swapaxes(1, 2) for x in (q, k, v)]
         is_causal = causal and mask is None and window is None and T == S
-        masked = {"is_causal": True} if is_causal else {"mask": allowed}
+        masked: dict[str, Any] = {"is_causal": True} if is_causal else {"mask": allowed}
         out = jax.nn.dot_product_attention(*bthk, bias, scale=scale, **masked).swapaxes(1, 2)
         return out if is_causal or allowed is None else jnp.where(allowed.any(axis=-1, keepdims=True), out, 0.0)
     weights = _weights(q * scale, k, bias, allowed, soft_cap)
@@ -78,7 +80,7 @@ def _weights(q: Any, k: Any, bias: Any, allowed: Any, soft_cap: float | None) ->
     scores = scores if bias is None else scores + bias
     if allowed is None:
         return jax.nn.softmax(scores)
-    return jnp.where(allowed, jax.nn.softmax(jnp.where(allowed, scores, jnp.finfo(scores.dtype).min)), 0.0)
+    return jnp.where(allowed, jax.nn.softmax(jnp.where(allowed, scores, LOWEST)), 0.0)
 
 
 def _values(weights: Any, v: Any, causal: bool, window: int | None, dropout: float, key: tuple[Any, ...]) -> Any:

@@ -26,7 +26,9 @@ def _(
     safe, log_p = jnp.where(real, targets, 0), jax.nn.log_softmax(logits)
     losses = -(1.0 - label_smoothing) * jnp.take_along_axis(log_p, safe[:, None], axis=1, mode="fill")[:, 0]
     losses -= label_smoothing * log_p.mean(axis=-1)
-    shares = real.astype(log_p.dtype) * (1.0 if class_weights is None else jnp.asarray(class_weights, log_p.dtype)[safe])
+    shares = real.astype(log_p.dtype) * (
+        1.0 if class_weights is None else jnp.asarray(class_weights, log_p.dtype)[safe]
+    )
     loss, total = jnp.where(real, losses * shares, 0.0).sum(), shares.sum()
     return loss / jnp.where(total == 0.0, 1.0, total) if reduction == "mean" else loss
 
