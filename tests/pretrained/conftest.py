@@ -1,4 +1,7 @@
-"""Small GGUF files, written by the library of their inventors."""
+"""Small GGUF files, written by the library of their inventors, and adapters that PEFT made."""
+
+import json
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -6,6 +9,7 @@ import pytest
 
 from numformer import GPT, Llama
 from numformer.models import Bert, BertConfig
+from numformer.pretrained import read_safetensors, write_safetensors
 from numformer.tokenizers import SubwordTokenizer
 
 TEXT = "The cat sat on the mat, and the other cats sat there too.\n" * 3
@@ -195,3 +199,31 @@ def files(randomise):
 def llama_file(files, tmp_path):
     _, metadata, tensors = files.llama()
     return files.write(tmp_path / "llama.gguf", "llama", metadata, tensors)
+
+
+@pytest.fixture(scope="session")
+def golden_adapters():
+    """Return what PEFT saved and answered, and the configs of that."""
+    arrays, metadata = read_safetensors(Path(__file__).parents[1] / "golden" / "adapters.safetensors")
+    return arrays, json.loads(metadata["config"])
+
+
+@pytest.fixture
+def peft_folder(golden_adapters, tmp_path):
+    """Return what writes the base and the adapter of a kind as they lay on the disk, and returns the adapter's folder."""
+    arrays, config = golden_adapters
+
+    def write_both(kind):
+        for part, file in (("base", "model"), ("adapter", "adapter_model")):
+            start = f"{kind}.{part}."
+            folder = tmp_path / part
+            folder.mkdir()
+            weights = {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
+            write_safetensors(folder / f"{file}.safetensors", weights, {})
+            keys = config[kind][part] | (
+                {"base_model_name_or_path": str(tmp_path / "base")} if part == "adapter" else {}
+            )
+            (folder / f"{file.removesuffix('model')}config.json").write_text(json.dumps(keys))
+        return tmp_path / "adapter"
+
+    return write_both

@@ -8,8 +8,8 @@ import gguf
 import numpy as np
 import pytest
 
-from numformer import InputError, no_grad
-from numformer.models import memory
+from numformer import Embedder, InputError, load, no_grad
+from numformer.models import Bert, memory
 from numformer.models.build import build_backbone
 from numformer.models.registry import ARCHITECTURES
 from numformer.pretrained import read_gguf, write_gguf
@@ -239,6 +239,28 @@ def test_a_token_twice_is_refused(files, tmp_path):
     metadata["tokenizer.ggml.tokens"][7] = metadata["tokenizer.ggml.tokens"][8]
     with pytest.raises(InputError, match=r"the tokenizer has the token '.*' 2 times"):
         read_gguf(files.write(tmp_path / "x.gguf", "llama", metadata, tensors))
+
+
+@pytest.mark.parametrize(("number", "vector"), [(1, "mean"), (2, "cls")])
+def test_the_pooling_of_a_bert_makes_its_vectors(number, vector, files, tmp_path):
+    model, metadata, tensors = files.bert()
+    path = files.write(tmp_path / "x.gguf", "bert", metadata | {"bert.pooling_type": number}, tensors)
+    embedder = load(path)
+    assert (type(embedder), embedder.model.vector, embedder.model.normalize) == (Embedder, vector, False)
+    ids = [[2, *embedder.tokenizer.encode("the cats"), 3]]
+    x = hidden(model, ids)[0]
+    expected = x.mean(axis=0) if vector == "mean" else x[0]
+    np.testing.assert_allclose(embedder.encode(["the cats"])[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_pooling_that_is_not_known_is_refused_and_none_leaves_a_bert(files, tmp_path):
+    _, metadata, tensors = files.bert()
+    with pytest.raises(
+        InputError, match=r"bert\.pooling_type is 3, supported are 0 \(none\), 1 \(mean\) and 2 \(cls\)"
+    ):
+        read_gguf(files.write(tmp_path / "x.gguf", "bert", metadata | {"bert.pooling_type": 3}, tensors))
+    found = read_gguf(files.write(tmp_path / "y.gguf", "bert", metadata | {"bert.pooling_type": 0}, tensors))
+    assert type(found.model) is Bert
 
 
 def test_a_bert_that_looks_back_alone_is_refused(files, tmp_path):

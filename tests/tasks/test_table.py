@@ -61,13 +61,26 @@ USED = {  # what a user of a task asks of it
         "generate",
         "evaluate",
         "stream",
+        "encode",
+        "similar",
+        "width",
     ),
     *("attention", "save", "load", "label_names", "details"),
     *("model", "tokenizer", "config", "source", "seed", "train_data", "valid_data", "train_tokens", "valid_tokens"),
     *("train_examples", "valid_examples", "template", "defaults", "end_ids", "score"),
 }
 WRITTEN = {  # what a task of one's own may say or do in another way
-    *("name", "model_class", "model_config", "data_config", "train_config", "optim_config", "format", "inputs"),
+    *(
+        "name",
+        "model_class",
+        "needs",
+        "model_config",
+        "data_config",
+        "train_config",
+        "optim_config",
+        "format",
+        "inputs",
+    ),
     *("predict_options", "evaluate_options", "attention_options", "reading", "second_text", "special_tokens"),
     *(
         "build",
@@ -93,7 +106,7 @@ WRITTEN = {  # what a task of one's own may say or do in another way
 }
 
 
-@pytest.mark.parametrize("name", tasks.TABLE)
+@pytest.mark.parametrize("name", [*tasks.TABLE, "embed"])
 def test_a_task_has_no_public_name_that_nobody_uses(name):
     shown = {each for each in dir(tasks.task_class(name)) if not each.startswith("_")}
     assert shown - USED - WRITTEN == set()

@@ -9,6 +9,8 @@ that namespace, so it works on every kind.
 from __future__ import annotations
 
 import importlib
+import math
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -68,6 +70,22 @@ def memory_of(x: Any) -> Any:
     while isinstance(getattr(x, "base", None), np.ndarray):
         x = x.base
     return x
+
+
+def side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return arrays that lie one after the other in the memory of one as an array; None where they do not."""
+    first = arrays[0]
+    owner = memory_of(first)
+    at = first.ctypes.data
+    for array in arrays:
+        if array.ctypes.data != at or not array.flags.c_contiguous or memory_of(array) is not owner:
+            return None
+        if array.dtype != first.dtype or array.shape[1:] != first.shape[1:]:
+            return None
+        at += array.nbytes
+    start = (first.ctypes.data - owner.ctypes.data) // first.itemsize
+    shape = (sum(map(len, arrays)), *first.shape[1:])
+    return owner.reshape(-1)[start : start + math.prod(shape)].reshape(shape)
 
 
 def ragged(rows: Any) -> str:

@@ -14,10 +14,10 @@ from numformer.cli.shared.options import parse
 from numformer.errors import InputError
 from numformer.pretrained import adapter_of, save_model
 from numformer.pretrained.companions import copy_companions
+from numformer.pretrained.finding import GGUF, find_model
 from numformer.pretrained.gguf_write import write_gguf
-from numformer.pretrained.models import GGUF
-from numformer.pretrained.opening import Opened, find_model
-from numformer.tasks.loading import open_any, task_with
+from numformer.pretrained.opening import Opened
+from numformer.tasks.loading import has_task, open_any, task_with
 from numformer.tokenizers import save_tokenizer
 
 
@@ -61,12 +61,11 @@ def run(command: str, arguments: list[str]) -> int:
 
 
 def _write_folder(opened: Opened, folder: Path, dtype: str) -> None:
-    task = task_with(opened)
-    if task is None:
+    if has_task(opened.model):
+        task_with(opened).save(folder, dtype)
+    else:
         save_tokenizer(opened.tokenizer, folder)
         save_model(opened.model, folder, dtype=dtype)
-    else:
-        task.save(folder, dtype)
     copy_companions(opened.path, folder)
 
 

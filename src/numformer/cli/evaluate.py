@@ -65,6 +65,10 @@ def run(command: str, arguments: list[str]) -> int:
     if options.errors and options.data and Path(options.data).resolve() == Path(options.errors).resolve():
         raise InputError(f"--errors {options.errors} would replace the data: choose another file")
     task = open_run(options)
+    if not hasattr(task, "evaluate"):
+        raise InputError(
+            f"{options.run} makes vectors of texts, which have no scores of their own: use numformer embed"
+        )
     settings = given_options(options, options_of_tasks("evaluate_options"), task)
     reading = given_options(options, reading_options(), task)
     if reading and options.data is None:

@@ -55,7 +55,7 @@ def run(command: str, arguments: list[str]) -> int:
         raise InputError(f"num_samples must be at least 1, got {options.num_samples}")
     lm = open_run(options)
     if not isinstance(lm, LanguageModel):
-        use = "translate or predict" if hasattr(lm, "translate") else "predict"
+        use = "translate or predict" if hasattr(lm, "translate") else "embed" if lm.name == "embed" else "predict"
         raise InputError(
             f"generate needs a language model; the task of {options.run} is {lm.name}: use numformer {use}"
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from numformer._notices import amount, in_bytes
 from numformer.cli.shared.options import RunOptions, open_run, parse
-from numformer.pretrained.opening import find_model
+from numformer.pretrained.finding import find_model
 from numformer.tasks.shared.encoding import describe_tokenizer
 from numformer.training.metrics import best_of, read_metrics
 

@@ -18,6 +18,8 @@ COMMANDS = {
     "chat": ("chat", "talk with a language model that follows instructions"),
     "predict": ("predict", "print what a model says about texts or the rows of a table"),
     "translate": ("predict", "translate texts, a line in, a line out"),
+    "embed": ("embed", "write the vectors of texts into a file"),
+    "similar": ("similar", "find the texts that are most similar to one"),
     "evaluate": ("evaluate", "measure a model on held-out or given data"),
     "attention": ("attention", "draw which tokens a model looks at"),
     "merge": ("merge", "write adapters and their model as one folder"),

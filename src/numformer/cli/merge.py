@@ -22,7 +22,7 @@ class Merge(RunOptions):
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder to write."""
     base: str | None = None
-    """Folder or GGUF file of the model that the adapters belong to; the one that they name when not given."""
+    """Model that the adapters belong to, named as RUN; the one that they name when not given."""
     overwrite: bool = False
     """Write into a folder that is there already."""
 
@@ -35,7 +35,7 @@ def run(command: str, arguments: list[str]) -> int:
     task = load(options.run, last=options.last, base=options.base)
     if (adapter := adapter_of(task.model)) is None:
         raise InputError(f"{options.run} holds no adapters, so there is nothing to merge")
-    for kept in (options.run, Path(adapter.base)):
+    for kept in (options.run, adapter.path):
         if options.out.resolve() in (kept.resolve(), *kept.resolve().parents):
             raise InputError(f"{options.out} would replace {kept}, which it is made of: name another folder")
     merge(task.model)

@@ -10,7 +10,7 @@ from typing import Any
 
 from numformer._notices import amount, say
 from numformer.cli.shared.counter import LiveCounter
-from numformer.cli.shared.inputs import InputOptions, open_inputs
+from numformer.cli.shared.inputs import InputOptions, encoding_for, open_inputs
 from numformer.cli.shared.options import TaskOption, given_options, open_run, options_of_tasks, parse, with_options
 from numformer.cli.shared.outputs import check_out, open_output
 from numformer.data.files.lines import read_lines
@@ -18,9 +18,21 @@ from numformer.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(InputOptions):
+class PredictionOptions(InputOptions):
+    """Options that say where the inputs are, and where the predictions go."""
+
+    out: Path | None = None
+    """Write into this file instead; .csv, .tsv and .jsonl hold the columns of the input too."""
+    overwrite: bool = False
+    """Replace the file of --out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(PredictionOptions):
     """Print what a model says about each text as it goes: for people on a terminal, else one JSON object a line."""
 
+    pair: str | None = None
+    """classify, regress: column of the second text of pairs in a table; that of the training when not given."""
     words: bool = False
     """tag: take the words of a text as they are, with blanks between, or as a JSON list."""
     word_column: str | int | None = None
@@ -28,7 +40,7 @@ class Predict(InputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translate(InputOptions):
+class Translate(PredictionOptions):
     """Print the translation of each text: a line in, a line out."""
 
 
@@ -53,9 +65,7 @@ def run(command: str, arguments: list[str]) -> int:
     task = open_run(options)
     _check_task(command, task, options.run)
     settings = given_options(options, task_options(command), task)
-    if options.encoding is None:
-        trained = getattr(task.config, "encoding", "utf-8")
-        options = replace(options, encoding="utf-8" if options.input is None else trained)
+    options = replace(options, encoding=encoding_for(options, task))
     for second in task.inputs[1:]:
         given = settings.get(second)
         if isinstance(given, str) and " " not in given and Path(given).suffix and not _is_file(given):
@@ -83,6 +93,8 @@ def run(command: str, arguments: list[str]) -> int:
 
 def _check_task(command: str, task: Any, run: Path) -> None:
     """Raise InputError, with the command to use, for a task that does not do this one."""
+    if task.name == "embed":
+        raise InputError(f"{run} makes vectors of texts: use numformer embed")
     if not hasattr(task, "predict"):
         raise InputError(f"{run} holds a language model: use numformer generate")
     if command == "translate" and not hasattr(task, "translate"):

@@ -49,22 +49,7 @@ def from_disk(keys: dict[str, Any], where: str, weights: Collection[str] = ()) -
     if kind not in tuple(ARCHITECTURES):  # it may be anything that JSON can say
         raise InputError(f"{where}: model_type is {kind!r}, supported are {', '.join(sorted(ARCHITECTURES))}")
     architecture = ARCHITECTURES[str(kind)]
-    names = keys.get("architectures") or [""]
-    name = str(names[0]) if isinstance(names, list) else str(names)
-    task, settings = _task_of_class(name, architecture), dict[str, Any]()
-    if SENTENCE_ENCODER in keys and "embed" in tasks_of(architecture):  # whatever class it was trained as before
-        task, settings = "embed", dict(keys[SENTENCE_ENCODER])
-    if task == "classify" and keys.get("problem_type") == "regression":  # one class of Hugging Face does both
-        task = "regress"
-        settings |= {
-            name: _number(keys, f"target_{name}", default, where) for name, default in (("mean", 0.0), ("std", 1.0))
-        }
-        if settings["std"] <= 0:
-            raise InputError(f"{where}: target_std must be above 0, got {settings['std']!r}")
-    if task in ("classify", "tag"):
-        settings["labels"] = _labels(keys, where)
-    if task in ("classify", "regress"):
-        settings["pooling"] = "mean" if name.startswith(MEAN) else "first"
+    task, settings = _task_of(keys, architecture, where)
     config = architecture.config.from_disk(keys)
     _check_size(config, where, len(weights))
     try:
@@ -75,6 +60,22 @@ def from_disk(keys: dict[str, Any], where: str, weights: Collection[str] = ()) -
             return model
     except MemoryError:
         raise InputError(f"{where}: the model does not fit into the memory of this machine") from None
+
+
+def head_from_disk(keys: dict[str, Any], backbone: Any, where: str) -> Any:
+    """Return a backbone with the head that a config.json describes, undrawn as what else is new.
+
+    Raises InputError for a config.json of another architecture, and for one without a head.
+    """
+    if keys.get("model_type") != backbone.config.model_type:
+        raise InputError(
+            f"{where}: model_type is {keys.get('model_type')!r}, the model's is {backbone.config.model_type!r}"
+        )
+    task, settings = _task_of(keys, architecture_of(backbone.config), where)
+    if task not in HEADS:
+        raise InputError(f"{where}: architectures is {keys.get('architectures')!r}, expected a class with a head")
+    with init.undrawn():
+        return HEADS[task](backbone, **settings)
 
 
 def names_of(model: Any) -> Names:
@@ -95,6 +96,27 @@ def _check_size(config: ArchitectureConfig, where: str, num_tensors: int) -> Non
         check_memory(config.least_weights)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def _task_of(keys: dict[str, Any], architecture: Architecture, where: str) -> tuple[str | None, dict[str, Any]]:
+    """Return the task of the model that a config.json describes, None without a head, and the settings of its head."""
+    names = keys.get("architectures") or [""]
+    name = str(names[0]) if isinstance(names, list) else str(names)
+    task, settings = _task_of_class(name, architecture), dict[str, Any]()
+    if SENTENCE_ENCODER in keys and "embed" in tasks_of(architecture):  # whatever class it was trained as before
+        task, settings = "embed", dict(keys[SENTENCE_ENCODER])
+    if task == "classify" and keys.get("problem_type") == "regression":  # one class of Hugging Face does both
+        task = "regress"
+        settings |= {
+            name: _number(keys, f"target_{name}", default, where) for name, default in (("mean", 0.0), ("std", 1.0))
+        }
+        if settings["std"] <= 0:
+            raise InputError(f"{where}: target_std must be above 0, got {settings['std']!r}")
+    if task in ("classify", "tag"):
+        settings["labels"] = _labels(keys, where)
+    if task in ("classify", "regress"):
+        settings["pooling"] = "mean" if name.startswith(MEAN) else "first"
+    return task, settings
 
 
 def _task_of_class(name: str, architecture: Architecture) -> str | None:

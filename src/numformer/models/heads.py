@@ -58,6 +58,12 @@ class Headed(Module):
         """Return the keys of config.json that say more than the shape and the name of the class."""
         return {}
 
+    @property
+    def head_parts(self) -> tuple[str, ...]:
+        """The names of the modules that a task puts on a trained backbone: the head, and the layer that makes summaries."""
+        has_pooler = getattr(self.backbone, "pooler", None) is not None
+        return ("head", "backbone.pooler") if has_pooler else ("head",)
+
     def encode(self, tokens: ArrayLike, mask: ArrayLike | None, segments: ArrayLike | None) -> Tensor:
         """Return the backbone's vectors, tokens [B T] -> [B T D]; a model without segments ignores them."""
         if segments is None or not self.backbone.takes_segments:
@@ -77,6 +83,11 @@ class MaskedLM(Headed):
         super().__init__(backbone, seed=seed)
         self.head = MaskedLMHead(backbone.config, seed)
         reseed_dropout(self, seed)
+
+    @property
+    def head_parts(self) -> tuple[str, ...]:
+        """None: the head was trained with the backbone."""
+        return ()
 
     @classmethod
     def fits(cls, model: type[Any]) -> bool:

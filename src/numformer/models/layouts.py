@@ -63,6 +63,10 @@ class Names:
         """Return the name of the parameter that has that name on disk."""
         return _renamed(name, self._from_disk)
 
+    def module_of(self, name: str) -> str:
+        """Return the module of the whole model on disk, or of its backbone, in which the parameter of that name lies."""
+        return self.to_disk(name).removeprefix(self._prefix).partition(".")[0]
+
     def parameter_of(self, there: str, own: Container[str]) -> str | None:
         """Return which of the parameters `own` a name in a file means, None where none.
 

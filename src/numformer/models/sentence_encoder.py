@@ -43,6 +43,11 @@ class SentenceEncoder(Headed):
         self.vector, self.normalize, self.max_seq_len = vector, normalize, max_seq_len or longest
         reseed_dropout(self, seed)
 
+    @property
+    def head_parts(self) -> tuple[str, ...]:
+        """None: there is no head."""
+        return ()
+
     @classmethod
     def fits(cls, model: type[Any]) -> bool:
         """Tell whether a model of a class looks both ways."""

@@ -6,17 +6,14 @@ system maps it in large pages, and one product with three matrices that lie side
 
 from __future__ import annotations
 
-import math
 import operator
 from itertools import accumulate, pairwise
 from typing import Any
 
-import numpy as np
-
 from numformer import ops
 from numformer._memory import large_zeros
-from numformer.autograd import Tensor, mode
-from numformer.autograd.array import memory_of
+from numformer.autograd import Tensor, kind_of, mode
+from numformer.autograd.array import NUMPY, side_by_side
 from numformer.nn import init
 from numformer.nn.layers import Linear
 from numformer.nn.module import Module
@@ -26,7 +23,7 @@ FEW_ROWS = 16  # of more rows the multiplications take the time, and not the rea
 
 def flatten_parameters(module: Module) -> None:
     """Move the float32 parameters of a module into one new array, matrices of one part and one input width side by side."""
-    named = {name: p for name, p in module.named_parameters() if p.dtype == np.float32}
+    named = {name: p for name, p in module.named_parameters() if p.dtype == "float32"}
     parts = {part: number for number, part in reversed([*enumerate(map(_part_of, named))])}
 
     def place(name: str) -> tuple[bool, int, tuple[int, ...]]:
@@ -51,19 +48,20 @@ class JointLinear:
     """
 
     def __init__(self) -> None:
-        self._arrays: list[np.ndarray] = []
-        self._joined: tuple[np.ndarray, np.ndarray | None] | None = None
+        self._arrays: list[Any] = []
+        self._joined: tuple[Any, Any] | None = None
         self._cuts: list[slice] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         return JointLinear, ()
 
-    def __call__(self, x: Any, *maps: Linear) -> list[np.ndarray] | None:
+    def __call__(self, x: Any, *maps: Linear) -> list[Any] | None:
         """Return what every map makes of x [... D], or None where one product cannot do it."""
         current = mode.current
         if current.recording or not current.evaluating or current.watcher is not None:
             return None
-        if not isinstance(x, (Tensor, np.ndarray)) or x.size > FEW_ROWS * x.shape[-1]:
+        x = x.data if isinstance(x, Tensor) else x
+        if kind_of(x) != NUMPY or x.size > FEW_ROWS * x.shape[-1]:
             return None
         if any(type(each) is not Linear or "forward" in vars(each) for each in maps):
             return None
@@ -72,13 +70,13 @@ class JointLinear:
             self._look_up(arrays, [each.bias.data for each in maps if each.bias is not None])
         if self._joined is None:
             return None
-        y = ops.linear(x.data if isinstance(x, Tensor) else x, *self._joined)
+        y = ops.linear(x, *self._joined)
         return [y[..., cut] for cut in self._cuts]
 
-    def _look_up(self, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
+    def _look_up(self, weights: list[Any], biases: list[Any]) -> None:
         borders = accumulate(map(len, weights), initial=0)
         self._arrays, self._cuts, self._joined = weights, [slice(*pair) for pair in pairwise(borders)], None
-        weight, bias = _side_by_side(weights), _side_by_side(biases) if biases else None
+        weight, bias = side_by_side(weights), side_by_side(biases) if biases else None
         if weight is not None and (bias is None if not biases else bias is not None and len(bias) == len(weight)):
             self._joined = weight, bias
 
@@ -86,18 +84,3 @@ class JointLinear:
 def _part_of(name: str) -> str:
     """Return the name of the module around the one that a parameter belongs to."""
     return ".".join(name.split(".")[:-2])
-
-
-def _side_by_side(arrays: list[np.ndarray]) -> np.ndarray | None:
-    """Return arrays that lie one after the other in the memory of one as an array; None where they do not."""
-    first, owner = arrays[0], memory_of(arrays[0])
-    at = first.ctypes.data
-    for array in arrays:
-        if array.ctypes.data != at or not array.flags.c_contiguous or memory_of(array) is not owner:
-            return None
-        if array.dtype != first.dtype or array.shape[1:] != first.shape[1:]:
-            return None
-        at += array.nbytes
-    start = (first.ctypes.data - owner.ctypes.data) // first.itemsize
-    shape = (sum(map(len, arrays)), *first.shape[1:])
-    return owner.reshape(-1)[start : start + math.prod(shape)].reshape(shape)

@@ -158,31 +158,38 @@ def _gelu_tanh(x: np.ndarray, y: np.ndarray, slope: np.ndarray | None) -> None:
 
 
 def _gelu_exact(x: np.ndarray, y: np.ndarray, slope: np.ndarray | None) -> None:
-    """Write y = x Φ(x) and y' = Φ(x) + x φ(x)."""
-    density = np.exp(x * x * -0.5)
-    phi = _normal_cdf(x, density)
-    np.multiply(x, phi, out=y)
+    """Write y = x Φ(x) = max(x, 0) - |x| Φ(-|x|) and y' = Φ(x) + x φ(x)."""
+    size = np.abs(x)
+    density = size * size
+    density *= -0.5
+    np.exp(density, out=density)
+    _normal_tail(size, density, y)
     if slope is not None:
         np.multiply(x, density, out=slope)
         slope *= 1.0 / math.sqrt(2.0 * math.pi)
-        slope += phi
+        slope += np.copysign(0.5 - y, x)  # Φ(x) - 1/2: choosing by the sign would cost more than all the rest
+        slope += 0.5
+    y *= size
+    np.subtract(np.maximum(x, 0.0, out=size), y, out=y)
 
 
-def _normal_cdf(x: np.ndarray, density: np.ndarray) -> np.ndarray:
-    """Return Φ(x), given exp(-x²/2).
+def _normal_tail(size: np.ndarray, density: np.ndarray, tail: np.ndarray) -> None:
+    """Write Φ(-size) for sizes from 0 on, given exp(-size²/2).
 
-    float32 uses Abramowitz and Stegun 7.1.26 (error 1.5e-7); float64, met in gradient checks only, uses math.erf.
+    float32 uses Abramowitz and Stegun 7.1.26 (error 1.5e-7); float64, met in gradient checks only, uses math.erfc.
     """
-    if x.dtype == np.float64:
-        return np.array([0.5 * (1.0 + math.erf(value / math.sqrt(2.0))) for value in x])
-    t = 1.0 / (1.0 + 0.3275911 / math.sqrt(2.0) * np.abs(x))
-    tail = t * 1.061405429
+    if size.dtype == np.float64:
+        tail[...] = [0.5 * math.erfc(value / math.sqrt(2.0)) for value in size]
+        return
+    t = size * (0.3275911 / math.sqrt(2.0))
+    t += 1.0
+    np.reciprocal(t, out=t)
+    np.multiply(t, 1.061405429, out=tail)
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         tail += coefficient
         tail *= t
     tail *= density
     tail *= 0.5
-    return np.where(x > 0, 1.0 - tail, tail)
 
 
 def check_cap(cap: float) -> None:

@@ -26,7 +26,7 @@ def check_fit(model: Any, expected: Mapping[str, tuple[int, ...]], found: Mappin
         raise InputError(f"the weights do not fit {type(model).__name__}: {listed}")
 
 
-def few_names(names: list[str]) -> str:
+def few_names(names: list[str], most: int = _MOST) -> str:
     """Return names with commas between them, and of many the first and how many more there are."""
-    rest = len(names) - _MOST
-    return ", ".join(name[:200] for name in names[:_MOST]) + (f" and {rest:,} more" if rest > 0 else "")
+    rest = len(names) - most
+    return ", ".join(name[:200] for name in names[:most]) + (f" and {rest:,} more" if rest > 0 else "")

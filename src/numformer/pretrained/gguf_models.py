@@ -11,12 +11,15 @@ from numformer.errors import InputError
 from numformer.models.build import build_backbone
 from numformer.models.memory import check_memory
 from numformer.models.registry import ARCHITECTURES, Architecture, architecture_of
+from numformer.models.sentence_encoder import SentenceEncoder, Vectors
 from numformer.nn import init
 from numformer.pretrained.fitting import check_fit
 from numformer.pretrained.gguf_config import check_sizes, config_keys, head_width
 from numformer.pretrained.gguf_families import FAMILIES, Family, supported
 from numformer.pretrained.gguf_file import GGUFFile
 
+_NO_POOLING = 0
+_POOLINGS: dict[int, Vectors] = {1: "mean", 2: "cls"}
 _NO_WEIGHTS = ("rope_freqs.weight",)  # tensors that belong to the shape
 
 
@@ -37,7 +40,17 @@ def read_model(file: GGUFFile) -> Any:
     with init.undrawn():
         model = build_backbone(architecture.config.from_disk(keys))
     _take_weights(model, file, family)
-    return model.eval()
+    return _with_pooling(model, file, name).eval()
+
+
+def _with_pooling(model: Any, file: GGUFFile, name: str) -> Any:
+    """Return a model that makes vectors of texts where the metadata say how; a file says nothing of their length."""
+    kind = file.metadata.want(f"{name}.pooling_type", int, _NO_POOLING) if model.looks_ahead else _NO_POOLING
+    if kind == _NO_POOLING:
+        return model
+    if kind not in _POOLINGS:
+        raise InputError(f"{name}.pooling_type is {kind}, supported are 0 (none), 1 (mean) and 2 (cls)")
+    return SentenceEncoder(model, vector=_POOLINGS[kind])
 
 
 def gguf_names(model: Any, family: Family) -> dict[str, str]:

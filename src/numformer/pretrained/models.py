@@ -5,30 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from numformer.pretrained import adapters, folders
+from numformer.pretrained import adapter_files, folders
+from numformer.pretrained.adapters import adapter_of
+from numformer.pretrained.finding import is_gguf
 from numformer.pretrained.gguf_read import read_gguf
 from numformer.pretrained.weights import FILE
-
-GGUF = ".gguf"
 
 
 def load_model(path: str | Path, base: str | Path | None = None) -> Any:
     """Return the model of a folder or of a .gguf file, in evaluation mode.
 
-    Adapters come with the model that they name, or that is in `base`. Raises InputError when a file is missing or damaged,
+    Adapters come with the model that they name, or that `base` names. Raises InputError when a file is missing or damaged,
     the architecture is unknown, or weights do not fit.
     """
     if is_adapter(path):
-        return adapters.read_adapter(path, load_model, base)
+        return adapter_files.read_adapter(path, load_model, base)
     return read_gguf(path).model if is_gguf(path) else folders.load_model(path)
 
 
 def load_folder_weights(model: Any, folder: str | Path) -> None:
     """Give a model the weights, or the adapters, in a folder; raises InputError when they are missing or another model's."""
-    if adapters.adapter_of(model) is None:
+    if adapter_of(model) is None:
         folders.load_folder_weights(model, folder)
     else:
-        adapters.take_adapter(model, folder)
+        adapter_files.take_adapter(model, folder)
 
 
 def save_model(model: Any, folder: str | Path, notes: dict[str, str] | None = None, dtype: str = "float32") -> None:
@@ -36,35 +36,30 @@ def save_model(model: Any, folder: str | Path, notes: dict[str, str] | None = No
 
     `notes` are kept in the metadata of the weights, which are saved as `dtype`: float32, float16 or bfloat16.
     """
-    if adapters.adapter_of(model) is None:
+    if adapter_of(model) is None:
         folders.save_model(model, folder, notes, dtype)
     else:
-        adapters.save_adapter(model, folder, notes, dtype)
+        adapter_files.save_adapter(model, folder, notes, dtype)
 
 
 def save_config(model: Any, folder: str | Path) -> None:
     """Write the file that describes a model, or its adapters, in one step."""
-    if adapters.adapter_of(model) is None:
+    if adapter_of(model) is None:
         folders.save_config(model, folder)
     else:
-        adapters.save_adapter_config(model, folder)
+        adapter_files.save_adapter_config(model, folder)
 
 
 def config_file(model: Any) -> str:
     """Return the name of the file that `save_config` writes."""
-    return "config.json" if adapters.adapter_of(model) is None else adapters.CONFIG
+    return "config.json" if adapter_of(model) is None else adapter_files.CONFIG
 
 
 def weights_file(folder: str | Path) -> Path:
     """Return the file in a folder that holds its weights, or its adapters."""
-    return Path(folder) / (adapters.WEIGHTS if is_adapter(folder) else FILE)
+    return Path(folder) / (adapter_files.WEIGHTS if is_adapter(folder) else FILE)
 
 
 def is_adapter(path: str | Path) -> bool:
     """Tell whether a folder holds adapters of a model that lies elsewhere."""
-    return (Path(path) / adapters.CONFIG).is_file()
-
-
-def is_gguf(path: str | Path) -> bool:
-    """Tell whether a path is that of a GGUF file, by its name."""
-    return Path(path).suffix.lower() == GGUF and not Path(path).is_dir()
+    return (Path(path) / adapter_files.CONFIG).is_file()

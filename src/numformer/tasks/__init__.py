@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from numformer.tasks.chat import Chat as Chat
     from numformer.tasks.classification import Classifier as Classifier
+    from numformer.tasks.embedding import Embedder as Embedder
     from numformer.tasks.language_model import LanguageModel as LanguageModel
     from numformer.tasks.loading import load as load
     from numformer.tasks.loading import load_task as load_task
@@ -42,10 +43,12 @@ TABLE = {
     "regress": TaskEntry("regression", "Regressor", "train a model that gives texts numbers"),
     "qa": TaskEntry("question_answering", "QuestionAnswerer", "train a model that finds answers in texts"),
 }
+EMBED = TaskEntry("embedding", "Embedder", "turn texts into vectors")  # which is not trained
 
 __all__ = [
     "Chat",
     "Classifier",
+    "Embedder",
     "LanguageModel",
     "MaskedLanguageModel",
     "QuestionAnswerer",
@@ -64,8 +67,8 @@ def __dir__() -> list[str]:
 
 
 def task_class(name: str) -> type[Task]:
-    """Return the class of a task by its name in commands."""
-    module, class_name, _ = TABLE[name]
+    """Return the class of a task by its name in commands, or of the one that is not trained."""
+    module, class_name, _ = EMBED if name == "embed" else TABLE[name]
     found: type[Task] = getattr(importlib.import_module(f"numformer.tasks.{module}"), class_name)
     return found
 
@@ -79,7 +82,7 @@ if not TYPE_CHECKING:  # a type checker knows the names, and finds misspelt ones
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for."""
-        modules = {row.class_name: row.module for row in TABLE.values()}
+        modules = {row.class_name: row.module for row in (*TABLE.values(), EMBED)}
         modules |= {"load": "loading", "load_task": "loading", "Chat": "chat"}
         if name not in modules:
             raise AttributeError(f"module 'numformer.tasks' has no attribute {name!r}")

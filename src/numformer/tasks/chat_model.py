@@ -9,7 +9,7 @@ from numformer.errors import InputError
 from numformer.generation.chat_template import ChatTemplate
 from numformer.models.backbone import CausalModel
 from numformer.pretrained import is_gguf, read_gguf
-from numformer.pretrained.opening import find_model
+from numformer.pretrained.finding import find_model
 from numformer.tasks.loading import load
 from numformer.tokenizers import SubwordTokenizer
 

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Self, Unpack
 
 import numpy as np
 
 from numformer import ops
 from numformer._notices import few
 from numformer.data.files.examples import Examples
+from numformer.data.tables.columns import Texts
 from numformer.data.tables.labelled import LabelledText, read_labelled
 from numformer.data.tables.writer import check_table
 from numformer.errors import InputError
 from numformer.metrics import check_picture, classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
 from numformer.models import BertConfig, SequenceClassifier
-from numformer.tasks.shared.attention import Sequences, framed_sequence
-from numformer.tasks.shared.encoding import framed, pad_id, padded
-from numformer.tasks.shared.example_task import Data, ExampleTask
-from numformer.tasks.shared.format import DataConfig, Format, counted
+from numformer.tasks.shared.example_task import Data
+from numformer.tasks.shared.format import DataConfig, counted
 from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
 from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
-from numformer.tasks.shared.prediction import as_texts, run_batches, values
+from numformer.tasks.shared.prediction import values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tasks.shared.start import backbone_of
+from numformer.tasks.shared.text_pairs import (
+    EncodedText,
+    TextColumns,
+    as_texts_or_pairs,
+    collate_texts,
+    columns_of,
+    encode_texts,
+)
+from numformer.tasks.shared.texts_format import TextsFormat
+from numformer.tasks.shared.texts_task import TextsTask
 from numformer.tasks.shared.unknown_labels import say_unknown
 from numformer.tokenizers import Tokenizer
 from numformer.training import OptimConfig, TrainConfig
@@ -39,6 +48,8 @@ class ClassifyConfig(DataConfig):
 
     text: tuple[str, ...] = ()
     """Name of the column or key of the text, or several, which are joined with a space; "text" when not given."""
+    pair: str | None = None
+    """Name of the column or key of a second text, for pairs of texts; where there is "sentence2" and the like, that."""
     label: str | None = None
     """Name of the column or key of the label; "label", or the other of two columns, when not given."""
     pooling: Literal["mean", "first"] = "mean"
@@ -51,6 +62,7 @@ class ClassifySettings(DataSettings, EncoderSettings, total=False):
     """What `Classifier.from_data` takes as keywords: the fields of ClassifyConfig and BertConfig."""
 
     text: str | Sequence[str]
+    pair: str | None
     label: str | None
     pooling: Literal["mean", "first"]
     class_weights: bool
@@ -64,33 +76,33 @@ class EvaluateOptions(MistakeOptions):
     """Draw the confusion matrix into this PNG file."""
 
 
-class LabelledFormat(Format[LabelledText, ClassifyConfig]):
+class LabelledFormat(TextsFormat):
     """Texts with one label each."""
 
-    form = "a pair of a text and its label, both str"
-    together = "equal texts"
+    form = "a pair of a text and its label, both str (a text may be a pair of texts)"
 
     def read(self, path: str, config: ClassifyConfig) -> Examples[LabelledText]:
         """Return the examples of a file or folder."""
         return read_labelled(
-            path, text=config.text, label=config.label, encoding=config.encoding, skip_bad=config.skip_bad
+            path,
+            text=config.text,
+            label=config.label,
+            pair=config.pair,
+            encoding=config.encoding,
+            skip_bad=config.skip_bad,
         )
 
-    def describe(self, examples: Sequence[LabelledText]) -> str:
+    def describe_answers(self, examples: Sequence[LabelledText]) -> str:
         """Return the labels with their counts."""
         return counted("labels", (label for _, label in examples))
+
+    def is_answer(self, value: object) -> bool:
+        """Tell whether a value is a label."""
+        return isinstance(value, str)
 
     def labels(self, examples: Sequence[LabelledText]) -> list[str]:
         """Return the labels that occur, in order."""
         return sorted({label for _, label in examples})
-
-    def groups(self, examples: Sequence[LabelledText]) -> list[str]:
-        """Keep texts on one side that differ in case and spaces alone."""
-        return [" ".join(text.casefold().split()) for text, _ in examples]
-
-    def texts(self, examples: Sequence[LabelledText]) -> Iterable[str]:
-        """Return the texts."""
-        return (text for text, _ in examples)
 
 
 class ClassifyObjective(ExamplesObjective):
@@ -99,29 +111,28 @@ class ClassifyObjective(ExamplesObjective):
     criterion = "accuracy"
     unit = "texts"
 
-    def collate(self, examples: Sequence[tuple[np.ndarray, int]]) -> Batch:
-        """Return tokens [B T] (or features [B T C]), their mask [B T] and labels [B]."""
-        tokens, mask = padded([ids for ids, _ in examples], pad_id(self.tokenizer))
-        return tokens, mask, np.array([label for _, label in examples])
+    def collate(self, examples: Sequence[tuple[EncodedText, int]]) -> Batch:
+        """Return tokens [B T] (or features [B T C]), their mask [B T], segments [B T] of pairs, and labels [B]."""
+        inputs = collate_texts(self.tokenizer, [text for text, _ in examples])
+        return (*inputs, np.array([label for _, label in examples]))
 
     def num_scored(self, targets: np.ndarray) -> int:
         """Count the texts, also those whose label the model does not know: it is never right about them."""
         return len(targets)
 
 
-class LabelPrediction(TypedDict):
-    """The likeliest label of a text, its probability, and the probabilities of all labels."""
+class LabelPrediction(TextColumns):
+    """The likeliest label of a text, or of a pair, its probability, and the probabilities of all labels."""
 
-    text: str
     label: str
     score: float
     scores: dict[str, float]
 
 
-class Classifier(ExampleTask):
+class Classifier(TextsTask):
     """A model that gives texts labels: `Classifier.from_data("reviews.csv").fit()`, then `predict(["a good film"])`.
 
-    An example is a pair of a text and its label.
+    An example is a pair of a text, or a pair of texts, and its label.
     """
 
     name = "classify"
@@ -132,7 +143,7 @@ class Classifier(ExampleTask):
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=1000, eval_every=100)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
     evaluate_options = EvaluateOptions
-    reading = ("encoding", "text", "label")
+    reading = ("encoding", "text", "pair", "label")
     columns = ("label", "score")
 
     model: SequenceClassifier
@@ -187,13 +198,16 @@ class Classifier(ExampleTask):
         examples, valid = self._encoded(data, "training"), self._encoded(self.valid_data, "held-out")
         return ClassifyObjective(self.model, self.tokenizer, examples, valid, train, weights)
 
-    def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[LabelPrediction]:
-        """Return for every text its label, the label's probability, and those of all labels."""
-        texts = as_texts(texts)
+    def predict(self, texts: Sequence[Texts], *, progress: bool = False) -> list[LabelPrediction]:
+        """Return for every text, or pair of texts, its label, the label's probability, and those of all labels.
+
+        Raises InputError for single texts where the model was trained on pairs, and the other way round.
+        """
+        texts = as_texts_or_pairs(texts, self.reads_pairs)
         found = self._probabilities(texts, progress)
         return [
             {
-                "text": text,
+                **columns_of(text),
                 "label": self.model.labels[int(row.argmax())],
                 "score": float(row.max()),
                 "scores": dict(zip(self.model.labels, map(float, row), strict=True)),
@@ -219,9 +233,10 @@ class Classifier(ExampleTask):
         if confusion_matrix is not None:
             check_picture(confusion_matrix)
         examples = self._examples_of(data)
+        texts = as_texts_or_pairs([text for text, _ in examples], self.reads_pairs)
         gold = [label for _, label in examples]
         say_unknown("labels", gold, self.model.labels)
-        found = self._probabilities([text for text, _ in examples], progress=True)
+        found = self._probabilities(texts, progress=True)
         predicted = [self.model.labels[int(row.argmax())] for row in found]
         numbers = self._numbers(gold)
         chances = [row[number] for row, number in zip(found, numbers, strict=True) if number != IGNORE]
@@ -231,13 +246,13 @@ class Classifier(ExampleTask):
             draw_confusion_matrix(count_confusions(predicted, gold, labels), labels, Path(confusion_matrix))
         if errors is not None:
             wrong = [
-                {"place": place, "text": text, "gold": label, "predicted": answer, "score": float(row.max())}
-                for place, (text, label), answer, row in zip(
-                    places_of(examples), examples, predicted, found, strict=True
+                {"place": place, **columns_of(text), "gold": label, "predicted": answer, "score": float(row.max())}
+                for place, text, label, answer, row in zip(
+                    places_of(examples), texts, gold, predicted, found, strict=True
                 )
                 if answer != label
             ]
-            write_mistakes(errors, ("place", "text", "gold", "predicted", "score"), wrong)
+            write_mistakes(errors, ("place", *columns_of(texts[0]), "gold", "predicted", "score"), wrong)
         scores = classification_scores(predicted, gold, labels)
         return {"loss": float(loss), "count": len(examples)} | scores
 
@@ -248,14 +263,10 @@ class Classifier(ExampleTask):
 
     def details(self) -> dict[str, str]:
         """Return the labels."""
-        return {"labels": f"{len(self.model.labels)}: {few(self.model.labels)}"}
+        return {"labels": f"{len(self.model.labels)}: {few(self.model.labels)}"} | super().details()
 
-    def sequences(self, text: str, second: str | None) -> Sequences:
-        """Return the tokens of a text between the begin and end tokens."""
-        return framed_sequence(self.tokenizer, text, self.model.config.max_seq_len)
-
-    def _encoded(self, examples: Sequence[LabelledText], part: str = "") -> list[tuple[np.ndarray, int]]:
-        rows = framed(self.tokenizer, [text for text, _ in examples], self.model.config.max_seq_len, part)
+    def _encoded(self, examples: Sequence[LabelledText], part: str = "") -> list[tuple[EncodedText, int]]:
+        rows = encode_texts(self.tokenizer, [text for text, _ in examples], self.model, part)
         return list(zip(rows, self._numbers([label for _, label in examples]), strict=True))
 
     def _numbers(self, given: Sequence[str]) -> list[int]:
@@ -263,14 +274,8 @@ class Classifier(ExampleTask):
         numbers = {label: number for number, label in enumerate(self.model.labels)}
         return [numbers.get(label, IGNORE) for label in given]
 
-    def _probabilities(self, texts: Sequence[str], progress: bool) -> list[np.ndarray]:
-        rows = framed(self.tokenizer, texts, self.model.config.max_seq_len)
-
-        def work(numbers: list[int]) -> Sequence[np.ndarray]:
-            tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))
-            return list(ops.softmax(values(self.model(tokens, mask)).astype(np.float64)))
-
-        return run_batches(rows, work, progress)
+    def _probabilities(self, texts: Sequence[Texts], progress: bool) -> list[np.ndarray]:
+        return [values(ops.softmax(row)) for row in self._outputs(texts, progress)]
 
 
 def _class_weights(examples: Sequence[LabelledText], labels: Sequence[str]) -> np.ndarray:

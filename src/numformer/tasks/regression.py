@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
@@ -12,20 +12,28 @@ import numpy as np
 
 from numformer.autograd import Tensor
 from numformer.data.files.examples import Examples
+from numformer.data.tables.columns import Texts
 from numformer.data.tables.valued import ValuedText, read_valued
 from numformer.data.tables.writer import check_table
 from numformer.errors import InputError
 from numformer.metrics.regression import mean_squared_error, pearson, spearman
 from numformer.models import BertConfig, SequenceRegressor
-from numformer.tasks.shared.attention import Sequences, framed_sequence
-from numformer.tasks.shared.encoding import framed, pad_id, padded
-from numformer.tasks.shared.example_task import Data, ExampleTask
-from numformer.tasks.shared.format import DataConfig, Format
+from numformer.tasks.shared.example_task import Data
+from numformer.tasks.shared.format import DataConfig
 from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
 from numformer.tasks.shared.objective import Batch, ExamplesObjective
-from numformer.tasks.shared.prediction import as_texts, run_batches, values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tasks.shared.start import backbone_of
+from numformer.tasks.shared.text_pairs import (
+    EncodedText,
+    TextColumns,
+    as_texts_or_pairs,
+    collate_texts,
+    columns_of,
+    encode_texts,
+)
+from numformer.tasks.shared.texts_format import TextsFormat
+from numformer.tasks.shared.texts_task import TextsTask
 from numformer.tokenizers import Tokenizer
 from numformer.training import OptimConfig, TrainConfig
 
@@ -36,6 +44,8 @@ class RegressConfig(DataConfig):
 
     text: tuple[str, ...] = ()
     """Name of the column or key of the text, or several, which are joined with a space; "text" when not given."""
+    pair: str | None = None
+    """Name of the column or key of a second text, for pairs of texts; where there is "sentence2" and the like, that."""
     value: str | None = None
     """Name of the column or key of the number; "value", or the other of two columns, when not given."""
     pooling: Literal["mean", "first"] = "mean"
@@ -46,40 +56,40 @@ class RegressSettings(DataSettings, EncoderSettings, total=False):
     """What `Regressor.from_data` takes as keywords: the fields of RegressConfig and BertConfig."""
 
     text: str | Sequence[str]
+    pair: str | None
     value: str | None
     pooling: Literal["mean", "first"]
 
 
-class ValuedFormat(Format[ValuedText, RegressConfig]):
+class ValuedFormat(TextsFormat):
     """Texts with one number each."""
 
-    form = "a pair of a text and a finite number"
-    together = "equal texts"
+    form = "a pair of a text and a finite number (a text may be a pair of texts)"
 
     def read(self, path: str, config: RegressConfig) -> Examples[ValuedText]:
         """Return the examples of a file."""
         return read_valued(
-            path, text=config.text, value=config.value, encoding=config.encoding, skip_bad=config.skip_bad
+            path,
+            text=config.text,
+            value=config.value,
+            pair=config.pair,
+            encoding=config.encoding,
+            skip_bad=config.skip_bad,
         )
 
-    def describe(self, examples: Sequence[ValuedText]) -> str:
+    def describe_answers(self, examples: Sequence[ValuedText]) -> str:
         """Return the range of the numbers."""
         numbers = [number for _, number in examples]
         return f"numbers from {min(numbers):g} to {max(numbers):g}, mean {sum(numbers) / len(numbers):g}"
 
-    def accepts(self, example: object) -> bool:
-        """Tell whether an example is a text and a finite number."""
-        if not isinstance(example, (tuple, list)) or len(example) != 2 or not isinstance(example[0], str):
+    def is_answer(self, value: object) -> bool:
+        """Tell whether a value is a finite number, of Python or of NumPy; a whole number may be too large for a float."""
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
             return False
-        return _is_finite(example[1])
-
-    def groups(self, examples: Sequence[ValuedText]) -> list[str]:
-        """Keep texts on one side that differ in case and spaces alone."""
-        return [" ".join(text.casefold().split()) for text, _ in examples]
-
-    def texts(self, examples: Sequence[ValuedText]) -> Iterable[str]:
-        """Return the texts."""
-        return (text for text, _ in examples)
+        try:
+            return math.isfinite(value)
+        except OverflowError:
+            return False
 
 
 class RegressObjective(ExamplesObjective):
@@ -88,10 +98,10 @@ class RegressObjective(ExamplesObjective):
     figures = ("loss",)
     unit = "texts"
 
-    def collate(self, examples: Sequence[tuple[np.ndarray, float]]) -> Batch:
-        """Return tokens [B T] (or features [B T C]), their mask [B T] and numbers [B]."""
-        tokens, mask = padded([ids for ids, _ in examples], pad_id(self.tokenizer))
-        return tokens, mask, np.array([number for _, number in examples], np.float32)
+    def collate(self, examples: Sequence[tuple[EncodedText, float]]) -> Batch:
+        """Return tokens [B T] (or features [B T C]), their mask [B T], segments [B T] of pairs, and numbers [B]."""
+        inputs = collate_texts(self.tokenizer, [text for text, _ in examples])
+        return (*inputs, np.array([number for _, number in examples], np.float32))
 
     @property
     def loss_unit(self) -> str:
@@ -122,10 +132,9 @@ class RegressObjective(ExamplesObjective):
         return 0
 
 
-class ValuePrediction(TypedDict):
-    """A text and the number that is predicted for it."""
+class ValuePrediction(TextColumns):
+    """A text, or a pair of texts, and the number that is predicted for it."""
 
-    text: str
     value: float
 
 
@@ -139,10 +148,12 @@ class RegressionScores(TypedDict):
     count: int
 
 
-class Regressor(ExampleTask):
+class Regressor(TextsTask):
     """A model that gives texts numbers: `Regressor.from_data("prices.csv").fit()`, then `predict(["a red chair"])`.
 
-    An example is a pair of a text and its number. The model learns numbers of mean 0 and deviation 1, whatever their units,
+    An example is a pair of a text, or a pair of texts, and its number.
+
+    The model learns numbers of mean 0 and deviation 1, whatever their units,
     and keeps the mean and the deviation of the training data in its config.json.
     """
 
@@ -154,7 +165,7 @@ class Regressor(ExampleTask):
     train_config: ClassVar[TrainConfig] = TrainConfig(steps=1000, eval_every=100)
     optim_config: ClassVar[OptimConfig] = OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=100)
     evaluate_options = MistakeOptions
-    reading = ("encoding", "text", "value")
+    reading = ("encoding", "text", "pair", "value")
     columns = ("value",)
 
     model: SequenceRegressor
@@ -208,18 +219,14 @@ class Regressor(ExampleTask):
         valid = self._encoded(self.valid_data, "held-out")
         return RegressObjective(self.model, self.tokenizer, examples, valid, train)
 
-    def predict(self, texts: Sequence[str], *, progress: bool = False) -> list[ValuePrediction]:
-        """Return for every text the number, in the units of the data that the model was trained on."""
-        texts = as_texts(texts)
-        rows = framed(self.tokenizer, texts, self.model.config.max_seq_len)
+    def predict(self, texts: Sequence[Texts], *, progress: bool = False) -> list[ValuePrediction]:
+        """Return for every text, or pair of texts, the number, in the units of the data that the model was trained on.
 
-        def work(numbers: list[int]) -> list[float]:
-            tokens, mask = padded([rows[number] for number in numbers], pad_id(self.tokenizer))
-            outputs = values(self.model(tokens, mask)).astype(np.float64)[:, 0]
-            return (self.model.mean + self.model.std * outputs).tolist()
-
-        found = run_batches(rows, work, progress)
-        return [{"text": text, "value": number} for text, number in zip(texts, found, strict=True)]
+        Raises InputError for single texts where the model was trained on pairs, and the other way round.
+        """
+        texts = as_texts_or_pairs(texts, self.reads_pairs)
+        found = (float(self.model.mean + self.model.std * row[0]) for row in self._outputs(texts, progress))
+        return [{**columns_of(text), "value": number} for text, number in zip(texts, found, strict=True)]
 
     def evaluate(self, data: Data[ValuedText] | None = None, *, errors: str | Path | None = None) -> RegressionScores:
         """Return the scores on a file, a list, or the held-out examples.
@@ -234,10 +241,17 @@ class Regressor(ExampleTask):
         predicted = [each["value"] for each in self.predict([text for text, _ in examples], progress=True)]
         if errors is not None:
             rows = [
-                {"place": place, "text": text, "gold": right, "predicted": number, "difference": abs(number - right)}
+                {
+                    "place": place,
+                    **columns_of(text),
+                    "gold": right,
+                    "predicted": number,
+                    "difference": abs(number - right),
+                }
                 for place, (text, _), right, number in zip(places_of(examples), examples, gold, predicted, strict=True)
             ]
-            write_mistakes(errors, ("place", "text", "gold", "predicted", "difference"), rows, "examples")
+            names = ("place", *columns_of(examples[0][0]), "gold", "predicted", "difference")
+            write_mistakes(errors, names, rows, "examples")
         return {
             "loss": mean_squared_error(self._learned(predicted), self._learned(gold)),
             "mean_squared_error": mean_squared_error(predicted, gold),
@@ -248,30 +262,17 @@ class Regressor(ExampleTask):
 
     def details(self) -> dict[str, str]:
         """Return the mean and the deviation of the numbers."""
-        return {"numbers": f"mean {self.model.mean:g}, standard deviation {self.model.std:g}"}
-
-    def sequences(self, text: str, second: str | None) -> Sequences:
-        """Return the tokens of a text between the begin and end tokens."""
-        return framed_sequence(self.tokenizer, text, self.model.config.max_seq_len)
+        numbers = f"mean {self.model.mean:g}, standard deviation {self.model.std:g}"
+        return {"numbers": numbers} | super().details()
 
     def _learned(self, numbers: Sequence[float]) -> list[float]:
         """Return numbers in the units that the model learns."""
         return [(number - self.model.mean) / self.model.std for number in numbers]
 
-    def _encoded(self, examples: Sequence[ValuedText], part: str = "") -> list[tuple[np.ndarray, float]]:
+    def _encoded(self, examples: Sequence[ValuedText], part: str = "") -> list[tuple[EncodedText, float]]:
         numbers = self._learned([float(number) for _, number in examples])
-        rows = framed(self.tokenizer, [text for text, _ in examples], self.model.config.max_seq_len, part)
+        rows = encode_texts(self.tokenizer, [text for text, _ in examples], self.model, part)
         return list(zip(rows, numbers, strict=True))
-
-
-def _is_finite(value: object) -> bool:
-    """Tell whether a value is a finite number, of Python or of NumPy; a whole number may be too large for a float."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def _units(numbers: Sequence[float]) -> tuple[float, float]:

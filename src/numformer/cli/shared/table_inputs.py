@@ -26,7 +26,7 @@ def inputs_of_table(options: Any, task: Task, settings: dict[str, Any]) -> Input
     if task.takes_words and not options.text and "words" in table.names:
         rows = make_rows(table, lambda cells, where: words_in(cells.get("words"), where), options, table.notes)
         lists = (InputRow({**row.cells, "words": row.given or []}, row.given) for row in rows)  # in CSV they are JSON
-        return Inputs(_names(table, options), (*task.inputs, "words"), lists)
+        return Inputs(names_of_columns(table, options), (*task.inputs, "words"), lists)
     if not options.text and columns[0] not in table.names:
         if suffix_of(options.input) == ".tsv" and len(table.names) <= len(task.columns_without_header()):
             return _inputs_without_header(options, task, len(table.names))
@@ -47,7 +47,7 @@ def inputs_of_table(options: Any, task: Task, settings: dict[str, Any]) -> Input
             clean_text(value, other, where)  # the positions of answers hold for the text as it is, with its blanks
         return (text, *beside) if others else text
 
-    return Inputs(_names(table, options), task.inputs, make_rows(table, given, options, table.notes))
+    return Inputs(names_of_columns(table, options), task.inputs, make_rows(table, given, options, table.notes))
 
 
 def _inputs_without_header(options: Any, task: Task, width: int) -> Inputs:
@@ -73,10 +73,11 @@ def _check_column(table: Table, name: str) -> None:
         raise InputError(f"{table.header}: there is no column {name!r} (the columns are {columns}); give --{name} TEXT")
 
 
-def _names(table: Table, options: Any) -> list[str]:
+def names_of_columns(table: Table, options: Any) -> list[str]:
     """Return the names of all columns; for a table made of JSON those of any row, for which the file is read once more."""
     if suffix_of(options.input) not in DELIMITED:
-        if options.out is None or suffix_of(options.out) not in DELIMITED:
+        out = getattr(options, "out", None)
+        if out is None or suffix_of(out) not in DELIMITED:
             return table.names
         rows = read_table(options.input, options.encoding)
         return list(dict.fromkeys(name for _, cells in rows if not isinstance(cells, InputError) for name in cells))

@@ -10,6 +10,7 @@ from numformer.data.tables.reader import Fields, Table, read_table
 from numformer.errors import InputError
 
 Value = TypeVar("Value")
+Texts = str | tuple[str, str]  # a text, or a pair of texts
 
 
 def read_columns(
@@ -20,34 +21,45 @@ def read_columns(
     value_of: Callable[[object, str], Value],
     *,
     known: Callable[[str], bool] | None = None,
+    pair: str | None = None,
     encoding: str = "utf-8",
     skip_bad: bool = False,
-) -> Examples[tuple[str, Value]]:
+) -> Examples[tuple[Texts, Value]]:
     """Return the texts of a table, each with what `value_of` makes of another column, which is called `name` or its use.
 
     `text` is a column or several, whose texts are joined. When a column whose name is not given is missing among exactly
-    two with a name, the other one is taken. `known` finds rows that a quotation mark has swallowed (see Table.watch).
+    two with a name, the other one is taken. With `pair` each text is one of a pair, whose second is the column of that name.
+    `known` finds rows that a quotation mark has swallowed (see Table.watch).
     """
     texts = (text,) if isinstance(text, str) else tuple(text)
-    table = read_table(path, encoding, [*(texts or ("text",)), name or use])
+    table = read_table(path, encoding, [*(texts or ("text",)), *([pair] if pair else []), name or use])
     if not table.names:
         return collect(table, lambda where, row: ("", value_of(None, where)), skip_bad=skip_bad)
-    texts, other = _choose(table, texts, use, name)
+    texts, other = _choose(table, texts, use, name, pair)
     table.watch(other, known)
 
-    def parse(where: str, row: Fields) -> tuple[str, Value]:
+    def parse(where: str, row: Fields) -> tuple[Texts, Value]:
         fields = (json_field(row, column, where, "text") for column in texts)
-        return joined_text(fields, "text", where), value_of(json_field(row, other, where, use), where)
+        first = joined_text(fields, "text", where)
+        second = () if pair is None else (joined_text([json_field(row, pair, where, "pair")], pair, where),)
+        text: Texts = (first, *second) if second else first
+        return text, value_of(json_field(row, other, where, use), where)
 
     found = collect(table, parse, skip_bad=skip_bad)
     found.notes += table.notes
     return found
 
 
-def _choose(table: Table, texts: tuple[str, ...], use: str, name: str | None) -> tuple[tuple[str, ...], str]:
-    """Return the names of the columns of text and of the other one."""
+def _choose(
+    table: Table, texts: tuple[str, ...], use: str, name: str | None, pair: str | None
+) -> tuple[tuple[str, ...], str]:
+    """Return the names of the columns of text and of the other one; that of the second text of a pair is neither."""
     chosen, other = texts or ("text",), name or use
-    named = [name for name in table.names if name]
+    if pair is not None:
+        table.column(pair, "pair")
+    if pair in chosen:
+        raise InputError(f"{table.header}: the two texts of a pair cannot both be the column {pair!r}")
+    named = [name for name in table.names if name and name != pair]
     if len(named) == 2 and len(chosen) == 1 and table.is_regular:
         one, two = named
         rest = {one: two, two: one}
@@ -58,6 +70,6 @@ def _choose(table: Table, texts: tuple[str, ...], use: str, name: str | None) ->
     for column in chosen:
         table.column(column, "text")
     table.column(other, use)
-    if other in chosen:
+    if other in (*chosen, pair):
         raise InputError(f"{table.header}: the text and the {use} cannot both be the column {other!r}")
     return chosen, other

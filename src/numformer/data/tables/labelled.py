@@ -6,12 +6,12 @@ from pathlib import Path
 from numformer.data.files.examples import Examples, collect
 from numformer.data.files.lines import read_lines, suffix_of, without_gz
 from numformer.data.files.rows import clean_text, json_kind
-from numformer.data.tables.columns import read_columns
+from numformer.data.tables.columns import Texts, read_columns
 from numformer.data.tables.reader import TABLES
 from numformer.errors import InputError
 
 Rows = Iterator[tuple[str, tuple[str, str] | InputError]]  # where, text and label
-LabelledText = tuple[str, str]
+LabelledText = tuple[Texts, str]
 
 
 def read_labelled(
@@ -19,23 +19,27 @@ def read_labelled(
     *,
     text: str | Sequence[str] = (),
     label: str | None = None,
+    pair: str | None = None,
     encoding: str = "utf-8",
     skip_bad: bool = False,
 ) -> Examples[LabelledText]:
     """Return texts with their labels from a .csv or .tsv file with a header, a .jsonl or .json file, or a folder.
 
     `text` and `label` name the columns, by default "text" and "label"; when one of these two is missing among exactly
-    two columns, the other column is taken. Several columns of text are joined with a space. A folder holds a subfolder per
+    two columns, the other column is taken. Several columns of text are joined with a space. With `pair` the texts come
+    in pairs, the second in that column. A folder holds a subfolder per
     label with a text in each file, or a file per label with a text on each line that is not blank. The label is the folder's
     or file's name without suffix, or the suffix where that is all that differs (rt-polarity.neg, rt-polarity.pos). Files
     named README or LICENSE and hidden ones are left out, as are blank texts and labels, which are counted. Raises
     InputError, naming the line, for what cannot be read so.
     """
     path = Path(path)
+    if pair is not None and (path.is_dir() or suffix_of(path) not in TABLES):
+        raise InputError(f"pairs of texts come in a .csv, .tsv, .jsonl or .json file, got {path}")
     if path.is_dir():
         found = collect(_folder_rows(path, encoding), _labelled, skip_bad=skip_bad)
     elif suffix_of(path) in TABLES:
-        found = read_columns(path, text, "label", label, _label, encoding=encoding, skip_bad=skip_bad)
+        found = read_columns(path, text, "label", label, _label, pair=pair, encoding=encoding, skip_bad=skip_bad)
     elif not path.exists():
         raise InputError(f"there is no file or folder {path}")
     else:

@@ -8,11 +8,11 @@ from pathlib import Path
 from numformer.data.files.examples import Examples
 from numformer.data.files.lines import suffix_of
 from numformer.data.files.rows import clean_text, json_kind
-from numformer.data.tables.columns import read_columns
+from numformer.data.tables.columns import Texts, read_columns
 from numformer.data.tables.reader import TABLES
 from numformer.errors import InputError
 
-ValuedText = tuple[str, float]
+ValuedText = tuple[Texts, float]
 
 
 def read_valued(
@@ -20,13 +20,15 @@ def read_valued(
     *,
     text: str | Sequence[str] = (),
     value: str | None = None,
+    pair: str | None = None,
     encoding: str = "utf-8",
     skip_bad: bool = False,
 ) -> Examples[ValuedText]:
     """Return texts with their numbers from a .csv or .tsv file with a header, or a .jsonl or .json file.
 
     `text` and `value` name the columns, by default "text" and "value"; when one of these two is missing among exactly two
-    columns, the other column is taken. Several columns of text are joined with a space. A blank text or value is left out
+    columns, the other column is taken. Several columns of text are joined with a space. With `pair` the texts come in
+    pairs, the second in that column. A blank text or value is left out
     and counted. Raises InputError, naming the line, for what cannot be read so, and for a value that is no finite number.
     """
     path = Path(path)
@@ -35,7 +37,9 @@ def read_valued(
     if suffix_of(path) not in TABLES:
         raise InputError(f"texts with numbers come in a .csv, .tsv, .jsonl or .json file, got {path}")
 
-    found = read_columns(path, text, "value", value, _number, known=_is_number, encoding=encoding, skip_bad=skip_bad)
+    found = read_columns(
+        path, text, "value", value, _number, known=_is_number, pair=pair, encoding=encoding, skip_bad=skip_bad
+    )
     if not found:
         raise InputError(f"{path} holds no texts with numbers ({found.report()})")
     return found

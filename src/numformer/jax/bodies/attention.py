@@ -13,8 +13,6 @@ from numformer.jax.keys import factors
 from numformer.ops.attention import check_settings
 from numformer.ops.attention_values import check_groups, dropped
 
-LOWEST = -1e30  # a score of what is hidden: where all is, an infinite one would make NaN
-
 
 @ops.attention.jax
 def _(
@@ -38,11 +36,11 @@ def _(
     allowed = _allowed(mask, T, S, causal, window)
     is_plain = soft_cap is None and not dropout and not return_weights
     if is_plain and S and q.dtype != jnp.float64:  # whose softmax it rounds to float32
-        bthk = [x.swapaxes(1, 2) for x in (q, k, v)]
-        is_causal = causal and mask is None and window is None and T == S
-        masked: dict[str, Any] = {"is_causal": True} if is_causal else {"mask": allowed}
-        out = jax.nn.dot_product_attention(*bthk, bias, scale=scale, **masked).swapaxes(1, 2)
-        return out if is_causal or allowed is None else jnp.where(allowed.any(axis=-1, keepdims=True), out, 0.0)
+        q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+        if causal and mask is None and window is None and T == S:
+            return jax.nn.dot_product_attention(q, k, v, bias, scale=scale, is_causal=True).swapaxes(1, 2)
+        out = jax.nn.dot_product_attention(q, k, v, bias, allowed, scale=scale).swapaxes(1, 2)
+        return out if allowed is None else jnp.where(allowed.any(axis=-1, keepdims=True), out, 0.0)
     weights = _weights(q * scale, k, bias, allowed, soft_cap)
     out = _values(weights, v, causal, window, dropout, key)
     return (out, weights) if return_weights else out
@@ -80,7 +78,8 @@ def _weights(q: Any, k: Any, bias: Any, allowed: Any, soft_cap: float | None) ->
     scores = scores if bias is None else scores + bias
     if allowed is None:
         return jax.nn.softmax(scores)
-    return jnp.where(allowed, jax.nn.softmax(jnp.where(allowed, scores, LOWEST)), 0.0)
+    lowest = jnp.finfo(scores.dtype).min  # type: ignore[no-untyped-call]  # not -inf: a row of them would be NaN
+    return jnp.where(allowed, jax.nn.softmax(jnp.where(allowed, scores, lowest)), 0.0)
 
 
 def _values(weights: Any, v: Any, causal: bool, window: int | None, dropout: float, key: tuple[Any, ...]) -> Any:

@@ -17,9 +17,7 @@ from numformer.generation.texts import write_texts
 from numformer.generation.window import window_start
 from numformer.models import GPTConfig, build_model
 from numformer.models.backbone import CausalModel
-from numformer.nn.lora import lora_layers
-from numformer.pretrained import adapt, adapter_of
-from numformer.pretrained.opening import Opened
+from numformer.pretrained import adapter_of
 from numformer.tasks.language_model.format import Dialogue, Example, is_examples, read_examples, texts
 from numformer.tasks.language_model.objective import LanguageModelObjective, PackedObjective
 from numformer.tasks.language_model.packing import Encoded, describe_rows, encode_examples, pack, say_without_end
@@ -41,7 +39,6 @@ from numformer.tasks.shared.windows import windows_of
 from numformer.tasks.shared.writing import WritingDefaults, WritingSettings
 from numformer.tokenizers import SubwordTokenizer, Tokenizer, encode_text
 from numformer.training import RunFolder, TrainConfig
-from numformer.training.settings import BASE, as_plain
 from numformer.training.workers import Workers, num_cores
 
 
@@ -57,7 +54,7 @@ class LanguageModel(TextTask):
     data_config = LanguageModelConfig
     evaluate_options = ScoreOptions
     reading = ("encoding", "sequence_length")
-    of_training = ("lora", "sequence_length")
+    of_training = ("sequence_length",)
 
     model: CausalModel
     config: LanguageModelConfig
@@ -76,22 +73,10 @@ class LanguageModel(TextTask):
         tokenizer: Any = None,
         resumed: RunFolder | None = None,
     ) -> Self:
-        """Go the way from a text or examples to an untrained task, as TextTask does.
-
-        Raises InputError for adapters of no model, and when the model that a run's adapters belong to has changed.
-        """
-        if config.lora.rank and config.pretrained is None:
-            raise InputError("adapters belong to a trained model: name it with --from (pretrained)")
-        if config.lora.rank and config.freeze:
-            raise InputError("adapters leave all of the model as it is: leave out freeze")
+        """Go the way from a text or examples to an untrained task, as TextTask does."""
         task = super().from_config(config, model, seed=seed, text=text, tokenizer=tokenizer, resumed=resumed)
-        if (adapter := adapter_of(task.model)) is not None:
-            if resumed and resumed.read_settings().get(BASE, adapter.base_crc32) != adapter.base_crc32:
-                raise InputError(f"cannot resume: {adapter.base} has other weights now than when the run began")
-            task.source[BASE] = adapter.base_crc32
         own = {"sequence_length": config.sequence_length, "skip_bad": config.skip_bad or None}
         task.source |= {name: value for name, value in own.items() if value is not None}
-        task.source |= {"lora": as_plain(config.lora)} if config.lora.rank else {}
         return task
 
     @classmethod
@@ -108,13 +93,6 @@ class LanguageModel(TextTask):
         `skip_bad` leaves out.
         """
         return super().from_text(text, **settings)  # type: ignore[misc]  # what is not there is the task's own
-
-    def details(self) -> dict[str, str]:
-        """Say which adapters the model has."""
-        if (adapter := adapter_of(self.model)) is None:
-            return {}
-        layers = amount(sum(1 for _ in lora_layers(self.model)), "layers")
-        return {"adapters": f"of rank {adapter.config.rank} on {layers} of {adapter.base}"}
 
     @property
     def template(self) -> ChatTemplate | None:
@@ -140,15 +118,6 @@ class LanguageModel(TextTask):
         return LanguageModelObjective(
             self.model, self.tokenizer, self._needs_text(), self.valid_tokens, train, self._length
         )
-
-    @classmethod
-    def _pretrained(
-        cls, start: str | Path, config: Any, model: Any, tokenizer: Any, resumed: RunFolder | None, seed: int
-    ) -> Opened:
-        opened = super()._pretrained(start, config, model, tokenizer, resumed, seed)
-        if config.lora.rank:
-            adapt(opened.model, config.lora, opened.path, seed)
-        return opened
 
     @classmethod
     def _new_tokenizer(cls, config: Any, text: str | Path, vocab_size: int) -> Tokenizer:
@@ -266,7 +235,7 @@ class LanguageModel(TextTask):
         A GGUF file has the end of a text in its tokenizer.
         """
         adapter = adapter_of(self.model)
-        source = folder if adapter is None else Path(adapter.base)
+        source = folder if adapter is None else adapter.path
         if source.is_dir():
             self.defaults = WritingDefaults.read(source)
 

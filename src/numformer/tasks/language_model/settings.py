@@ -12,8 +12,6 @@ from numformer.tasks.shared.settings import DecoderSettings
 from numformer.tasks.shared.text_task import MeasureOptions, TextConfig
 from numformer.tokenizers import Tokenizer
 
-NO_ADAPTERS = LoRAConfig()
-
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelConfig(TextConfig):
@@ -29,8 +27,6 @@ class LanguageModelConfig(TextConfig):
     """Tokens that the model is trained and measured on at a time; the context length when not given."""
     skip_bad: bool = False
     """Leave examples out that are malformed, and count them, instead of stopping at the first."""
-    lora: LoRAConfig = NO_ADAPTERS
-    """Adapters that are trained in place of the model's weights."""
 
 
 class LanguageModelSettings(DecoderSettings, total=False):

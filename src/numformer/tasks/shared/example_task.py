@@ -13,6 +13,7 @@ from numformer.data.split import split_by_group
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
+from numformer.tasks.shared.adapting import adapters_in_run, check_adapters, put_adapters
 from numformer.tasks.shared.encoding import AnyTokenizer
 from numformer.tasks.shared.format import DataConfig, Format, Parts, marks, places
 from numformer.tasks.shared.settings import fill_in
@@ -61,20 +62,24 @@ class ExampleTask(Task):
     ) -> Self:
         """Go the way from the files that a config names, or from examples in their place, to an untrained task.
 
-        A run that is to be continued gives its tokenizer. Raises InputError when its data has changed.
+        A run that is to be continued gives its tokenizer. Raises InputError when its data has changed, or the model that its
+        adapters belong to, and for adapters of no model.
         """
+        check_adapters(config)
         # 1. Read the examples, and hold some out; those of a run that is continued are still the same.
         data, valid = (None if each is None else checked(cls.format, each) for each in (data, valid))
         if resumed:
             check_not_moved(as_plain(config), resumed.path, "say with --data where it is")
+        config = cls.format.settled(config, None if data is None else [*data, *(valid or ())])
         train_data, valid_data = read_parts(cls.format, config, data, valid, seed)
         source = as_plain(config) | places(config) | marks(train_data, valid_data)
+        del source["lora"]  # which stands there where there are adapters
         if resumed:
             tokenizer = cls.resumed_tokenizer(resumed, source, seed)
 
         # 2. The tokenizer, and the model's config with its size; a pretrained model has both already.
         if config.pretrained is None:
-            base, tokenizer = None, tokenizer or cls.format.make_tokenizer(config, train_data)
+            opened, base, tokenizer = None, None, tokenizer or cls.format.make_tokenizer(config, train_data)
             model = cls.format.fit_config(model, tokenizer)
         else:
             start = start_of(config.pretrained, resumed)
@@ -89,13 +94,15 @@ class ExampleTask(Task):
         built = cls.build(config, model, base, train_data, labels, seed)
         if config.freeze:
             built.freeze(*config.freeze)
+        if opened is not None:
+            put_adapters(built, config, opened, seed, resumed)
 
         # 4. The task; `fit` goes on from here, and asks `objective` for batches of the examples.
         task = cls(built, tokenizer, config)
         task.seed, task.train_data, task.valid_data = seed, train_data, valid_data
         lists = {"data": data, "valid": valid}
         task.about_data = [summary(cls.format, name, given) for name, given in lists.items() if given]
-        task.source = source
+        task.source = source | adapters_in_run(built, config)
         return task
 
     @classmethod

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from numformer._notices import amount, few, shortened
 from numformer.data.files.examples import Examples
+from numformer.pretrained import NO_ADAPTERS, LoRAConfig
 from numformer.tasks.shared.encoding import AnyTokenizer, pad_id, vocabulary_size
 from numformer.tokenizers import KINDS, make_tokenizer
 
@@ -44,6 +45,8 @@ class DataConfig:
     """Encoding of text files."""
     skip_bad: bool = False
     """Leave rows out that are malformed, and count them, instead of stopping at the first."""
+    lora: LoRAConfig = NO_ADAPTERS
+    """Adapters that are trained in place of the weights of the pretrained model, beside a new head."""
 
 
 class Format(ABC, Generic[Example, Config]):
@@ -59,6 +62,10 @@ class Format(ABC, Generic[Example, Config]):
     @abstractmethod
     def texts(self, examples: Sequence[Example]) -> Iterable[str]:
         """Return the texts to train a tokenizer on."""
+
+    def settled(self, config: Config, data: Sequence[Example] | None) -> Config:
+        """Return the config with what the header of its file, or the list of examples in its place, says by itself."""
+        return config
 
     def generate(self, config: Config, seed: int) -> Parts[Example] | None:
         """Return the examples of a generated task that the config names in place of a file, None where it names none."""

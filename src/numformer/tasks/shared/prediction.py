@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
 
+from numformer._notices import Shares
 from numformer.autograd import Tensor, inference
 from numformer.data.batching.batches import LengthBatches
 from numformer.errors import InputError
@@ -19,6 +20,7 @@ FIRST_PIECE, LONGEST_PIECE = 8, 512  # inputs: the first results come soon, late
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Answers = TypeVar("Answers")  # of a batch
 
 
 def as_texts(texts: Any) -> list[str]:
@@ -60,8 +62,22 @@ def pieces(items: Iterable[Item], paused: Callable[[], bool] = lambda: False) ->
         yield piece
 
 
+def in_pieces(
+    items: Iterable[Item], paused: Callable[[], bool], answer: Callable[[list[Item]], Iterable[Result]]
+) -> Iterator[Result]:
+    """Yield what `answer` returns for each of any number of items, piece by piece; what it says of them is said once."""
+    shares = Shares()
+    try:
+        for piece in pieces(items, paused):
+            with shares.adding():
+                found = answer(piece)
+            yield from found
+    finally:
+        shares.say()
+
+
 def run_batches(
-    rows: Sequence[np.ndarray],
+    rows: Sequence[Sized],
     work: Callable[[list[int]], Sequence[Result]],
     progress: bool = True,
     workers: Workers | None = None,
@@ -70,21 +86,35 @@ def run_batches(
 
     It runs on `workers`, which stay open, or else on all cores.
     """
-    if not rows:
-        return []
-    lengths = [max(1, len(row)) for row in rows]
-    batches = list(LengthBatches(lengths, batch_tokens=max(EVALUATION_TOKENS, *lengths)))
-
-    def run(numbers: np.ndarray) -> Sequence[Result]:
-        with inference():
-            return work(numbers.tolist())
-
     results: dict[int, Result] = {}
-    with nullcontext(workers) if workers else Workers(num_cores()) as team:
-        found = track(team.map(run, batches), len(batches), show=progress)
-        for numbers, answers in zip(batches, found, strict=True):
-            results |= zip(numbers.tolist(), answers, strict=True)
+    for numbers, answers in each_batch(rows, work, progress, workers):
+        results |= zip(numbers, answers, strict=True)
     return [results[number] for number in range(len(rows))]
+
+
+def each_batch(
+    rows: Sequence[Sized],
+    work: Callable[[list[int]], Answers],
+    progress: bool = True,
+    workers: Workers | None = None,
+    batch_size: int | None = None,
+) -> Iterator[tuple[list[int], Answers]]:
+    """Yield the numbers of the rows of each batch with what `work` returns for them, as `run_batches` asks it.
+
+    A batch has `batch_size` rows, or as many as fit some thousand tokens.
+    """
+    if not rows:
+        return
+    lengths = [max(1, len(row)) for row in rows]
+    most = None if batch_size else max(EVALUATION_TOKENS, *lengths)
+    batches = [each.tolist() for each in LengthBatches(lengths, batch_size=batch_size, batch_tokens=most)]
+
+    def run(numbers: list[int]) -> Answers:
+        with inference():
+            return work(numbers)
+
+    with nullcontext(workers) if workers else Workers(num_cores()) as team:
+        yield from zip(batches, track(team.map(run, batches), len(batches), show=progress), strict=True)
 
 
 def values(result: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from numformer._names import rename_settings
 from numformer.models.config import ArchitectureConfig, ArchitectureSettings
+from numformer.pretrained import LoRAConfig
 
 DataT = TypeVar("DataT")
 ModelT = TypeVar("ModelT", bound=ArchitectureConfig)
@@ -22,6 +23,7 @@ class DataSettings(TypedDict, total=False):
     freeze: str | Sequence[str]
     encoding: str
     skip_bad: bool
+    lora: LoRAConfig
 
 
 class DecoderSettings(ArchitectureSettings, total=False):

@@ -12,7 +12,8 @@ from numformer.models.build import build_backbone
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.dropout import set_dropout
 from numformer.pretrained import adapter_of
-from numformer.pretrained.opening import Opened, find_model, open_model
+from numformer.pretrained.finding import find_model
+from numformer.pretrained.opening import Opened, open_model
 from numformer.tasks.shared.format import DataConfig
 from numformer.training import RunFolder
 from numformer.training.answering import answering_folder, describe_answering

@@ -11,18 +11,19 @@ from typing import Any, ClassVar, Self, Unpack
 import tomli_w
 
 from numformer._files import write_atomically
-from numformer._notices import Shares, amount, say
+from numformer._notices import amount, say
 from numformer.errors import InputError
 from numformer.models.config import ArchitectureConfig
 from numformer.nn.module import Module
 from numformer.nn.stack import recomputing
 from numformer.pretrained import adapter_of, is_gguf, read_gguf, save_model
 from numformer.pretrained.opening import Opened, check_rows
+from numformer.tasks.shared.adapting import describe_adapters
 from numformer.tasks.shared.attention import AttentionMap, Sequences, attention_maps
 from numformer.tasks.shared.encoding import AnyTokenizer, describe_tokenizer
 from numformer.tasks.shared.format import DataConfig
 from numformer.tasks.shared.objective import Loss, TargetObjective
-from numformer.tasks.shared.prediction import check_many, pieces
+from numformer.tasks.shared.prediction import check_many, in_pieces
 from numformer.tasks.shared.settings import names
 from numformer.tasks.shared.start import open_source
 from numformer.tokenizers import load_tokenizer, save_tokenizer
@@ -52,6 +53,8 @@ class Task:
     data_config: ClassVar[type[Any]]
     train_config: ClassVar[TrainConfig] = TrainConfig()
     optim_config: ClassVar[OptimConfig] = OptimConfig()
+
+    needs: ClassVar[str | None] = None  # which models `fits` takes, where they are not those of model_class
 
     # What the commands take besides what all tasks have, as dataclasses of keywords; a field's docstring is its help.
     predict_options: ClassVar[type | None] = None  # keywords of `predict`
@@ -94,8 +97,8 @@ class Task:
         raise NotImplementedError
 
     def details(self) -> dict[str, str]:
-        """Return what `numformer info` says of this task alone."""
-        return {}
+        """Return what `numformer info` says of this task alone, and of the adapters of its model."""
+        return describe_adapters(self.model)
 
     def fit(
         self,
@@ -201,19 +204,21 @@ class Task:
             raise InputError(
                 f"a {type(self).__name__} predicts nothing from texts: use generate, whose on_text gets pieces"
             )
-        shares = Shares()
-        try:
-            for piece in pieces(check_many(inputs), paused):
-                with shares.adding():
-                    found = iter(self.predict([each for each in piece if each is not None], **settings))
-                for each in piece:
-                    yield self.blank_prediction(settings) if each is None else next(found)
-        finally:
-            shares.say()
+
+        def answer(piece: list[Any]) -> Iterator[Any]:
+            found = iter(self.predict([each for each in piece if each is not None], **settings))
+            return (self.blank_prediction(settings) if each is None else next(found) for each in piece)
+
+        yield from in_pieces(check_many(inputs), paused, answer)
 
     def input_columns(self) -> tuple[str, ...]:
         """Return the columns of a table that hold the (first) input, as the run was trained; several are joined."""
         return names(getattr(self.config, "text", None) or "text")
+
+    @property
+    def reads_pairs(self) -> bool | None:
+        """Whether an input is a pair of texts; None where that is not known."""
+        return False
 
     def columns_without_header(self) -> tuple[str, ...]:
         """Return what the columns of .tsv are called that has no header; only tasks on pairs read such."""
@@ -276,7 +281,8 @@ class Task:
         opened = open_source(folder, last)
         if not cls.fits(opened.model):
             raise InputError(
-                f"{folder} holds a {type(opened.model).__name__}, but {cls.__name__} needs a {cls.model_class.__name__}"
+                f"{folder} holds a {type(opened.model).__name__}, but {cls.__name__} needs "
+                f"{cls.needs or f'a {cls.model_class.__name__}'}"
             )
         task = cls(opened.model, tokenizer or cls.tokenizer_of(opened))
         task.use_settings(settings_of(opened.path))
@@ -291,7 +297,7 @@ class Task:
         """
         tokenizer, adapter = opened.tokenizer, adapter_of(opened.model)
         if tokenizer is None and adapter is not None and not (opened.path / "tokenizer.json").exists():
-            base = Path(adapter.base)
+            base = adapter.path
             tokenizer = read_gguf(base).tokenizer if is_gguf(base) else cls.load_tokenizer(base)
         tokenizer = tokenizer or cls.load_tokenizer(opened.path)
         check_rows(opened.model, tokenizer, opened.path)

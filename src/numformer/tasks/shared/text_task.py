@@ -18,7 +18,10 @@ from numformer.data.files.lines import split_lines
 from numformer.data.texts.text import count_text
 from numformer.errors import InputError
 from numformer.nn.module import Module
-from numformer.pretrained.opening import Opened, place_of
+from numformer.pretrained import NO_ADAPTERS, LoRAConfig
+from numformer.pretrained.finding import place_of
+from numformer.pretrained.opening import Opened
+from numformer.tasks.shared.adapting import adapters_in_run, check_adapters, put_adapters
 from numformer.tasks.shared.attention import Sequences, token_labels
 from numformer.tasks.shared.encoding import AnyTokenizer, vocabulary_size
 from numformer.tasks.shared.settings import DecoderSettings, names
@@ -50,6 +53,8 @@ class TextConfig:
     """Names of parts of the model that are not trained."""
     encoding: str = "utf-8"
     """Encoding of text files."""
+    lora: LoRAConfig = NO_ADAPTERS
+    """Adapters that are trained in place of the weights of the pretrained model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +99,10 @@ class TextTask(Task):
     ) -> Self:
         """Go the way from the text that a config names, or from a text in its place, to an untrained task.
 
-        A run that is to be continued gives its tokenizer. Raises InputError when its text has changed.
+        A run that is to be continued gives its tokenizer. Raises InputError when its text has changed, or the model that its
+        adapters belong to, and for adapters of no model.
         """
+        check_adapters(config)
         # 1. Find the text, that of a run that is continued still the same; a file is read piece by piece, for it may be
         # of any size.
         if resumed:
@@ -113,15 +120,16 @@ class TextTask(Task):
             built = cls.build(model, tokenizer, seed)
         else:
             start = start_of(config.pretrained, resumed)
-            opened = cls._pretrained(start, config, model, tokenizer, resumed, seed)
+            opened = cls._pretrained(start, config, model, tokenizer, resumed)
             built, tokenizer = opened.model, cls.tokenizer_of(opened)
+            put_adapters(built, config, opened, seed, resumed)
         if config.freeze:
             built.freeze(*config.freeze)
 
         # 3. The task, with the encoded text, of which some is held out; `fit` goes on from here, and asks `objective` for
         # batches.
         task = cls(built, tokenizer, config)
-        task.seed, task.source = seed, source
+        task.seed, task.source = seed, source | adapters_in_run(built, config)
         task._take_data(whole)
         about = task._about(whole)
         if isinstance(whole, Path):
@@ -162,6 +170,7 @@ class TextTask(Task):
         pretrained: str | Path | None = None,
         freeze: str | Sequence[str] = (),
         encoding: str = "utf-8",
+        lora: LoRAConfig = NO_ADAPTERS,
         seed: int = 0,
         config: Any = None,
         **settings: Unpack[DecoderSettings],
@@ -171,8 +180,8 @@ class TextTask(Task):
         `tokenizer` is a kind (characters, bytes, bpe, …), a saved tokenizer's folder or any object with encode, decode
         and vocab_size. `valid` is a file of held-out text; without it the last `valid_fraction` of the text is held out.
         `settings` are the fields of the model's config, and the others of the task's data config. `pretrained` is the folder
-        (or GGUF file) of a model to go on from, with its tokenizer; `freeze` names the parts of it that stay as they are.
-        `encoding` is that of the files.
+        (or GGUF file) of a model to go on from, with its tokenizer; `freeze` names the parts of it that stay as they are, and
+        `lora` says which adapters are trained in place of its weights. `encoding` is that of the files.
         Raises InputError when the text is missing, empty, unreadable or too short.
         """
         of_data = {field.name for field in dataclasses.fields(cls.data_config)}
@@ -191,6 +200,7 @@ class TextTask(Task):
             pretrained=None if pretrained is None else str(pretrained),
             freeze=names(freeze),
             encoding=encoding,
+            lora=lora,
             **own,
         )
         return cls.from_config(
@@ -251,12 +261,9 @@ class TextTask(Task):
 
     @classmethod
     def _pretrained(
-        cls, start: str | Path, config: TextConfig, model: Any, tokenizer: Any, resumed: RunFolder | None, seed: int
+        cls, start: str | Path, config: TextConfig, model: Any, tokenizer: Any, resumed: RunFolder | None
     ) -> Opened:
-        """Return the model to go on from, of which `seed` begins what is new.
-
-        Raises InputError for one of another task, and for a tokenizer beside it.
-        """
+        """Return the model to go on from; raises InputError for one of another task, and for a tokenizer beside it."""
         if tokenizer is not None or config.tokenizer != "characters":
             raise InputError(f"the tokenizer comes from {config.pretrained}: leave out tokenizer")
         opened = pretrained_model(start, model, cls.model_config, resumed)

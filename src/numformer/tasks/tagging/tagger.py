@@ -176,7 +176,7 @@ class Tagger(ExampleTask):
 
     def details(self) -> dict[str, str]:
         """Return the tags."""
-        return {"labels": f"{len(self.model.labels)}: {few(self.model.labels)}"}
+        return {"labels": f"{len(self.model.labels)}: {few(self.model.labels)}"} | super().details()
 
     def sequences(self, text: str, second: str | None) -> Sequences:
         """Return the tokens of a sentence."""
