@@ -69,7 +69,7 @@ def test_arrays_and_lists_of_numpy_stand_beside_those_of_jax():
 def test_a_tensor_that_wants_no_gradient_is_a_constant_and_another_one_is_refused():
     x, factor = jnp.ones((2, 3)), Tensor(draw(3), requires_grad=True)
     np.testing.assert_array_equal(ops.mul(x, factor.detach()), np.ones((2, 3)) * factor.data)
-    with pytest.raises(InputError, match="^mul was given an array of jax beside a Tensor"):
+    with pytest.raises(InputError, match=r"^mul was given an array of jax beside a Tensor"):
         ops.mul(x, factor)
     with no_grad():
         assert ops.mul(x, factor).shape == (2, 3)
@@ -208,7 +208,8 @@ def test_axes_are_joined_of_arrays_that_are_not_there_yet():
 def test_capture_sees_what_modules_compute_under_jax():
     layer = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
     bound = layer.bind({name: jnp.asarray(p.data) for name, p in layer.named_parameters()})
-    with capture(bound) as seen:
+    with capture(bound, ops=True) as seen:
         y = bound(jnp.ones((2, 4)))
+    assert list(seen.tensors) == ["0:linear", "0", "1:relu", "1", ""]
     assert seen.tensors["1"] is y
     assert seen.tensors["0"].shape == (2, 3)
