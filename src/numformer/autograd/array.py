@@ -8,6 +8,7 @@ that namespace, so it works on every kind.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -18,6 +19,10 @@ NUMPY = "numpy"
 _kind_of_type: dict[type, str] = {
     **dict.fromkeys((np.ndarray, int, float, bool, complex, list, tuple, range, slice, type(None)), NUMPY)
 }
+
+
+# The room that registers what a kind of array needs, by its name: it lies above this one, which imports none of it.
+_ROOMS = {"jax": "numformer.jax"}
 
 
 @runtime_checkable
@@ -47,6 +52,12 @@ def kind_of(value: Any) -> str:
     if kind is None:
         kind = _kind_of_type[type(value)] = _look_up(value)
     return kind
+
+
+def open_room(kind: str) -> None:
+    """Import the room for a kind of array, if there is one: nobody needs to import it before the first such array."""
+    if kind in _ROOMS:
+        importlib.import_module(_ROOMS[kind])
 
 
 def namespace_of(array: Any) -> Any:
