@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numformer import ByteTokenizer, InputError, LanguageModel
+from numformer.cli.main import main
 from numformer.tasks.language_model import language_model
 from numformer.tasks.language_model.dialogues import encode_dialogue
 from numformer.tasks.language_model.format import Dialogue, Piece, read_examples
@@ -307,3 +308,26 @@ def test_examples_begin_as_a_prompt_to_be_continued_does():
     asked, text = encode_examples([(Piece("ab", False), Piece("c", True)), (Piece("d", True),)], tokenizer, 16, None)
     assert (asked.ids.tolist(), learned(asked)[0]) == ([257, *b"abc", END], "c")
     assert text.ids.tolist() == [257, *b"d", END]
+
+
+def test_a_run_with_a_length_of_its_own_and_bad_rows_left_out_is_resumed_to_the_same_bytes(tmp_path):
+    data = write(tmp_path, *ROWS)
+    data.write_text(data.read_text() + "{no json\n")
+    command = ["train", "lm", "--sample", "0", "--train.batch-size", "2", "--train.eval-every", "2"]
+    own = [
+        "--data",
+        str(data),
+        "--tokenizer",
+        "bytes",
+        "--sequence-length",
+        "12",
+        "--skip-bad",
+        "--valid-fraction",
+        "0.2",
+    ]
+    shape = ["--model.d-model", "8", "--model.num-heads", "2", "--model.num-layers", "1", "--model.max-seq-len", "16"]
+    assert main([*command, *own, *shape, "--train.steps", "4", "--out", str(tmp_path / "whole")]) == 0
+    assert main([*command, *own, *shape, "--train.steps", "2", "--out", str(tmp_path / "parts")]) == 0
+    assert main(["train", "lm", "--out", str(tmp_path / "parts"), "--resume", "--train.steps", "4"]) == 0
+    whole, parts = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts

@@ -82,9 +82,12 @@ class LanguageModel(TextTask):
         if config.sequence_length is None and task._length < longest:
             what = f"{MOST_TOKENS:,} tokens at a time of {longest:,} that the model reads"
             say(f"trained on {what}: sequence_length sets it")
-        own = {"sequence_length": config.sequence_length, "skip_bad": config.skip_bad or None}
-        task.source |= {name: value for name, value in own.items() if value is not None}
         return task
+
+    @classmethod
+    def _own_source(cls, config: Any) -> dict[str, Any]:
+        own = {"sequence_length": config.sequence_length, "skip_bad": config.skip_bad or None}
+        return {name: value for name, value in own.items() if value is not None}
 
     @classmethod
     def build(cls, model: GPTConfig, tokenizer: Tokenizer, seed: int) -> CausalModel:
