@@ -19,7 +19,7 @@ every_file = pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PA
 ROOMS = [
     *("errors", "absent", "names", "files", "notices", "random", "memory"),
     *("autograd", "ops", "testing", "nn", "models"),
-    *("tokenizers", "data", "metrics", "optim", "pretrained", "checkpoint", "training", "generation", "tasks"),
+    *("tokenizers", "data", "metrics", "optim", "pretrained", "checkpoint", "training", "generation", "jax", "tasks"),
     *("__init__", "cli", "__main__"),
 ]
 PUBLIC_FILES = {
@@ -195,6 +195,11 @@ def test_nothing_is_pickled(path):
 def test_layers_and_models_leave_arithmetic_to_the_ops(folder):
     for path in (PACKAGE / folder).rglob("*.py"):
         assert imports_any(path, "numpy", "jax") == [], path
+
+
+def test_jax_is_imported_in_its_own_room_alone():
+    importing = [path for path in FILES if imports_any(path, "jax")]
+    assert [path for path in importing if PACKAGE / "jax" not in path.parents] == []
 
 
 def test_importing_numformer_imports_no_slow_or_optional_library():

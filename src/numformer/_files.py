@@ -52,15 +52,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield made
         if target.exists():
             target.rename(before)
-        try:
-            made.rename(target)
-        except OSError:
-            if before.exists():
-                before.rename(target)
-            raise
+        made.rename(target)
     except OSError as error:
         raise InputError(f"could not write {path}: {error.strerror or error}") from error
     finally:
+        if before.exists() and not target.exists():  # stopped between the two renames, perhaps by Ctrl-C
+            before.rename(target)
         for folder in (made, before):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -25,12 +25,15 @@ def shared_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
 def large_zeros(count: int) -> np.ndarray:
     """Return float32 zeros, in large pages where there are enough of them and the system has such pages.
 
-    They come from the system itself: memory that was used before lies in small pages.
+    They come from the system itself: memory that was used before lies in small pages. Raises MemoryError as `np.zeros` does.
     """
     size = 4 * count
     if size < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.zeros(count, np.float32)
-    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"the system has no {size:,} bytes: {error.strerror}") from None
     with contextlib.suppress(OSError):  # a system that was built without them
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.float32, count)

@@ -113,6 +113,12 @@ def test_what_is_no_model_is_never_replaced(here, numformer, refused, finished_r
     )
 
 
+def test_a_run_is_never_replaced(here, numformer, train, refused, bare):
+    train()
+    refused(lambda: numformer("convert", bare, "run", "--overwrite"), "run is a run, which keeps its own weights")
+    assert (here / "run" / "run.toml").exists()
+
+
 @pytest.mark.parametrize("source", ["run", "run/best"])
 def test_a_model_does_not_replace_itself(here, numformer, train, refused, source):
     train()

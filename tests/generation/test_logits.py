@@ -72,9 +72,9 @@ def test_a_bad_word_is_forbidden_where_it_would_be_complete(ids, expected):
     assert forbidden([4, *ids], bad_words=bad_words) == expected
 
 
-def test_a_word_that_begins_with_the_whole_sequence_is_not_forbidden_as_in_transformers():
-    assert forbidden([1, 2], bad_words=[[1, 2, 0]]) == []
-    assert forbidden([4, 1, 2], bad_words=[[1, 2, 0]]) == [0]
+def test_a_bad_word_at_the_start_of_a_sequence_is_forbidden():
+    assert forbidden([1, 2], bad_words=[[1, 2, 0]]) == [0]
+    assert forbidden([2], bad_words=[[1, 2, 0]]) == []
 
 
 def test_an_end_token_is_no_bad_word():

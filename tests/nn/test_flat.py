@@ -1,12 +1,18 @@
 import copy
+import errno
+import gc
+import mmap
+import os
 import pickle
+import weakref
 
 import numpy as np
 import pytest
 
 from numformer import nn, random
-from numformer.autograd import inference, no_grad
-from numformer.models import Llama
+from numformer.autograd import Tensor, inference, no_grad
+from numformer.autograd.array import memory_of
+from numformer.models import Llama, Qwen2
 from numformer.nn.capture import capture
 from numformer.nn.flat import FEW_ROWS, JointLinear, flatten_parameters
 
@@ -102,6 +108,19 @@ def test_maps_that_do_not_lie_side_by_side_stay_alone(part, x):
     assert joint(part, x) is None
 
 
+@pytest.mark.parametrize("reversed_axes", [True, False], ids=["the other way round", "of another type"])
+def test_maps_side_by_side_in_memory_that_is_laid_out_otherwise_give_what_they_give_alone(reversed_axes, part, x):
+    table = random.generator(3).standard_normal((20, 6), dtype="float32")
+    if reversed_axes:
+        rows = np.array(table.T, order="F").T
+    else:
+        rows = np.frombuffer(table.tobytes(), np.uint8).view(np.float32).reshape(20, 6)
+    part.linear1.weight.data, part.linear3.weight.data = rows[:10], rows[10:]
+    part.linear1.bias = part.linear3.bias = None
+    found, alone = joint(part, x), outputs(part, x)
+    assert found is None or all(map(np.array_equal, found, alone))
+
+
 def test_many_rows_stay_alone(part):
     flatten_parameters(part)
     rows = np.ones((1, FEW_ROWS + 1, 6), np.float32)
@@ -131,6 +150,40 @@ def test_prediction_of_a_llama_is_that_of_its_single_maps():
     model, tokens = Llama(**SIZES).eval(), np.array([[3, 1, 2, 7]])
     with inference():
         together = model(tokens).data
-    assert model.layers[0].self_attn._joint._joined is not None
-    assert model.layers[0].feed_forward._joint._joined is not None
+    assert model.layers[0].self_attn._joint._found.joined is not None
+    assert model.layers[0].feed_forward._joint._found.joined is not None
     np.testing.assert_allclose(together, model(tokens).data, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["self_attn.q_proj.weight", "self_attn.v_proj.bias", "feed_forward.linear3.weight"])
+@pytest.mark.parametrize("kind", [np.asarray, Tensor], ids=["array", "tensor"])
+def test_a_copy_that_is_bound_to_other_values_reads_them(part, kind):
+    model, tokens, name = Qwen2(**SIZES).eval(), np.array([[3, 1, 2]]), f"layers.0.{part}"
+    value = model.state_dict()[name] + random.generator(2).standard_normal(1, dtype="float32")
+    with inference():
+        before = model(tokens).data
+        bound = model.bind({name: kind(value)})(tokens).data
+        np.testing.assert_array_equal(model(tokens).data, before)
+    model.load_state_dict({name: value}, strict=False)
+    np.testing.assert_allclose(bound, model(tokens).data, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_training_replaces_leave_the_memory(part, x):
+    flatten_parameters(part)
+    memory = weakref.ref(memory_of(part.linear1.weight.data))
+    with inference():
+        part(x)
+    part.astype("float64")  # as the processes of a training move them
+    part(x)
+    gc.collect()
+    assert memory() is None
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="the system has no large pages")
+def test_a_layer_that_no_memory_is_left_for_is_a_memory_error(monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(mmap, "mmap", fail)
+    with pytest.raises(MemoryError):
+        nn.Stack([nn.EncoderLayer(512, 2, 2048)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numformer import GPT, InputError, Llama
+from numformer.nn import Linear
 from numformer.nn.lora import lora_layers
 from numformer.pretrained import (
     LoRAConfig,
@@ -215,7 +216,21 @@ def test_settings_that_are_not_read_are_refused(keys, message, adapted, tmp_path
 def test_a_rank_stabilised_adapter_is_scaled_by_the_root_of_its_rank(adapted, tmp_path):
     change(tmp_path / "adapter", use_rslora=True)
     scales = {layer.scale for _, layer in lora_layers(load_model(tmp_path / "adapter"))}
-    assert scales == {4.0 / np.sqrt(2)}
+    assert [*scales] == pytest.approx([4.0 / np.sqrt(2)])
+
+
+def test_a_rank_stabilised_adapter_is_the_same_when_it_is_saved_again(adapted, tmp_path):
+    change(tmp_path / "adapter", use_rslora=True)
+    model = load_model(tmp_path / "adapter")
+    save_model(model, tmp_path / "again")
+    np.testing.assert_array_equal(load_model(tmp_path / "again")(TOKENS).data, model(TOKENS).data)
+
+
+def test_a_merged_model_saved_over_adapters_is_read_as_itself(adapted, tmp_path):
+    merge(adapted)
+    save_model(adapted, tmp_path / "adapter")
+    assert type(load_model(tmp_path / "adapter").layers[0].self_attn.q_proj) is Linear
+    assert not list((tmp_path / "adapter").glob("adapter*"))
 
 
 @pytest.mark.parametrize("part", ["lora_A", "lora_B"])

@@ -278,6 +278,15 @@ def test_a_model_larger_than_the_memory_is_refused(llama_file, monkeypatch, tmp_
     read_gguf(llama_file)
 
 
+def test_a_model_that_no_memory_is_left_for_is_refused_with_its_file(llama_file, monkeypatch):
+    def fail(config):
+        raise MemoryError
+
+    monkeypatch.setattr("numformer.pretrained.gguf_models.build_backbone", fail)
+    with pytest.raises(InputError, match="gguf: the model does not fit into the memory of this machine"):
+        read_gguf(llama_file)
+
+
 def damaged(content, seed):
     """Return the bytes of a file with a few of those before the data changed, one length made absurd, or the end cut off."""
     rng, content = np.random.default_rng(seed), bytearray(content)

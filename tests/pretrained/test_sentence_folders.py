@@ -54,6 +54,12 @@ def test_settings_of_vectors_that_cannot_be_are_refused(settings, message):
 # Folders
 
 
+def test_a_classifier_saved_over_a_sentence_encoder_keeps_its_head(tmp_path):
+    saved(tmp_path)
+    save_model(build_model(CONFIG, "classify", labels=["a", "b"]), tmp_path)
+    assert type(load_model(tmp_path)) is SequenceClassifier
+
+
 @pytest.mark.parametrize(("vector", "normalize"), [("mean", True), ("cls", False), ("max", True)])
 def test_a_saved_sentence_encoder_comes_back_the_same(tmp_path, vector, normalize):
     model = saved(tmp_path, vector=vector, normalize=normalize, max_seq_len=5)

@@ -191,7 +191,6 @@ def test_a_gguf_file_chats_as_the_folder_does(chat, chat_folder, tmp_path):
 def test_a_folder_may_have_its_template_in_the_settings_of_its_tokenizer(chat_folder, chat):
     source = chat.model.template.source
     folder = chat_folder(template=None)
-    (folder / "chat_template.jinja").unlink()
     for template in (source, [{"name": "tool_use", "template": "x"}, {"name": "default", "template": source}]):
         (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
         assert open_chat_model(folder).template.source == source

@@ -110,7 +110,9 @@ def test_a_run_of_another_task_gives_vectors_of_its_encoder(tmp_path, capsys):
     np.testing.assert_allclose(embedder.encode(["a cat"])[0], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_saved_embedder_comes_back_the_same(tmp_path, embedder):
+def test_a_saved_embedder_comes_back_the_same_where_another_task_was_saved_before(tmp_path, embedder):
+    Classifier.from_data([("a cat", "x"), ("a dog", "y")] * 3, valid_fraction=0.0, **SIZES).save(tmp_path)
+    (tmp_path / "task.toml").write_text('task = "classify"\n')
     embedder.save(tmp_path)
     assert not (tmp_path / "task.toml").exists()
     again = load(tmp_path)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from numformer import ByteTokenizer, InputError, LanguageModel
+from numformer.cli.main import main
+from numformer.tasks.language_model import language_model
 from numformer.tasks.language_model.dialogues import encode_dialogue
 from numformer.tasks.language_model.format import Dialogue, Piece, read_examples
 from numformer.tasks.language_model.objective import PackedObjective
@@ -268,6 +270,18 @@ def test_a_sequence_length_bounds_the_rows(tmp_path):
         LanguageModel.from_text(write(tmp_path, *ROWS), tokenizer="bytes", sequence_length=17, **SMALL)
 
 
+def test_a_model_to_start_from_that_sees_more_is_trained_on_less_at_a_time_which_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(language_model, "MOST_TOKENS", 10)
+    path = write(tmp_path, *ROWS)
+    LanguageModel.from_text(path, tokenizer="bytes", **SMALL).save(tmp_path / "base")
+    assert "at a time" not in capsys.readouterr().err
+    lm = LanguageModel.from_text(path, pretrained=tmp_path / "base")
+    assert "trained on 10 tokens at a time of 16 that the model reads" in capsys.readouterr().err
+    assert lm.objective(TrainConfig()).batch(1)[0].shape[1] <= 10
+    lm = LanguageModel.from_text(path, pretrained=tmp_path / "base", sequence_length=16)
+    assert 10 < lm.objective(TrainConfig()).batch(1)[0].shape[1] <= 16
+
+
 def test_examples_of_which_nothing_is_left_are_refused(tmp_path):
     rows = [{"prompt": "x" * 40, "completion": "y"}, {"prompt": "z" * 40, "completion": "y"}]
     with pytest.raises(InputError, match="there is nothing to learn in its examples"):
@@ -290,3 +304,34 @@ def test_texts_need_no_template(chat_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(LanguageModel, "template", property(lambda self: pytest.fail("it was asked for")))
     lm = LanguageModel.from_text(write(tmp_path, {"text": "the cat sat"}), pretrained=chat_folder(), valid_fraction=0.0)
     assert len(lm.train_examples) == 1
+
+
+def test_examples_begin_as_a_prompt_to_be_continued_does():
+    tokenizer = ByteTokenizer()
+    tokenizer.begin_ids = [257]
+    asked, text = encode_examples([(Piece("ab", False), Piece("c", True)), (Piece("d", True),)], tokenizer, 16, None)
+    assert (asked.ids.tolist(), learned(asked)[0]) == ([257, *b"abc", END], "c")
+    assert text.ids.tolist() == [257, *b"d", END]
+
+
+def test_a_run_with_a_length_of_its_own_and_bad_rows_left_out_is_resumed_to_the_same_bytes(tmp_path):
+    data = write(tmp_path, *ROWS)
+    data.write_text(data.read_text() + "{no json\n")
+    command = ["train", "lm", "--sample", "0", "--train.batch-size", "2", "--train.eval-every", "2"]
+    own = [
+        "--data",
+        str(data),
+        "--tokenizer",
+        "bytes",
+        "--sequence-length",
+        "12",
+        "--skip-bad",
+        "--valid-fraction",
+        "0.2",
+    ]
+    shape = ["--model.d-model", "8", "--model.num-heads", "2", "--model.num-layers", "1", "--model.max-seq-len", "16"]
+    assert main([*command, *own, *shape, "--train.steps", "4", "--out", str(tmp_path / "whole")]) == 0
+    assert main([*command, *own, *shape, "--train.steps", "2", "--out", str(tmp_path / "parts")]) == 0
+    assert main(["train", "lm", "--out", str(tmp_path / "parts"), "--resume", "--train.steps", "4"]) == 0
+    whole, parts = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from numformer import GPT, InputError, LanguageModel
+from numformer import GPT, InputError, LanguageModel, Tensor
 from numformer.tasks.language_model.format import Piece
 from numformer.tasks.language_model.packing import encode_examples
 from numformer.tasks.language_model.scores import Question, choice_scores, read_questions, row_of, strided_windows
@@ -94,6 +94,26 @@ def test_the_likeliest_answer_is_chosen_by_sum_and_by_mean(lm):
     scores = choice_scores(lm.model, lm.tokenizer, questions, 8)
     assert (scores["accuracy"], scores["normalised_accuracy"]) == tuple(right)
     assert scores["questions"] == 3
+
+
+class Prefixing:
+    """Characters, with a space before a text, as SentencePiece has it."""
+
+    vocab_size, begin_ids = 128, [1]
+
+    def encode(self, text):
+        return [ord(character) for character in f" {text}"]
+
+
+def test_an_answer_is_scored_as_the_end_of_one_text_that_begins_as_a_prompt_does():
+    seen = []
+
+    def model(tokens):
+        seen.append(tokens.tolist())
+        return Tensor(np.zeros((*tokens.shape, 128), np.float32))
+
+    choice_scores(model, Prefixing(), [Question("ab", (" c", " d"), 0)], 16)
+    assert seen == [[[1, *b" ab "], [1, *b" ab "]]]
 
 
 def test_a_trained_model_answers_what_it_has_read(tmp_path):

@@ -97,6 +97,27 @@ def test_without_do_sample_the_most_probable_token_is_taken(folder, lm):
     assert load(folder(temperature=0.7)).generate("the ", 20) == lm.generate("the ", 20, temperature=0.0)
 
 
+def test_a_folder_that_draws_and_says_no_more_draws_among_fifty_tokens_as_in_transformers(folder):
+    defaults = load(folder(do_sample=True)).defaults
+    assert (defaults.config({}).top_k, defaults.config({"top_k": 0}).top_k) == (50, 0)
+
+
+def test_a_model_saved_over_another_does_not_write_as_that_one_did(folder, lm):
+    path = folder(do_sample=True, eos_token_id=4)
+    lm.save(path)
+    assert load(path).defaults.settings == {}
+    assert load(path).end_ids == lm.end_ids
+
+
+def test_what_a_folder_asks_for_that_is_not_followed_is_said(folder, capsys):
+    load(folder(min_length=0, typical_p=1.0, suppress_tokens=[], transformers_version="5"))
+    assert "not followed" not in capsys.readouterr().err
+    load(folder(min_length=5, forced_bos_token_id=0, typical_p=1.0))
+    assert (
+        "generation_config.json has min_length, forced_bos_token_id, which is not followed" in capsys.readouterr().err
+    )
+
+
 def test_a_folder_may_ask_for_a_search(folder, lm):
     task = load(folder(num_beams=3, length_penalty=0.5, early_stopping="never"))
     settings = {"num_beams": 3, "length_penalty": 0.5, "early_stopping": "never"}

@@ -200,6 +200,17 @@ def test_the_template_of_chats_travels_with_the_tokenizer(gpt2, in_a_file):
     assert load_tokenizer(gpt2 / "saved").chat_template == template
 
 
+@pytest.mark.parametrize("config", [{"eos_token": "</s>"}, {}])
+def test_a_tokenizer_saved_over_another_has_nothing_of_it(gpt2, config):
+    folder = gpt2 / "saved"
+    load_tokenizer(gpt2).save(folder)
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    configure(folder, "special_tokens_map.json", pad_token="<s>")
+    SubwordTokenizer(load_tokenizer(gpt2).content, config=config).save(folder)
+    again = load_tokenizer(folder)
+    assert (again.chat_template, again.pad_id) == (None, None)
+
+
 def test_of_several_templates_the_one_called_default_is_taken(gpt2):
     configure(gpt2, chat_template=[{"name": "tools", "template": "t"}, {"name": "default", "template": "d"}])
     assert load_tokenizer(gpt2).chat_template == "d"

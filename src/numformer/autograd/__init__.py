@@ -9,7 +9,7 @@ from numformer.autograd.array import Array, ArrayLike, kind_of, namespace_of
 from numformer.autograd.decorator import Gradients, Need, Op, Result, op
 from numformer.autograd.mode import evaluating, inference, is_evaluating, is_recording, is_watched, no_grad
 from numformer.autograd.operators import OPS
-from numformer.autograd.recompute import recompute
+from numformer.autograd.recompute import recompute, recompute_by
 from numformer.autograd.storage import Precision, load, precision, save, storage
 from numformer.autograd.tensor import Parameter, Tensor, gradients, placeholder
 
@@ -38,6 +38,7 @@ __all__ = [
     "placeholder",
     "precision",
     "recompute",
+    "recompute_by",
     "save",
     "storage",
 ]

@@ -8,6 +8,7 @@ that namespace, so it works on every kind.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -18,6 +19,10 @@ NUMPY = "numpy"
 _kind_of_type: dict[type, str] = {
     **dict.fromkeys((np.ndarray, int, float, bool, complex, list, tuple, range, slice, type(None)), NUMPY)
 }
+
+
+# The room that registers what a kind of array needs, by its name: it lies above this one, which imports none of it.
+_ROOMS = {"jax": "numformer.jax"}
 
 
 @runtime_checkable
@@ -49,6 +54,12 @@ def kind_of(value: Any) -> str:
     return kind
 
 
+def open_room(kind: str) -> None:
+    """Import the room for a kind of array, if there is one: nobody needs to import it before the first such array."""
+    if kind in _ROOMS:
+        importlib.import_module(_ROOMS[kind])
+
+
 def namespace_of(array: Any) -> Any:
     """Return the functions of the array API standard for an array's kind: `numpy` for a Tensor or a list."""
     return array.__array_namespace__() if hasattr(array, "__array_namespace__") else np
@@ -65,6 +76,8 @@ def side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     """Return arrays that lie one after the other in the memory of one as an array; None where they do not."""
     first = arrays[0]
     owner = memory_of(first)
+    if owner.dtype != first.dtype or not owner.flags.c_contiguous:
+        return None
     at = first.ctypes.data
     for array in arrays:
         if array.ctypes.data != at or not array.flags.c_contiguous or memory_of(array) is not owner:

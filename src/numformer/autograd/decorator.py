@@ -25,7 +25,7 @@ import numpy as np
 
 from numformer._names import rename_settings
 from numformer.autograd import mode
-from numformer.autograd.array import NUMPY, kind_of
+from numformer.autograd.array import NUMPY, kind_of, open_room
 from numformer.autograd.graph import Node, Source, is_given
 from numformer.autograd.operators import OPS
 from numformer.autograd.shapes import check_shapes, parse_shape_lines
@@ -147,12 +147,18 @@ class Op:
         return args
 
     def _call_foreign(self, kind: str, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        if any(isinstance(value, Tensor) for value in args):
+        if mode.current.recording and any(isinstance(value, Tensor) and value.requires_grad for value in args):
             raise InputError(f"{self.name} was given an array of {kind} beside a Tensor, which holds one of {NUMPY}")
         if kind not in self.bodies:
+            open_room(kind)
+        if kind not in self.bodies:
             raise InputError(f"{self.name} has no body for arrays of {kind}; it has one for {', '.join(self._kinds())}")
-        check_shapes(self.name, self.shape_lines, args)
-        return self.bodies[kind](*args, **settings)
+        arrays = [value.data if isinstance(value, Tensor) else value for value in args]
+        check_shapes(self.name, self.shape_lines, arrays)
+        if not settings.keys() <= self._settings:
+            settings = rename_settings(settings, self._settings)  # synonyms, or misspelt
+        value = self.bodies[kind](*arrays, **settings)
+        return value if mode.current.watcher is None else mode.current.watcher.see_op(self.name, value)
 
     def _kinds(self) -> list[str]:
         return [NUMPY, *self.bodies]

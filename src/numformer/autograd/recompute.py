@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from numformer import random
 from numformer.autograd import mode
+from numformer.autograd.array import NUMPY, kind_of, open_room
 from numformer.autograd.graph import Node, is_given
 from numformer.autograd.storage import load, precision, storage, store
 from numformer.autograd.tensor import Parameter, Tensor, gradients
 from numformer.errors import InputError
+
+_bodies: dict[str, Callable[..., Any]] = {}  # by kind of array, besides NumPy's
+
+
+def recompute_by(kind: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that registers `recompute(function, *inputs)` for inputs of another kind of array."""
+
+    def register(body: Callable[..., Any]) -> Callable[..., Any]:
+        _bodies[kind] = body
+        return body
+
+    return register
 
 
 def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Iterable[Tensor] = ()) -> Tensor:
@@ -23,10 +37,16 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor, parameters: Iter
     were no recomputation. Raises InputError, at the backward pass, when the function reads a tensor that requires a
     gradient and is not listed.
     """
+    # A second run would be seen by those who look on when it is too late, or what they replaced would come back.
+    if mode.is_watched() or not mode.is_recording():
+        return function(*inputs)
+    for kind in map(kind_of, inputs):
+        if kind != NUMPY:
+            open_room(kind)
+            return _bodies[kind](function, *inputs)
     parameters = list(parameters)
     sources = (*inputs, *parameters)
-    watched = mode.is_watched()  # a second run would be seen when it is too late, or what was replaced would come back
-    if watched or not mode.is_recording() or not any(source.requires_grad for source in sources):
+    if not any(source.requires_grad for source in sources):
         return function(*inputs)
     with mode.recording(False), random.record() as keys:
         value = function(*inputs).data

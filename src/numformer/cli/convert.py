@@ -90,3 +90,5 @@ def _check_out(options: Convert) -> None:
         raise InputError(f"{out} is no model, and is not replaced: choose another place")
     if find_model(options.source).resolve().is_relative_to(out.resolve()):
         raise InputError(f"{options.source} would be replaced by what is made of it: choose another place than {out}")
+    if (out / "run.toml").exists():
+        raise InputError(f"{out} is a run, which keeps its own weights: choose another place")

@@ -108,7 +108,7 @@ def forbid_repeated_ngrams(ids: np.ndarray, logits: np.ndarray, *, size: int) ->
 def forbid_words(ids: np.ndarray, logits: np.ndarray, *, words: Sequence[tuple[int, ...]]) -> np.ndarray:
     """Forbid the last token of every word [ids] whose other tokens are the last ones so far."""
     for *begun, last in words:
-        if last < logits.size and len(begun) < len(ids) and ids[len(ids) - len(begun) :].tolist() == begun:
+        if last < logits.size and len(begun) <= len(ids) and ids[len(ids) - len(begun) :].tolist() == begun:
             logits[last] = -np.inf
     return logits
 

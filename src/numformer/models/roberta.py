@@ -95,5 +95,5 @@ class RobertaEmbeddings(Embeddings):
         """Return the vectors of the positions of tokens [B T] or [B T C], -> [B T D]."""
         ids = tokens if tokens.ndim == 2 else tokens[..., 0]
         xp = namespace_of(ids)
-        real = xp.astype(ids != self.pad_id, xp.int64)
+        real = xp.astype(ids != self.pad_id, ids.dtype)
         return self.position_embedding(ops.as_ids(xp.cumulative_sum(real, axis=1) * real + self.pad_id))

@@ -212,8 +212,9 @@ class T5Decoder(Side):
         positions: Any = None,
     ) -> Tensor:
         """Decode given memory; masks as in DecoderLayer, positions [B T] from 0 by default."""
-        positions = namespace_of(x).arange(x.shape[1])[None] if positions is None else positions
-        bias = self.position_bias(positions, int(positions.max()) + 1)
+        length = x.shape[1] if positions is None else int(positions.max()) + 1
+        positions = namespace_of(x).arange(length)[None] if positions is None else positions
+        bias = self.position_bias(positions, length)
         y = self.layers(self.dropout(x), memory, bias, memory_mask=memory_mask, mask=mask, cache=cache)
         return self.dropout(self.norm(y))
 

@@ -150,7 +150,7 @@ class MultiHeadAttention(Module):
             "causal": causal,
             "window": window,
             "dropout": self.dropout.p if dropping else 0.0,
-            "key": self.dropout.next_key() if dropping else (),
+            "key": self.dropout.next_key(q) if dropping else (),
         }
         result = ops.attention(
             *(q, k, v, None if mask is None else ops.as_mask(mask), bias),

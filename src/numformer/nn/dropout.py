@@ -6,7 +6,7 @@ import dataclasses
 import numbers
 
 from numformer import ops, random
-from numformer.autograd import Array, is_evaluating
+from numformer.autograd import Array, is_evaluating, kind_of
 from numformer.errors import InputError
 from numformer.nn.module import Module
 
@@ -33,13 +33,23 @@ class Dropout(Module):
         """Whether anything is dropped: not in evaluation mode, and not inside `inference()`."""
         return self.training and self.p > 0.0 and not is_evaluating()
 
-    def next_key(self) -> tuple[int, ...]:
-        """Return the key of the next mask."""
-        return random.next_key(self._stream)
+    def next_key(self, like: Array) -> tuple[int, ...]:
+        """Return the key of the next mask, for an array of the kind of `like`.
+
+        Raises InputError for whole numbers as the key of another kind than NumPy's: drawn while a function is compiled, they
+        would be the same at every call.
+        """
+        key = random.next_key(self._stream)
+        if (kind := kind_of(like)) != "numpy" and all(isinstance(part, int) for part in key):
+            raise InputError(
+                f"dropout on arrays of {kind} takes its numbers from a key that is given: "
+                f"call the model inside numformer.{kind}.keyed(key), or put it in evaluation mode by eval()"
+            )
+        return key
 
     def forward(self, x: Array) -> Array:
         """Return x [...] with some elements zeroed and the others scaled up, or x itself where nothing is dropped."""
-        return ops.dropout(x, p=self.p, key=self.next_key()) if self.active else x
+        return ops.dropout(x, p=self.p, key=self.next_key(x)) if self.active else x
 
 
 def set_dropout(model: Module, p: float) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import operator
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from numformer import ops
 from numformer._memory import large_zeros
-from numformer.autograd import Tensor, kind_of, mode
+from numformer.autograd import Parameter, Tensor, kind_of, mode
 from numformer.autograd.array import NUMPY, side_by_side
 from numformer.nn import init
 from numformer.nn.layers import Linear
@@ -40,17 +40,24 @@ def flatten_parameters(module: Module) -> None:
         parameter.data = view
 
 
+class _Found(NamedTuple):
+    """For the arrays of some maps: weight and bias of one product in their place, None without, and each map's part of it."""
+
+    arrays: list[Any]
+    joined: tuple[Any, Any] | None
+    cuts: list[slice]
+
+
 class JointLinear:
     """One product for several linear maps of the same input, where their weights lie side by side in memory.
 
     It serves few rows inside `inference()`, while nobody looks at the single maps. Where the weights lie is found out anew
-    when an array was replaced, and in every copy, whose weights lie elsewhere.
+    when an array was replaced, and in every copy, whose weights lie elsewhere; while a graph is recorded, as in training,
+    which may move them, nothing is kept of it.
     """
 
     def __init__(self) -> None:
-        self._arrays: list[Any] = []
-        self._joined: tuple[Any, Any] | None = None
-        self._cuts: list[slice] = []
+        self._found: _Found | None = None  # read once in a call: other threads may use the maps, or a bound copy, too
 
     def __reduce__(self) -> tuple[Any, ...]:
         return JointLinear, ()
@@ -58,27 +65,37 @@ class JointLinear:
     def __call__(self, x: Any, *maps: Linear) -> list[Any] | None:
         """Return what every map makes of x [... D], or None where one product cannot do it."""
         current = mode.current
-        if current.recording or not current.evaluating or current.watcher is not None:
+        if current.recording:
+            self._found = None  # it would keep the memory of arrays that are replaced
+            return None
+        if not current.evaluating or current.watcher is not None:
             return None
         x = x.data if isinstance(x, Tensor) else x
         if kind_of(x) != NUMPY or x.size > FEW_ROWS * x.shape[-1]:
             return None
         if any(type(each) is not Linear or "forward" in vars(each) for each in maps):
             return None
-        arrays = [each.weight.data for each in maps]
-        if not self._arrays or not all(map(operator.is_, arrays, self._arrays)):
-            self._look_up(arrays, [each.bias.data for each in maps if each.bias is not None])
-        if self._joined is None:
+        weights, biases = [each.weight for each in maps], [each.bias for each in maps]
+        if not all(p is None or type(p) is Parameter for p in (*weights, *biases)):  # arrays that a copy is bound to
             return None
-        y = ops.linear(x, *self._joined)
-        return [y[..., cut] for cut in self._cuts]
+        arrays = [p if p is None else p.data for p in (*weights, *biases)]
+        found = self._found
+        if found is None or not all(map(operator.is_, arrays, found.arrays)):
+            found = self._found = _look_up(arrays)
+        if found.joined is None:
+            return None
+        y = ops.linear(x, *found.joined)
+        return [y[..., cut] for cut in found.cuts]
 
-    def _look_up(self, weights: list[Any], biases: list[Any]) -> None:
-        borders = accumulate(map(len, weights), initial=0)
-        self._arrays, self._cuts, self._joined = weights, [slice(*pair) for pair in pairwise(borders)], None
-        weight, bias = side_by_side(weights), side_by_side(biases) if biases else None
-        if weight is not None and (bias is None if not biases else bias is not None and len(bias) == len(weight)):
-            self._joined = weight, bias
+
+def _look_up(arrays: list[Any]) -> _Found:
+    """Return what there is in the place of the weights, and then the biases or None, of some maps."""
+    weights, biases = arrays[: len(arrays) // 2], arrays[len(arrays) // 2 :]
+    cuts = [slice(*pair) for pair in pairwise(accumulate(map(len, weights), initial=0))]
+    weight, given = side_by_side(weights), [bias for bias in biases if bias is not None]
+    bias = side_by_side(given) if len(given) == len(weights) else None
+    can_join = weight is not None and (bias is not None or not given)
+    return _Found(arrays, (weight, bias) if can_join else None, cuts)
 
 
 def _part_of(name: str) -> str:

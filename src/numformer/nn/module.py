@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from numformer._absent import OF_MODULE, answers_for
 from numformer._names import takes_synonyms
 from numformer._notices import amount
-from numformer.autograd import Array, ArrayLike, Parameter, Tensor, gradients, is_recording, mode, placeholder
+from numformer.autograd import Array, ArrayLike, Parameter, Tensor, gradients, is_recording, kind_of, mode, placeholder
 from numformer.autograd.array import memory_of
 from numformer.autograd.conversions import on_cpu
 from numformer.errors import InputError
@@ -141,7 +141,7 @@ class Module(Tree):
 
     def _as_input(self, value: Any) -> Any:
         """Make a floating-point array a leaf of this module's dtype, so that its derivative can be asked for."""
-        if getattr(value, "dtype", None) is None or value.dtype.kind != "f":
+        if getattr(value, "dtype", None) is None or kind_of(value) != "numpy" or value.dtype.kind != "f":
             return value
         if isinstance(value, Tensor) and value.requires_grad:
             return value

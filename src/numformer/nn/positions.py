@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from numformer import ops
-from numformer.autograd import Array, Tensor
+from numformer.autograd import Array, Tensor, namespace_of
 from numformer.errors import InputError
 from numformer.nn import init
 from numformer.nn.dropout import Dropout
@@ -27,7 +27,7 @@ class PositionalEncoding(Module):
     def forward(self, x: Array, positions: Array | None = None) -> Tensor:
         """Add the table's rows 0..T-1, or those of positions [B T], to x [B T D]."""
         _check_length(x.shape[1], len(self.table))
-        rows = self.table[: x.shape[1]] if positions is None else self.table[positions]
+        rows = self.table[: x.shape[1]] if positions is None else namespace_of(x).asarray(self.table)[positions]
         return self.dropout(ops.add(x, rows.astype(x.dtype)))
 
     if TYPE_CHECKING:

@@ -65,8 +65,7 @@ def soft_cap(x: np.ndarray, *, need: Need, cap: float) -> Result:
 
     The derivative is 1 - tanh² (Gemma Team 2024, arXiv:2408.00118, §2). Raises InputError for a cap that is not above 0.
     """
-    if not cap > 0.0:
-        raise InputError(f"soft_cap: the cap must be above 0, got {cap}")
+    check_cap(cap)
     y = np.tanh(as_float(x) * (1.0 / cap))
     kept = save(y, need)
 
@@ -120,8 +119,7 @@ def gelu(x: np.ndarray, *, need: Need, approximate: Literal["none", "tanh"] = "t
 
     The derivative is taken at x, in the same cached block as the value, and kept in its place.
     """
-    if approximate not in ("none", "tanh"):
-        raise InputError(f"gelu: approximate must be none or tanh, got {approximate!r}")
+    check_approximate(approximate)
     x = as_float(x)
     body = _gelu_tanh if approximate == "tanh" else _gelu_exact
     y = np.empty(x.shape, x.dtype)
@@ -192,6 +190,18 @@ def _normal_tail(size: np.ndarray, density: np.ndarray, tail: np.ndarray) -> Non
         tail *= t
     tail *= density
     tail *= 0.5
+
+
+def check_cap(cap: float) -> None:
+    """Raise InputError for a cap that is not above 0."""
+    if not cap > 0.0:
+        raise InputError(f"soft_cap: the cap must be above 0, got {cap}")
+
+
+def check_approximate(approximate: str) -> None:
+    """Raise InputError for another formula of GELU than there are."""
+    if approximate not in ("none", "tanh"):
+        raise InputError(f"gelu: approximate must be none or tanh, got {approximate!r}")
 
 
 @op

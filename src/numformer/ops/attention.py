@@ -85,12 +85,7 @@ def attention(
     Raises InputError when G does not divide H, for a window without `causal` or below 1, and a cap that is not above 0.
     """
     (B, H, T, K), (G, S), dtype = q.shape, k.shape[1:3], q.dtype
-    if not G or H % G:
-        raise InputError(f"attention: {H} query heads cannot share {G} key/value heads evenly")
-    if window is not None and (window < 1 or not causal):
-        raise InputError(f"attention: a window must be at least 1 and needs causal=True, got {window}, causal={causal}")
-    if soft_cap is not None and not soft_cap > 0.0:
-        raise InputError(f"attention: a soft cap must be above 0, got {soft_cap}")
+    check_settings(H, G, causal, window, soft_cap)
     R, scaling = H // G, 1.0 / math.sqrt(max(1, K)) if scale is None else scale
     is_plain = mask is None and bias is None and soft_cap is None and not (dropout or return_weights or any(need))
     if T == 1 and is_plain and S and (window is None or S <= window):
@@ -196,6 +191,16 @@ def merge_heads(x: np.ndarray) -> Result:
     """
     B, H, T, K = x.shape
     return x.transpose(0, 2, 1, 3).reshape(B, T, H * K), lambda dy: dy.reshape(B, T, H, K).transpose(0, 2, 1, 3)
+
+
+def check_settings(H: int, G: int, causal: bool, window: int | None, soft_cap: float | None) -> None:
+    """Raise InputError as `attention` does, for its numbers of heads and its settings."""
+    if not G or H % G:
+        raise InputError(f"attention: {H} query heads cannot share {G} key/value heads evenly")
+    if window is not None and (window < 1 or not causal):
+        raise InputError(f"attention: a window must be at least 1 and needs causal=True, got {window}, causal={causal}")
+    if soft_cap is not None and not soft_cap > 0.0:
+        raise InputError(f"attention: a soft cap must be above 0, got {soft_cap}")
 
 
 def _one_query(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -36,12 +36,11 @@ def attention_values(
     Raises InputError when G does not divide H.
     """
     (B, H, T, S), (G, K), dtype = weights.shape, (v.shape[1], v.shape[3]), weights.dtype
-    if not G or H % G:
-        raise InputError(f"attention_values: {H} heads of weights cannot share {G} heads of values evenly")
+    check_groups(H, G)
     R = H // G
-    factor = _dropped(B, G, R, T, S, causal, window, dropout, key) if dropout else None
+    factor = dropped(B, G, R, T, S, causal, window, dropout, key, dtype) if dropout else None
     a = weights.reshape(B, G, R, T, S)
-    a = a if factor is None else a * factor.astype(dtype)
+    a = a if factor is None else a * factor
     known, known_weights = (x.data if isinstance(x, Tensor) else x for x in computed or (None, None))
     out = known if known_weights is weights else np.matmul(a, v[:, :, None]).reshape(B, H, T, K)
     kept_a, kept_v = save(a, need), save(v, need)
@@ -57,13 +56,19 @@ def attention_values(
     return out, vjp
 
 
-def _dropped(
-    B: int, G: int, R: int, T: int, S: int, causal: bool, window: int | None, p: float, key: Key
+def check_groups(H: int, G: int) -> None:
+    """Raise InputError unless G heads of values can be shared by H heads of weights."""
+    if not G or H % G:
+        raise InputError(f"attention_values: {H} heads of weights cannot share {G} heads of values evenly")
+
+
+def dropped(
+    B: int, G: int, R: int, T: int, S: int, causal: bool, window: int | None, p: float, key: Key, dtype: Any
 ) -> np.ndarray:
     """Return what `attention` multiplies its weights by, [B G R T S]: 0 or the scale; it draws block by block."""
-    factor = np.zeros((B, G, R, T, S), np.float32)
+    factor = np.zeros((B, G, R, T, S), dtype)
     for block in _cut(B, G * R, T, S, causal, window):
         part = factor[block.batch, ..., block.queries, block.keys].swapaxes(-1, -2)
         keep, scale = keep_mask(part.shape, p, (*key, block.number))
-        part[...] = keep * np.float32(scale)
+        part[...] = keep * dtype.type(scale)
     return factor

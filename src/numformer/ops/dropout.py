@@ -28,13 +28,18 @@ def dropout(x: np.ndarray, *, p: float, key: tuple[int, ...]) -> Result:
 
 def keep_mask(shape: tuple[int, ...], p: float, key: tuple[int, ...]) -> tuple[np.ndarray, float]:
     """Return which elements stay, and what they are multiplied by so that the expected value is unchanged."""
-    if not 0.0 <= p < 1.0:
-        raise InputError(f"the dropout probability must be at least 0 and below 1, got {p}")
-    kept = max(1, LEVELS - round(p * LEVELS))
+    kept = levels_kept(p)
     count = int(np.prod(shape))
     words = random.generator(*key).integers(0, 2**64 - 1, -(-count // 4), dtype=np.uint64, endpoint=True)
     keep = np.less_equal(words.view(np.uint16)[:count], kept - 1)
     return keep.reshape(shape), LEVELS / kept
+
+
+def levels_kept(p: float) -> int:
+    """Return how many of the LEVELS of a random word let an element stay; raises InputError for no probability below 1."""
+    if not 0.0 <= p < 1.0:
+        raise InputError(f"the dropout probability must be at least 0 and below 1, got {p}")
+    return max(1, LEVELS - round(p * LEVELS))
 
 
 def _masked(x: np.ndarray, keep: np.ndarray, scale: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,9 +33,7 @@ def cross_entropy(
     on the target plus ε/V everywhere (Szegedy et al. 2016, arXiv:1512.00567). The gradient of the logits is softmax(logits)
     minus that distribution. Raises InputError for a target outside 0..V-1.
     """
-    _check_reduction("cross_entropy", reduction)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise InputError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
+    check_cross_entropy(reduction, label_smoothing)
     logits = as_float(logits)
     num_classes, dtype = logits.shape[1], logits.dtype
     real = targets != ignore_index
@@ -144,20 +142,33 @@ def bce_with_logits(
 
 def _pair(name: str, values: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return both in the dtype of the values; raises InputError unless they have one shape."""
-    if np.shape(values) != np.shape(targets):
-        raise InputError(
-            f"{name}: the targets have shape {np.shape(targets)}, but what they are for {np.shape(values)}"
-        )
+    check_pair(name, values, targets)
     values = as_float(np.asarray(values))
     return values, np.asarray(targets, values.dtype)
 
 
 def _scale(name: str, reduction: str, count: int) -> float:
     """Return what the sum over all elements is multiplied by; the mean of none is 0."""
-    _check_reduction(name, reduction)
+    check_reduction(name, reduction)
     return 1.0 / max(1, count) if reduction == "mean" else 1.0
 
 
-def _check_reduction(name: str, reduction: str) -> None:
+def check_pair(name: str, values: Any, targets: Any) -> None:
+    """Raise InputError unless values and targets, of any kind of array, have one shape."""
+    if np.shape(values) != np.shape(targets):
+        raise InputError(
+            f"{name}: the targets have shape {np.shape(targets)}, but what they are for {np.shape(values)}"
+        )
+
+
+def check_cross_entropy(reduction: str, label_smoothing: float) -> None:
+    """Raise InputError for settings of a cross-entropy that are out of range."""
+    check_reduction("cross_entropy", reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise InputError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
+
+
+def check_reduction(name: str, reduction: str) -> None:
+    """Raise InputError for another reduction of a loss than there are."""
     if reduction not in ("mean", "sum"):
         raise InputError(f"{name}: reduction must be mean or sum, got {reduction!r}")

@@ -32,7 +32,7 @@ def last_true(mask: Any) -> Any:
     xp, length = namespace_of(mask), mask.shape[1]
     if not length:
         raise InputError("last_true: the mask has no positions")
-    return length - 1 - xp.argmax(xp.astype(xp.flip(mask, axis=1), xp.int64), axis=1)
+    return length - 1 - xp.argmax(xp.astype(xp.flip(mask, axis=1), xp.int32), axis=1)
 
 
 @op

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
-from numformer.autograd import Need, Result, op
+from numformer.autograd import Need, Result, namespace_of, op
 from numformer.autograd.storage import load, save
 from numformer.errors import InputError
 
@@ -31,7 +32,16 @@ def rope(
     a head, and the rest of it stays. A rotation is orthogonal, so the pullback rotates back. The pairing is that of Llama.
     Raises InputError when K is odd or there are more frequencies than pairs, and for a negative position.
     """
-    width = x.shape[-1]
+    frequencies = checked_frequencies(x.shape[-1], theta, frequencies)
+    cos, sin = _turns(positions, frequencies, x.dtype.char)
+    if positions.ndim == 2:
+        cos, sin = cos[:, None], sin[:, None]
+    kept_cos, kept_sin = save(cos, need), save(sin, need)
+    return _rotate(x, cos, sin), lambda dy: (_rotate(dy, load(kept_cos), -load(kept_sin)), None)  # by the angle back
+
+
+def checked_frequencies(width: int, theta: float, frequencies: tuple[float, ...] | None) -> tuple[float, ...]:
+    """Return the frequencies for a head of a width; raises InputError where they do not fit it."""
     if frequencies is None:
         if width % 2:
             raise InputError(f"rope: the head width must be even, got {width}")
@@ -39,11 +49,7 @@ def rope(
     frequencies = frequencies if width else ()
     if width < 2 * len(frequencies):
         raise InputError(f"rope: {len(frequencies)} frequencies are too many for a head of width {width}")
-    cos, sin = _turns(positions, frequencies, x.dtype.char)
-    if positions.ndim == 2:
-        cos, sin = cos[:, None], sin[:, None]
-    kept_cos, kept_sin = save(cos, need), save(sin, need)
-    return _rotate(x, cos, sin), lambda dy: (_rotate(dy, load(kept_cos), -load(kept_sin)), None)  # by the angle back
+    return frequencies
 
 
 def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
@@ -104,20 +110,27 @@ def sinusoidal_positions(length: int, width: int) -> np.ndarray:
     return np.stack([sin, cos], axis=-1).reshape(length, -1)[:, :width]
 
 
-def relative_buckets(distances: np.ndarray, num_buckets: int, max_distance: int, *, both_ways: bool) -> np.ndarray:
+def relative_buckets(distances: Any, num_buckets: int, max_distance: int, *, both_ways: bool) -> Any:
     """Return the bucket of every distance from a query to a key (Raffel et al. 2020, arXiv:1910.10683, §2.1).
 
     Half of the buckets are for single distances, the others for ranges that grow up to `max_distance`, and the last holds
     all beyond. With `both_ways` keys after the query have half of all buckets; otherwise they count as distance 0.
+    `distances` are an array of any kind.
     """
-    base = np.zeros(distances.shape, np.int64)
-    if both_ways:
-        num_buckets //= 2
-        base = np.where(distances > 0, num_buckets, 0)
-    steps = np.abs(distances) if both_ways else np.maximum(-distances, 0)
-    num_single = num_buckets // 2
+    xp = namespace_of(distances)
+    num_buckets = num_buckets // 2 if both_ways else num_buckets
+    steps = xp.abs(distances) if both_ways else xp.maximum(-distances, 0)
+    table = xp.asarray(_bucket_table(num_buckets, max_distance))  # so that no kind of array rounds in its own way
+    buckets = table[xp.minimum(steps, max_distance)]
+    return xp.where(distances > 0, num_buckets, 0) + buckets if both_ways else buckets
+
+
+@functools.lru_cache(maxsize=8)
+def _bucket_table(num_buckets: int, max_distance: int) -> np.ndarray:
+    """Return the bucket of every number of steps from 0 to `max_distance`."""
+    steps, num_single = np.arange(max_distance + 1), num_buckets // 2
     ratios = np.log(np.maximum(steps, 1).astype(np.float32) / num_single) / math.log(max_distance / num_single)
     ranges = num_single + (ratios * (num_buckets - num_single)).astype(
         np.int64
     )  # rounded as where the weights come from
-    return base + np.where(steps < num_single, steps, np.minimum(ranges, num_buckets - 1))
+    return np.where(steps < num_single, steps, np.minimum(ranges, num_buckets - 1))

@@ -21,11 +21,7 @@ def reshape(x: np.ndarray, *, shape: int | Sequence[int]) -> Result:
     x [...] -> [T B] with shape=(T, B)
     """
     before = x.shape
-    try:
-        y = x.reshape(shape)
-    except ValueError:
-        raise InputError(f"reshape: {x.size} elements of shape {before} do not fit the shape {shape}") from None
-    return y, lambda dy: dy.reshape(before)  # the same elements in their old places
+    return reshaped(x, shape), lambda dy: dy.reshape(before)  # the same elements in their old places
 
 
 @op
@@ -110,6 +106,14 @@ def split(x: np.ndarray, *, sections: int) -> Result:
         return np.concatenate([np.zeros(shape, dtype) if dy is None else dy for dy in dys], axis=-1)
 
     return parts, vjp
+
+
+def reshaped(x: Any, shape: int | Sequence[int]) -> Any:
+    """Return an array of any kind in another shape; raises InputError where the elements do not fit it."""
+    try:
+        return x.reshape(shape)
+    except (ValueError, TypeError):
+        raise InputError(f"reshape: {x.size} elements of shape {x.shape} do not fit the shape {shape}") from None
 
 
 def _check_axis(name: str, axis: object) -> None:

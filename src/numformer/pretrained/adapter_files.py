@@ -104,7 +104,7 @@ def read_adapter(folder: str | Path, open_base: Callable[[Path], Any], base: str
     weights, metadata = read_safetensors(folder / WEIGHTS)
     try:
         name, path = _base_of(keys, base)
-        config, scale = _settings(keys)
+        config = _settings(keys)
         crc = weights_checksum(path)
         if base is None and metadata.get(BASE_CRC, str(crc)) != str(crc):
             raise InputError(f"its base {path} has other weights now than those that it was trained on")
@@ -112,7 +112,7 @@ def read_adapter(folder: str | Path, open_base: Callable[[Path], Any], base: str
         known = {id(parameter) for parameter in opened.parameters()}
         model = with_head(opened, keys, folder, weights)
         new = [name for name, parameter in model.named_parameters() if id(parameter) not in known]
-        _take(model, weights, Adapter(config, name, path.resolve(), crc), scale, new)
+        _take(model, weights, Adapter(config, name, path.resolve(), crc), new)
     except InputError as error:
         raise InputError(f"the adapter {folder}: {error}") from None
     return model.eval()
@@ -124,7 +124,7 @@ def take_adapter(model: Any, folder: str | Path) -> None:
     take_state(model, {name: value for each in _sorted_out(model, weights) for name, value in each.items()})
 
 
-def _take(model: Any, weights: Mapping[str, np.ndarray], adapter: Adapter, scale: float, new: list[str]) -> None:
+def _take(model: Any, weights: Mapping[str, np.ndarray], adapter: Adapter, new: list[str]) -> None:
     """Put adapters that are read into a model; raises InputError, and changes nothing, where they do not fit it.
 
     `new` are the parameters that the model has no values for without them.
@@ -148,7 +148,7 @@ def _take(model: Any, weights: Mapping[str, np.ndarray], adapter: Adapter, scale
     for name, value in state.items():
         if not np.isfinite(value).all():
             raise InputError(f"{disk.to_disk(name)} holds values that are no numbers")
-    put_adapters(model, names, adapter, scale)
+    put_adapters(model, names, adapter)
     model.load_state_dict(state, strict=False)
 
 
@@ -170,8 +170,8 @@ def _sorted_out(model: Any, weights: Mapping[str, np.ndarray]) -> tuple[State, S
     return thin, whole
 
 
-def _settings(keys: Mapping[str, Any]) -> tuple[LoRAConfig, float]:
-    """Return the settings in an adapter_config.json, and the factor of the adapters."""
+def _settings(keys: Mapping[str, Any]) -> LoRAConfig:
+    """Return the settings in an adapter_config.json; alpha is the one that makes alpha/rank the factor of the adapters."""
     if keys.get("peft_type") != "LORA":
         raise InputError(f"its peft_type is {keys.get('peft_type')!r}; only LORA is read")
     unread = [name for name in UNREAD if keys.get(name)]
@@ -188,8 +188,8 @@ def _settings(keys: Mapping[str, Any]) -> tuple[LoRAConfig, float]:
     if type(rank) is not int or rank < 1 or type(alpha) not in (int, float) or type(dropout) not in (int, float):
         raise InputError(f"r, lora_alpha and lora_dropout must be numbers, got {rank!r}, {alpha!r} and {dropout!r}")
     targets = tuple(map(str, targets)) if isinstance(targets, list) else ()
-    config = LoRAConfig(rank=rank, alpha=float(alpha), dropout=float(dropout), targets=targets)
-    return config, config.alpha / (math.sqrt(rank) if keys.get("use_rslora") else rank)
+    alpha = alpha * math.sqrt(rank) if keys.get("use_rslora") else float(alpha)
+    return LoRAConfig(rank=rank, alpha=alpha, dropout=float(dropout), targets=targets)
 
 
 def _base_of(keys: Mapping[str, Any], base: str | Path | None) -> tuple[str, Path]:

@@ -67,12 +67,13 @@ def adapt(model: Any, config: LoRAConfig, base: str | Path, seed: int = 0, name:
     """
     path = Path(base).resolve()
     adapter = Adapter(config, name or str(path), path, weights_checksum(base))
-    put_adapters(model, chosen(model, config.targets), adapter, config.alpha / config.rank, seed)
+    put_adapters(model, chosen(model, config.targets), adapter, seed)
 
 
-def put_adapters(model: Any, names: Iterable[str], adapter: Adapter, scale: float, seed: int = 0) -> None:
+def put_adapters(model: Any, names: Iterable[str], adapter: Adapter, seed: int = 0) -> None:
     """Put adapters beside the linear layers of these names; they and the parts that are trained whole are not frozen."""
-    add_lora(model, names, adapter.config.rank, scale, adapter.config.dropout, seed)
+    config = adapter.config
+    add_lora(model, names, config.rank, config.alpha / config.rank, config.dropout, seed)
     for part in whole_parts(model):
         model.unfreeze(part)
     model.adapter = adapter

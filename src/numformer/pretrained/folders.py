@@ -15,7 +15,7 @@ from numformer.models.sentence_encoder import SentenceEncoder
 from numformer.nn import Module
 from numformer.pretrained.array_files import write_safetensors
 from numformer.pretrained.floats import check_float
-from numformer.pretrained.sentence_folders import read_sentence_settings, save_sentence_settings
+from numformer.pretrained.sentence_folders import MODULES, read_sentence_settings, save_sentence_settings
 from numformer.pretrained.weights import FILE, INDEX, Weights, take_weights
 
 
@@ -32,6 +32,8 @@ def save_model(model: Any, folder: str | Path, notes: dict[str, str] | None = No
     }
     write_safetensors(folder / FILE, weights, {"format": "pt", **(notes or {})}, dtype)
     (folder / INDEX).unlink(missing_ok=True)  # of shards that were there before
+    if not isinstance(model, SentenceEncoder):
+        (folder / MODULES).unlink(missing_ok=True)  # of a sentence encoder, whose head this model would be taken for
     save_config(model, folder, dtype)
 
 
@@ -46,7 +48,7 @@ def save_config(model: Any, folder: str | Path, dtype: str = "float32") -> None:
 def load_model(folder: str | Path) -> Any:
     """Return the model saved in a folder, in evaluation mode, its weights as float32; a backbone where no head is there.
 
-    Those that lie in the file as in memory are mapped, and copied page by page where they change. Raises InputError when a
+    The file is mapped and its tensors are copied one by one, so that memory holds the weights once. Raises InputError when a
     file is missing or damaged, the architecture is unknown, or the weights do not fit it or are no numbers.
     """
     folder = Path(folder)

@@ -35,6 +35,8 @@ def read_gguf(path: str | Path) -> GGUFModel:
         kept["tokenizer.ggml.add_bos_token"] = adds_bos(kept)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise InputError(f"{path}: the model does not fit into the memory of this machine") from None
     return GGUFModel(model, tokenizer, template, kept)
 
 

@@ -34,10 +34,13 @@ def load_folder_weights(model: Any, folder: str | Path) -> None:
 def save_model(model: Any, folder: str | Path, notes: dict[str, str] | None = None, dtype: str = "float32") -> None:
     """Write a model into a folder, of one with adapters these alone; raises InputError when that is impossible.
 
-    `notes` are kept in the metadata of the weights, which are saved as `dtype`: float32, float16 or bfloat16.
+    `notes` are kept in the metadata of the weights, which are saved as `dtype`: float32, float16 or bfloat16. Adapters that
+    were in the folder before a whole model go.
     """
     if adapter_of(model) is None:
         folders.save_model(model, folder, notes, dtype)
+        for name in (adapter_files.CONFIG, adapter_files.WEIGHTS):
+            (Path(folder) / name).unlink(missing_ok=True)
     else:
         adapter_files.save_adapter(model, folder, notes, dtype)
 

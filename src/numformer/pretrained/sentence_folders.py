@@ -18,6 +18,7 @@ POOLINGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token",
 STEPS = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
 PROMPTS = "config_sentence_transformers.json"
 LIBRARY = "sentence_transformers.models."
+MODULES = "modules.json"
 
 
 def read_sentence_settings(folder: Path) -> dict[str, Any] | None:
@@ -26,10 +27,10 @@ def read_sentence_settings(folder: Path) -> dict[str, Any] | None:
     Raises InputError for a file that is damaged, for a step or a pooling that is not supported, and for an encoder that lies
     in a folder of its own.
     """
-    if not (folder / "modules.json").exists():
+    if not (folder / MODULES).exists():
         return None
     settings = dict[str, Any](normalize=False)
-    for step in _read(folder / "modules.json", list):
+    for step in _read(folder / MODULES, list):
         kind, path = (str(step.get(key, "")) if isinstance(step, dict) else "" for key in ("type", "path"))
         kind = kind.rpartition(".")[2]
         if kind not in STEPS:
@@ -62,7 +63,7 @@ def save_sentence_settings(model: SentenceEncoder, folder: Path) -> None:
     _write(folder / STEPS["Pooling"] / "config.json", pooling)
     keys = {"max_seq_length": model.max_seq_len, "do_lower_case": model.lower_case}
     _write(folder / "sentence_bert_config.json", keys)
-    _write(folder / "modules.json", modules)
+    _write(folder / MODULES, modules)
 
 
 class Prompts:

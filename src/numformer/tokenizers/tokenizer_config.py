@@ -11,7 +11,7 @@ from numformer._files import read_json, write_atomically
 from numformer._notices import say
 from numformer.errors import InputError
 
-CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
+CONFIG, TEMPLATE, SPECIAL = "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"
 KEYS = {  # of the token of each attribute; the first that is given is taken
     "pad_id": ("pad_token",),
     "bos_id": ("bos_token", "cls_token"),
@@ -27,7 +27,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Those are the special tokens of older folders, and the template of chats. Raises InputError for a damaged file.
     """
     config = dict[str, Any]()
-    for name in ("special_tokens_map.json", CONFIG):
+    for name in (SPECIAL, CONFIG):
         if (folder / name).exists():
             config |= read_json(folder / name)
     if (folder / TEMPLATE).exists():
@@ -43,11 +43,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write tokenizer_config.json, or remove that of an earlier tokenizer where there is nothing to say."""
+    """Write tokenizer_config.json, which then says all; what the files of an earlier tokenizer say goes."""
     if config:
         write_atomically(folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-    else:
-        (folder / CONFIG).unlink(missing_ok=True)
+    for name in (TEMPLATE, SPECIAL) if config else (CONFIG, TEMPLATE, SPECIAL):
+        (folder / name).unlink(missing_ok=True)
 
 
 def names_special_tokens(config: Mapping[str, Any]) -> bool:

@@ -85,7 +85,9 @@ class Team:
         self._connections.append(here)
         _own_ends.add(here)
         with there, warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # BLAS has threads, but they end before a fork.
+            # BLAS has threads, but they end before a fork; JAX warns of its own, which the forked process never asks for.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
             pid = os.fork()  # multiprocessing.Process is refused inside a multiprocessing.Pool.
             if pid == 0:
                 try:

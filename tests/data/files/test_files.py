@@ -1,9 +1,10 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from numformer._files import write_atomically
+from numformer._files import replacing_folder, write_atomically
 from numformer.errors import InputError
 
 
@@ -86,3 +87,20 @@ def test_what_is_no_ordinary_file_is_not_replaced(tmp_path):
     with pytest.raises(InputError, match="pipe: it is not an ordinary file"):
         write_atomically(tmp_path / "pipe", "text")
     assert names(tmp_path) == ["pipe"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.EIO, os.strerror(errno.EIO))])
+def test_a_folder_whose_replacement_is_stopped_between_its_two_steps_is_as_it_was(error, tmp_path, monkeypatch):
+    write_atomically(tmp_path / "model" / "a.txt", "old")
+    rename = Path.rename
+
+    def stopped(self, target):
+        if Path(target).name == "model" and "before" not in self.name:
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises((KeyboardInterrupt, InputError)), replacing_folder(tmp_path / "model") as folder:
+        (folder / "a.txt").write_text("new")
+    assert names(tmp_path) == ["model"]
+    assert (tmp_path / "model" / "a.txt").read_text() == "old"

@@ -7,6 +7,7 @@ import numpy as np
 from numformer.errors import InputError
 from numformer.generation.chat_template import ChatTemplate
 from numformer.tasks.language_model.format import ANSWERS, Dialogue
+from numformer.tasks.shared.encoding import num_shared
 
 
 def encode_dialogue(dialogue: Dialogue, template: ChatTemplate) -> tuple[np.ndarray, np.ndarray]:
@@ -28,9 +29,7 @@ def encode_dialogue(dialogue: Dialogue, template: ChatTemplate) -> tuple[np.ndar
 
 def _shared(ids: np.ndarray, beginning: list[int]) -> int:
     """Return how many ids are those of a beginning: all of them, but that the last token may reach over its end."""
-    given = np.array(beginning, np.int64)[: len(ids)]
-    differs = np.flatnonzero(ids[: len(given)] != given)
-    shared = int(differs[0]) if len(differs) else len(given)
+    shared = num_shared(ids, np.array(beginning, np.int64))
     if shared < len(beginning) - 1:
         raise InputError(
             "the chat template writes messages otherwise when others follow, so answers cannot be told from the rest"

@@ -41,6 +41,8 @@ from numformer.tokenizers import SubwordTokenizer, Tokenizer, begin_ids, encode_
 from numformer.training import RunFolder, TrainConfig
 from numformer.training.workers import Workers, num_cores
 
+MOST_TOKENS = 1024  # at a time, where a model to start from can see more and nobody says how many
+
 
 class LanguageModel(TextTask):
     """A model that continues text, with its tokenizer and, for training, its text.
@@ -75,9 +77,16 @@ class LanguageModel(TextTask):
     ) -> Self:
         """Go the way from a text or examples to an untrained task, as TextTask does."""
         task = super().from_config(config, model, seed=seed, text=text, tokenizer=tokenizer, resumed=resumed)
-        own = {"sequence_length": config.sequence_length, "skip_bad": config.skip_bad or None}
-        task.source |= {name: value for name, value in own.items() if value is not None}
+        longest = task.model.config.max_seq_len
+        if config.sequence_length is None and task._length < longest:
+            what = f"{MOST_TOKENS:,} tokens at a time of {longest:,} that the model reads"
+            say(f"trained on {what}: sequence_length sets it")
         return task
+
+    @classmethod
+    def _own_source(cls, config: Any) -> dict[str, Any]:
+        own = {"sequence_length": config.sequence_length, "skip_bad": config.skip_bad or None}
+        return {name: value for name, value in own.items() if value is not None}
 
     @classmethod
     def build(cls, model: GPTConfig, tokenizer: Tokenizer, seed: int) -> CausalModel:
@@ -102,10 +111,16 @@ class LanguageModel(TextTask):
         return ChatTemplate(self.tokenizer.chat_template, self.tokenizer)
 
     @property
+    def _default_length(self) -> int:
+        """The context length; of a model that others made with a long one, as much as a laptop has the memory for."""
+        longest: int = self.model.config.max_seq_len
+        return longest if self.config.pretrained is None else min(longest, MOST_TOKENS)
+
+    @property
     def _length(self) -> int:
         """How many tokens the model sees at a time; raises InputError where it has no room for so many."""
         longest = self.model.config.max_seq_len
-        wanted = self.config.sequence_length or longest
+        wanted = self.config.sequence_length or self._default_length
         if not 1 <= wanted <= longest:
             raise InputError(f"sequence_length must be 1 to {longest}, which is the context length, got {wanted}")
         return wanted

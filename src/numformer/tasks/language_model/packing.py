@@ -36,7 +36,8 @@ def encode_examples(
 ) -> list[Encoded]:
     """Return examples as ids with an end token after each, of at most length + 1 tokens; says on stderr what was cut.
 
-    A text is cut into several; of the others what is over is cut off, and one without an answer left is left out.
+    They begin as a prompt does that the model is to continue. A text is cut into several; of the others what is over is cut
+    off, and one without an answer left is left out.
     Raises InputError for a dialogue without a template.
     """
     found, cut, left_out = list[Encoded](), 0, 0

@@ -127,16 +127,13 @@ def row_of(tokenizer: Any, question: Question, choice: str) -> tuple[np.ndarray,
     answer = encode_after(tokenizer, question.prompt, choice).astype(np.int64)
     prompt = np.concatenate([begin_ids(tokenizer), encode_text(tokenizer, question.prompt)])
     if not len(prompt):
-        begin = next(
-            (
-                getattr(tokenizer, name, None)
-                for name in ("bos_id", "eos_id")
-                if getattr(tokenizer, name, None) is not None
-            ),
-            0,
-        )
-        prompt = np.array([begin])
+        prompt = np.array([_usual_beginning(tokenizer)])
     return np.concatenate([prompt, answer]), len(answer)
+
+
+def _usual_beginning(tokenizer: Any) -> int:
+    names = (getattr(tokenizer, name, None) for name in ("bos_id", "eos_id"))
+    return next((number for number in names if number is not None), 0)
 
 
 def _question(where: str, row: dict[str, Any]) -> Question:

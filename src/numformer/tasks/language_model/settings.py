@@ -24,7 +24,8 @@ class LanguageModelConfig(TextConfig):
     valid_fraction: float = 0.1
     """Share of the text that is held out at its end, or of the examples."""
     sequence_length: int | None = None
-    """Tokens that the model is trained and measured on at a time; the context length when not given."""
+    """Tokens that the model is trained and measured on at a time; the context length when not given, of a model to start from
+    1,024 at most."""
     skip_bad: bool = False
     """Leave examples out that are malformed, and count them, instead of stopping at the first."""
 

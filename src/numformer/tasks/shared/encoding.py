@@ -39,6 +39,13 @@ def special_id(tokenizer: Tokenizer, name: str) -> int:
     return int(number)
 
 
+def num_shared(one: np.ndarray, other: np.ndarray) -> int:
+    """Return how many ids two rows [N] and [M] begin with in common."""
+    length = min(len(one), len(other))
+    differs = np.flatnonzero(one[:length] != other[:length])
+    return int(differs[0]) if len(differs) else length
+
+
 def vocabulary_size(given: int, tokenizer: Tokenizer, name: str = "vocab_size") -> int:
     """Return the size of a model's vocabulary, the tokenizer's where none (0) is given.
 

@@ -268,8 +268,10 @@ class Task:
         save_model(self.model, folder, dtype=dtype)
         general = {field.name for field in dataclasses.fields(DataConfig)}.union(self.of_training)
         own = {name: value for name, value in as_plain(self.config).items() if name not in general}
+        file = Path(folder) / "task.toml"
+        file.unlink(missing_ok=True)  # of a task that was saved there before
         if own:
-            write_atomically(Path(folder) / "task.toml", tomli_w.dumps({"task": self.name} | own))
+            write_atomically(file, tomli_w.dumps({"task": self.name} | own))
 
     @classmethod
     def load(cls, folder: str | Path, tokenizer: AnyTokenizer | None = None, *, last: bool = False) -> Self:

@@ -108,7 +108,7 @@ class TextTask(Task):
         if resumed:
             check_not_moved(as_plain(config), resumed.path, "say with --data where it is")
         whole = find_corpus(config.data) if text is None else text
-        source = _source(config, whole)
+        source = _source(config, whole) | cls._own_source(config)
         if resumed:
             kept = cls.resumed_tokenizer(resumed, source, seed)
             tokenizer = kept if config.pretrained is None else None
@@ -137,6 +137,11 @@ class TextTask(Task):
         else:
             task.about_data = [about]
         return task
+
+    @classmethod
+    def _own_source(cls, config: Any) -> dict[str, Any]:
+        """Return what a task adds to what a run says of its data."""
+        return {}
 
     @property
     def _length(self) -> int:
