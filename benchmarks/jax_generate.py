@@ -85,7 +85,7 @@ def main():
         "jax, all in a while_loop": lambda: by_loop(model, loop, prompt, count),
     }
     print(f"{options.shape}, batch 1, {count} tokens, {jax.devices()[0]}, jax {jax.__version__}")
-    for name, way in ways.items():
+    for way in ways.values():
         way()  # compiles
     best, answers = dict.fromkeys(ways, float("inf")), {}
     for _ in range(options.rounds):  # the ways take turns, so that all see the same machine
