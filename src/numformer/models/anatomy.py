@@ -18,6 +18,7 @@ from numformer.nn.layers import Embedding, Linear
 
 Role = Literal["out", "back", "norm"]
 """Whose parameter it is: a map's or a table's; that of a map from a branch back to the stream; a norm's, or any other."""
+KEPT = {"relu": 2, "gelu": 4, "silu": 4, "gelu_tanh": 6}  # wide vectors that JAX keeps to differentiate an activation
 WRITING = ("lm", "mlm", "seq2seq")  # tasks whose logits are over the vocabulary
 
 
@@ -29,9 +30,9 @@ class ParameterShape(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """What a branch of a layer computes for each token, besides vectors of the model's width.
+    """What the gradient of a branch needs for each token, besides vectors of the model's width.
 
-    `width` are the numbers in all; `num_heads` those of an attention, whose weights are so many rows of scores.
+    `width` are the numbers in all; `num_heads` is that of an attention, which has so many rows of scores besides.
     """
 
     width: int
@@ -70,7 +71,9 @@ def anatomy_of(config: ArchitectureConfig, task: str | None = None) -> Anatomy:
         ParameterShape(parameter.shape, _role(name.rpartition(".")[0], modules))
         for name, parameter in model.named_parameters()
     )
-    layers = Counter(LayerShape(tuple(_branches(layer)), layer.num_parameters()) for layer in _layers(modules))
+    layers = Counter(
+        LayerShape(tuple(_branches(layer, config.activation)), layer.num_parameters()) for layer in _layers(modules)
+    )
     vocabulary = getattr(config, config.vocabularies[-1])  # of the target, where there are two
     return Anatomy(parameters, layers, model.num_parameters(), vocabulary if task in WRITING else 0)
 
@@ -88,14 +91,14 @@ def _layers(modules: dict[str, Any]) -> Iterator[Any]:
             yield module
 
 
-def _branches(layer: Any) -> Iterator[Branch]:
-    """Yield the branches: an attention has queries, keys, values and the heads' output; a feed-forward part its wide vectors.
+def _branches(layer: Any, activation: str) -> Iterator[Branch]:
+    """Yield the branches: an attention keeps queries, keys, values and the heads' output, a feed-forward part wide vectors.
 
-    Those are what the first map and the activation give and, where it is gated, the other map and the product.
+    Those are of the activation and, where it is gated, the other map and the product.
     """
     for _, module in layer.named_modules():
         if isinstance(module, MultiHeadAttention):
             heads = module.out_proj.weight.shape[1]
             yield Branch(2 * heads + 2 * heads // module.num_heads * module.num_kv_heads, module.num_heads)
         elif isinstance(module, FeedForward):
-            yield Branch(module.linear1.weight.shape[0] * (2 if module.linear3 is None else 4))
+            yield Branch(module.linear1.weight.shape[0] * (KEPT[activation] + 2 * (module.linear3 is not None)))

@@ -1,8 +1,8 @@
 """What a step of training takes on a mesh: the memory of each device, and the bytes that it sends; computed, not measured.
 
-Weights, gradients and optimizer state follow from the parameters exactly. Activations are what the pullbacks of the layers
-need, by the formulas below; a compiler keeps somewhat more or less of them. Logits are those of the output layer, their
-log-softmax in float32, and their gradient.
+Weights, gradients and optimizer state follow from the parameters exactly. Activations are what JAX keeps of the layers to
+differentiate them, by the formulas below, which a test holds to what it does keep; XLA, which fuses, needs less. Logits are
+those of the output layer, their log-softmax in float32, and their gradient.
 
 Collectives are counted as rings do them (Patarasuk and Yuan 2009): of b bytes over n devices each sends (n-1)/n · b to gather
 or to reduce-scatter, and twice that to all-reduce.
@@ -201,15 +201,15 @@ def _activations(workload: Workload, mesh: MeshShape, model: Anatomy) -> int:
 
 
 def _kept(layer: LayerShape, workload: Workload, mesh: MeshShape) -> float:
-    """Return the bytes for each token that the pullbacks of a layer keep.
+    """Return the bytes for each token that the gradient of a layer needs.
 
-    Every branch keeps what enters it and what its norm makes of that, whole on each device along `model`; divided along it
-    are the numbers inside, and for each head the weights of its softmax, a row of float32 as long as the sequence.
+    A branch keeps what enters it and three vectors of its norm, whole on each device along `model`. Divided along it are the
+    numbers inside and, for each head, rows as long as the sequence: two of scores in float32, the weights, and the mask.
     """
     width = WIDTHS[workload.precision]
-    whole = 2 * width * workload.config.d_model * len(layer.branches)
-    rows = FLOAT32 * workload.sequence_length
-    return whole + sum(width * each.width + rows * each.num_heads for each in layer.branches) / mesh.model
+    whole = 4 * width * workload.config.d_model * len(layer.branches)
+    row = (2 * FLOAT32 + width + 1) * workload.sequence_length
+    return whole + sum(width * each.width + row * each.num_heads for each in layer.branches) / mesh.model
 
 
 def _logits(workload: Workload, mesh: MeshShape, model: Anatomy) -> int:
