@@ -1,4 +1,4 @@
-"""What a model consists of, without memory for its weights: its matrices by their part, its layers by their branches."""
+"""What a model consists of, without memory for its weights: its parameters by their axes, its layers by their branches."""
 
 from __future__ import annotations
 
@@ -6,27 +6,25 @@ import functools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from numformer.models.axes import Axis, axes_of
 from numformer.models.build import build_backbone, build_model, model_task
 from numformer.models.config import ArchitectureConfig
 from numformer.models.registry import architecture_of
 from numformer.nn import init
 from numformer.nn.attention import MultiHeadAttention
 from numformer.nn.feed_forward import FeedForward
-from numformer.nn.layers import Embedding, Linear
 
-Role = Literal["out", "back", "norm"]
-"""Whose parameter it is: a map's or a table's; that of a map from a branch back to the stream; a norm's, or any other."""
 KEPT = {"relu": 2, "gelu": 4, "silu": 4, "gelu_tanh": 6}  # wide vectors that JAX keeps to differentiate an activation
 WRITING = ("lm", "mlm", "seq2seq")  # tasks whose logits are over the vocabulary
 
 
 class ParameterShape(NamedTuple):
-    """The shape of a parameter, and its role."""
+    """The shape of a parameter, and what its axes are."""
 
     shape: tuple[int, ...]
-    role: Role
+    axes: tuple[Axis, ...]
 
 
 class Branch(NamedTuple):
@@ -66,26 +64,19 @@ def anatomy_of(config: ArchitectureConfig, task: str | None = None) -> Anatomy:
     task = architecture_of(config).task if task is None else model_task(task)
     with init.shapes_only():
         model = build_backbone(config) if task is None else build_model(config, task)
-    modules = dict(model.named_modules())
     parameters = Counter(
-        ParameterShape(parameter.shape, _role(name.rpartition(".")[0], modules))
+        ParameterShape(parameter.shape, axes_of(name, len(parameter.shape)))
         for name, parameter in model.named_parameters()
     )
     layers = Counter(
-        LayerShape(tuple(_branches(layer, config.activation)), layer.num_parameters()) for layer in _layers(modules)
+        LayerShape(tuple(_branches(layer, config.activation)), layer.num_parameters()) for layer in _layers(model)
     )
     vocabulary = getattr(config, config.vocabularies[-1])  # of the target, where there are two
     return Anatomy(parameters, layers, model.num_parameters(), vocabulary if task in WRITING else 0)
 
 
-def _role(owner: str, modules: dict[str, Any]) -> Role:
-    if not isinstance(modules.get(owner), (Linear, Embedding)):
-        return "norm"
-    return "back" if owner.endswith(("out_proj", "linear2")) else "out"
-
-
-def _layers(modules: dict[str, Any]) -> Iterator[Any]:
-    for name, module in modules.items():
+def _layers(model: Any) -> Iterator[Any]:
+    for name, module in model.named_modules():
         above, _, last = name.rpartition(".")
         if above.endswith("layers") and last.isdecimal():
             yield module

@@ -17,11 +17,13 @@ from typing import Literal
 
 from numformer.errors import InputError
 from numformer.models.anatomy import Anatomy, LayerShape, ParameterShape, anatomy_of
+from numformer.models.axes import AxisRules
 from numformer.models.config import ArchitectureConfig
 from numformer.training.mesh import MeshShape
 
 FLOAT32 = 4  # bytes of a weight, of its gradient, and of each of the optimizer's averages
 AVERAGES = {"adamw": 2, "adam": 2, "sgd": 1}  # of each weight
+RULES = AxisRules()
 WIDTHS = {"float32": 4, "bfloat16": 2}  # bytes of a number in the layers
 RESERVE = 0.1  # of a device's memory, for what the runtime, fragments and temporary arrays take
 MOST_DEVICES, WIDEST_MODEL = 1 << 14, 8  # of the meshes that are looked for; tensor parallelism stays within a machine
@@ -131,19 +133,19 @@ def nearest_fit(workload: Workload, mesh: MeshShape, device_bytes: float) -> Pla
 
 
 def divided(parameter: ParameterShape, mesh: MeshShape) -> MeshShape:
-    """Return over how many devices along each axis a parameter is divided: all of an axis that divides its side, else one.
+    """Return over how many devices along each axis of the mesh a parameter is divided, by the rules of `models.axes`.
 
-    Along `model` the maps of a layer are divided by their outputs and those back to the stream by their inputs, and tables
-    by their rows (Shoeybi et al. 2019, arXiv:1909.08053); along `fsdp` a matrix by its other side. Norms are whole.
+    Raises InputError for a width that cannot be cut into equal parts; a vocabulary is left whole then.
     """
-    shape, role = parameter
-    if role == "norm" or (role == "back" and len(shape) == 1):
-        return MeshShape()
-    by_model, by_fsdp = (shape[0], shape[-1]) if role == "out" else (shape[-1], shape[0])
-    return MeshShape(
-        model=mesh.model if by_model % mesh.model == 0 else 1,
-        fsdp=mesh.fsdp if len(shape) > 1 and by_fsdp % mesh.fsdp == 0 else 1,
-    )
+    parts: dict[str, int] = {}
+    for axis, length in zip(parameter.axes, parameter.shape, strict=True):
+        cuts = {along: mesh.axes[along] for along in RULES.along(axis)}
+        number = math.prod(cuts.values())
+        if length % number == 0:
+            parts |= cuts
+        elif axis != "vocab":
+            raise InputError(f"the mesh {mesh} cannot cut weights of shape {list(parameter.shape)} into {number} parts")
+    return MeshShape(**parts)
 
 
 def _held(parameter: ParameterShape, mesh: MeshShape) -> int:
