@@ -87,3 +87,16 @@ def test_help_says_the_rules(command, numformer):
     out = numformer(command, "--help").out
     for option in ("--repetition-penalty", "--no-repeat-ngram-size", "--bad-words", "--logit-bias", "--early-stopping"):
         assert option in out
+
+
+def test_a_model_that_runs_under_jax_writes_the_same(generate, finished_run):
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'numformer[jax]'")
+    found, expected = (generate("--seed", 2, "--backend", kind) for kind in ("jax", "numpy"))
+    assert (found.status, found.out) == (0, expected.out)
+
+
+def test_an_unknown_backend_is_one_sentence(generate):
+    found = generate("--backend", "torch")
+    assert found.status == 2
+    assert "torch" in found.err
+    assert "numpy" in found.err

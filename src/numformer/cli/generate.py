@@ -36,6 +36,8 @@ class Generate(SamplingConfig, RunOptions):
     """Number of continuations; of a search the best ones."""
     seed: int = 0
     """Another seed gives another text; the same seed the same."""
+    backend: Literal["numpy", "jax"] = "numpy"
+    """What runs the model: jax compiles it, which takes seconds before the first token, and uses an accelerator."""
     stop: tuple[str, ...] = ()
     """Strings that end a text."""
     bad_words: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ def run(command: str, arguments: list[str]) -> int:
         num_samples=options.num_samples,
         stop=options.stop,
         seed=options.seed,
+        backend=options.backend,
         on_text=printer if alone else None,
         **{name: getattr(options, name) for name in SETTINGS & given},
     )

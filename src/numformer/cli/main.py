@@ -14,6 +14,7 @@ from numformer.tasks import TABLE
 
 COMMANDS = {
     **{f"train {name}": ("train", row.command) for name, row in TABLE.items()},
+    "plan": ("plan", "say what memory a training step takes on a mesh of devices"),
     "generate": ("generate", "continue a prompt with a trained model"),
     "chat": ("chat", "talk with a language model that follows instructions"),
     "predict": ("predict", "print what a model says about texts or the rows of a table"),

@@ -98,9 +98,9 @@ def _read(command: str, task: str, arguments: list[str]) -> Any:
     if first.resume:
         if first.out is None and not first.data:
             raise InputError("--resume needs the folder of the run: --out FOLDER")
-        default = _from_file(RunFolder(_folder(first)).settings_file, task)
+        default = options_from_file(RunFolder(_folder(first)).settings_file, task)
     elif first.config:
-        default = _from_file(first.config, task)
+        default = options_from_file(first.config, task)
         _say_what_is_not_repeated(first.config)
     return parse(type(default), command, arguments, default)
 
@@ -119,7 +119,7 @@ def _folder(options: Any) -> Path:
     return options.out or Path("runs") / named.stem.replace(":", "-")
 
 
-def _from_file(path: Path, task: str) -> Any:
+def options_from_file(path: Path, task: str) -> Any:
     """Return the options that a file gives; its [model] may be of another architecture than the task's own."""
     values: dict[str, Any] = read_toml(path)
     if values.get("task", task) != task:

@@ -109,20 +109,22 @@ def beam_search(
     vocab_size: int | None = None,
     processors: Sequence[Processor] = (),
     ends: Callable[[list[int]], bool] | None = None,
+    backend: str = "numpy",
 ) -> list[list[Hypothesis]]:
     """Continue every prompt and return its best continuations, best first.
 
     `sources` are what an encoder-decoder writes from, one per prompt. `max_new_tokens` is one number or one per prompt; a
     hypothesis that reaches it counts as it is, and so does one of whose new ids `ends` says that they end it. `eos_id` is
     the end token, or several. Only ids below `vocab_size` are chosen, where it is given. `processors` are functions (ids,
-    log-probabilities) -> log-probabilities that follow the rules of the config. What a prompt returns does not depend on
-    the others. Past the context length the oldest half-context is dropped.
+    log-probabilities) -> log-probabilities that follow the rules of the config; `backend` is as in Session. What a prompt
+    returns does not depend on the others. Past the context length the oldest half-context is dropped.
     Raises InputError for prompts and sources that the model cannot read, when its logits are not numbers, and when the
     rules leave no token to choose.
     """
     if not len(prompts):
         return []
-    session = Session(model, len(prompts) * config.num_beams, vocab_size=vocab_size, sliding=True)
+    num_slots = len(prompts) * config.num_beams
+    session = Session(model, num_slots, vocab_size=vocab_size, sliding=True, backend=backend)
     given = [None] * len(prompts) if sources is None else sources
     slots = [session.admit(prompt, source=source) for prompt, source in zip(prompts, given, strict=True)]
     limits = max_new_tokens if isinstance(max_new_tokens, Sequence) else [max_new_tokens] * len(slots)

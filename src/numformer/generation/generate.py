@@ -39,6 +39,7 @@ class GenerateSettings(SamplingSettings, total=False):
     processors: Sequence[Processor]
     num_alternatives: int
     use_cache: bool
+    backend: str
     on_token: OnToken | None
 
 
@@ -97,6 +98,7 @@ def generate(
     processors: Sequence[Processor] = (),
     num_alternatives: int = 0,
     use_cache: bool = True,
+    backend: str = "numpy",
     on_token: OnToken | None = None,
     **settings: Unpack[SamplingSettings],
 ) -> Generation:
@@ -107,9 +109,9 @@ def generate(
     after one of `stop_ids`, the same for all rows or a list for each, or when `on_token(row, id)` returns True. Only ids
     below `vocab_size` are chosen, where it is given. `processors` are functions (ids, logits) -> logits that follow the
     rules of the settings; `num_alternatives` is how many tokens the result tells beside every new one. Row r draws from
-    the generator of (seed, r), so its result does not depend on the other rows, nor on the cache. The model predicts
-    without dropout, and its mode stays. Past the context length the oldest half-context is dropped (see
-    `numformer.generation.window`).
+    the generator of (seed, r), so its result does not depend on the other rows, nor on the cache, and by rounding alone on
+    the `backend`, "numpy" or "jax". The model predicts without dropout, and its mode stays. Past the context length the
+    oldest half-context is dropped (see `numformer.generation.window`).
     Raises InputError for an empty prompt, for settings out of range and for unknown ones, and when the rules leave no
     token to choose.
     """
@@ -128,7 +130,7 @@ def generate(
             f"generation needs a source for every prompt; got {len(prompts)} prompts, {len(sources)} sources"
         )
     stops = _for_rows(stop_ids, len(prompts))
-    session = Session(model, len(prompts), vocab_size=vocab_size, sliding=True, use_cache=use_cache)
+    session = Session(model, len(prompts), vocab_size=vocab_size, sliding=True, use_cache=use_cache, backend=backend)
     for row, prompt in enumerate(prompts):  # into the slot of its own number
         session.admit(
             prompt,

@@ -7,12 +7,14 @@ rows and nothing that has finished.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
+from numformer.autograd.array import NUMPY, open_room
+from numformer.errors import InputError
 from numformer.generation.logits import Processor
 from numformer.generation.protocols import CausalLM, EncoderDecoder, Writer
 from numformer.generation.sampling import SamplingConfig
@@ -43,6 +45,49 @@ class Request:
     start: int = 0  # of the ids that the model sees; those before it were dropped
     num_read: int = 0  # of the ids from `start` on, those that the request's row of the cache holds
     row: int | None = None
+
+
+class Rows(Protocol):
+    """What a session asks of the rows that its requests are read in."""
+
+    def read(self, waiting: Sequence[Request]) -> None:
+        """Give every waiting request the logits of its next token."""
+
+    def reuse(self, old: Request, new: Request) -> None:
+        """Let a new request take the place of another, with what both begin with."""
+
+    def copy(self, request: Request, twin: Request) -> None:
+        """Let the twin begin where the request stands."""
+
+    def drop(self, request: Request) -> None:
+        """Forget what was read of a request that has ended."""
+
+
+Maker = TypeVar("Maker", bound="Callable[[Writer, int], Rows]")
+_makers: dict[str, Callable[[Writer, int], Rows]] = {}  # by kind of array, besides NumPy's
+BACKENDS = (NUMPY, "jax")
+
+
+def rows_by(kind: str) -> Callable[[Maker], Maker]:
+    """Return a decorator that registers what makes rows of a model for another kind of array."""
+
+    def register(maker: Maker) -> Maker:
+        _makers[kind] = maker
+        return maker
+
+    return register
+
+
+def make_rows(model: Writer, num_rows: int, use_cache: bool, backend: str) -> Rows:
+    """Return rows for so many requests; raises InputError for a backend that is not known, or without a cache but NumPy."""
+    if backend not in BACKENDS:
+        raise InputError(f"backend must be {' or '.join(BACKENDS)}, got {backend!r}")
+    if backend == NUMPY:
+        return CachedRows(model, num_rows) if use_cache else UncachedRows(model)
+    if not use_cache:
+        raise InputError(f"use_cache=False is for the backend {NUMPY}, got {backend!r}")
+    open_room(backend)
+    return _makers[backend](model, num_rows)
 
 
 class UncachedRows:
@@ -98,11 +143,8 @@ class CachedRows:
 
     def reuse(self, old: Request, new: Request) -> None:
         """Give a new request the row of another, as far as its window begins with the same tokens."""
-        new.start = window_start(len(new.ids), self.model.config.max_seq_len)
-        window, before = new.ids[new.start :], old.ids[old.start : old.start + old.num_read]
-        pairs = zip(before, window[:-1], strict=False)  # the last token is read again, for its logits
-        shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-        if old.row is None or old.source != new.source or not shared:
+        new.start, shared = num_shared(old, new, self.model.config.max_seq_len)
+        if old.row is None or not shared:
             self.drop(old)
             return
         row, old.row = old.row, None
@@ -145,7 +187,7 @@ class CachedRows:
 
         No real token looks there, and the padding that a short row has stored is written over by what it reads next.
         """
-        unread = [request.ids[request.start + request.num_read :] for request in requests]
+        unread = [unread_ids(request) for request in requests]
         tokens = _padded(unread, 0)
         cache = self.cache.rows(first, first + len(requests))
         last = None if tokens.shape[1] == 1 else np.array([len(ids) - 1 for ids in unread])
@@ -158,13 +200,30 @@ class CachedRows:
             cache.lengths[:] = [request.num_read for request in requests]
 
 
+def unread_ids(request: Request) -> list[int]:
+    """Return the ids of a request that the model has yet to read."""
+    return request.ids[request.start + request.num_read :]
+
+
+def num_shared(old: Request, new: Request, max_seq_len: int) -> tuple[int, int]:
+    """Return where the window of a new request starts, and how many of its first tokens the model has read for another.
+
+    The last token is never among them: it is read again, for its logits.
+    """
+    start = window_start(len(new.ids), max_seq_len)
+    if old.source != new.source:
+        return start, 0
+    pairs = zip(old.ids[old.start : old.start + old.num_read], new.ids[start:-1], strict=False)
+    return start, sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
 def _run_key(request: Request) -> object:
     """Tell which neighbours run together: prompts, those that go on by one token, and others each alone; None for rest."""
     if request.logits is not None:
         return None
     if request.num_read == 0:
         return "prompt"
-    return "next" if len(request.ids) - request.start - request.num_read == 1 else request.slot
+    return "next" if len(unread_ids(request)) == 1 else request.slot
 
 
 def _next_logits(

@@ -32,7 +32,7 @@ from numformer.autograd import Tensor, inference
 from numformer.errors import InputError
 from numformer.generation.logits import NOTHING_LEFT, Processor, process, processors_of
 from numformer.generation.protocols import Writer
-from numformer.generation.rows import CachedRows, Ended, Request, UncachedRows
+from numformer.generation.rows import Ended, Request, make_rows
 from numformer.generation.sampling import SamplingConfig, sample
 from numformer.ops.embedding import check_ids
 
@@ -62,8 +62,8 @@ class Session:
 
     Only ids below `vocab_size` are chosen, where it is given. With `sliding`, sequences go on past the context length by
     the rule of `numformer.generation.window`; otherwise they end there. Without `use_cache` every token costs a pass over
-    its whole sequence: that is the definition of what the cache must give. The model is used for prediction, whatever
-    its mode, which stays as it is.
+    its whole sequence: that is the definition of what the cache must give. With `backend` "jax" the model runs compiled,
+    and tokens are chosen from its logits as ever. The model is used for prediction, whatever its mode, which stays as it is.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Session:
         vocab_size: int | None = None,
         sliding: bool = False,
         use_cache: bool = True,
+        backend: str = "numpy",
     ) -> None:
         if not isinstance(num_slots, (int, np.integer)) or num_slots < 1:
             raise InputError(f"num_slots must be a whole number of at least 1, got {num_slots!r}")
@@ -86,7 +87,7 @@ class Session:
         if vocab_size is not None and not 1 <= vocab_size <= self._num_tokens:
             raise InputError(f"vocab_size must be from 1 to the model's {self._num_tokens} tokens, got {vocab_size}")
         self._slots: list[Request | None] = [None] * num_slots
-        self._rows = CachedRows(model, num_slots) if use_cache else UncachedRows(model)
+        self._rows = make_rows(model, num_slots, use_cache, backend)
 
     @property
     def num_tokens(self) -> int:

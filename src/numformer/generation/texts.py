@@ -30,11 +30,13 @@ def write_texts(
     processors: Sequence[Processor] = (),
     on_text: OnText | None = None,
     follows: bool = True,
+    backend: str = "numpy",
 ) -> list[str]:
     """Return the new texts after the prompt `ids`: `num_samples` drawn ones, or the results of a search, best first.
 
     A text ends before the first string of `stop` or token of `end_ids`. `on_text` gets the pieces of the first text as they
     become certain, that of a search at its end. Where the text `follows` that of the prompt, a space between them is kept.
+    `backend` is as in Session.
     Raises InputError as `generate` and `beam_search` do.
     """
     stop, how = stop if isinstance(stop, str) else tuple(stop), with_word_ids(how, tokenizer)
@@ -55,6 +57,7 @@ def write_texts(
             vocab_size=tokenizer.vocab_size,
             processors=processors,
             ends=(lambda new: new_stream(new).finished) if stop else None,
+            backend=backend,
         )
         streams = [new_stream(hypothesis.ids) for hypothesis in found] or [new_stream()]
         for stream in streams:
@@ -82,6 +85,7 @@ def write_texts(
         stop_ids=end_ids,
         vocab_size=tokenizer.vocab_size,
         processors=processors,
+        backend=backend,
         on_token=on_token,
     )
     rest = [stream.flush() for stream in streams]

@@ -7,6 +7,7 @@ pure function of its parameters by `model.bind(params)`; a function with dropout
 
 from numformer.jax import _available as _available
 from numformer.jax import bodies as bodies
+from numformer.jax import rows as rows
 from numformer.jax.keys import keyed
 from numformer.jax.recompute import recompute
 

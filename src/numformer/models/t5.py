@@ -207,14 +207,14 @@ class T5Decoder(Side):
         x: Array,
         memory: Array | None,
         memory_mask: ArrayLike | None = None,
-        mask: ArrayLike | None = None,
+        mask: Any = None,
         cache: EncoderDecoderCache | None = None,
         positions: Any = None,
     ) -> Tensor:
         """Decode given memory; masks as in DecoderLayer, positions [B T] from 0 by default."""
-        length = x.shape[1] if positions is None else int(positions.max()) + 1
-        positions = namespace_of(x).arange(length)[None] if positions is None else positions
-        bias = self.position_bias(positions, length)
+        num_keys = x.shape[1] if positions is None else mask.shape[-1] if mask is not None else int(positions.max()) + 1
+        positions = namespace_of(x).arange(num_keys)[None] if positions is None else positions
+        bias = self.position_bias(positions, num_keys)
         y = self.layers(self.dropout(x), memory, bias, memory_mask=memory_mask, mask=mask, cache=cache)
         return self.dropout(self.norm(y))
 

@@ -16,6 +16,7 @@ from numformer.errors import InputError
 
 class _Thread(threading.local):
     drawing = True
+    allocating = True
 
 
 _thread = _Thread()
@@ -32,6 +33,20 @@ def undrawn() -> Iterator[None]:
         yield
     finally:
         _thread.drawing = before
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Make matrices that have a shape and no memory, in this thread while the block runs; they cannot be written to.
+
+    So a model that no machine has memory for can be looked at: its parameters counted, its layers listed.
+    """
+    before, _thread.allocating = _thread.allocating, False
+    try:
+        with undrawn():
+            yield
+    finally:
+        _thread.allocating = before
 
 
 def is_drawing() -> bool:
@@ -101,4 +116,6 @@ def draw_xavier(parameter: Parameter, generator: Any = None) -> None:
 def _reserved(shape: tuple[int, ...]) -> Parameter:
     """Return zeros, for which the system hands out memory only when something is written."""
     xp = namespace_of(None)
+    if not _thread.allocating:
+        return Parameter(xp.broadcast_to(xp.zeros((), dtype=xp.float32), shape))
     return Parameter(xp.zeros(shape, dtype=xp.float32))

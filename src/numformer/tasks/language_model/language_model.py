@@ -189,6 +189,7 @@ class LanguageModel(TextTask):
         beam: BeamConfig | None = None,
         processors: Sequence[Processor] = (),
         on_text: Callable[[str], None] | None = None,
+        backend: str = "numpy",
         **settings: Unpack[WritingSettings],
     ) -> Any:
         """Continue the prompt and return the new text, or a list of `num_samples` texts.
@@ -196,7 +197,8 @@ class LanguageModel(TextTask):
         `settings` are the fields of SamplingConfig or, with `num_beams` above 1, of BeamConfig; `sampling` and `beam` give
         them whole. What is not given is as the folder's generation_config.json says. A search returns its `num_samples`
         best texts. `stop` strings end a text before them. `processors` are functions (ids, logits) -> logits. `on_text`
-        gets the pieces of the (first) text as they come, of a search the whole at its end.
+        gets the pieces of the (first) text as they come, of a search the whole at its end. `backend` "jax" runs the model
+        compiled, on an accelerator where JAX finds one.
 
         The prompt begins as the tokenizer says (`begin_ids`). An empty one without such tokens starts from a newline, or
         from token 0 where there is none; of one over the context length the end is seen, and how much of it is said on
@@ -229,6 +231,7 @@ class LanguageModel(TextTask):
             processors=processors,
             on_text=on_text,
             follows=bool(prompt),
+            backend=backend,
         )
         return texts[0] if num_samples is None else texts
 
