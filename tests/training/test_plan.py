@@ -101,6 +101,7 @@ def test_an_axis_of_the_batch_divides_activations_and_logits(axis):
 
 def test_pieces_of_a_batch_are_at_work_one_after_the_other():
     assert 4 * memory(accumulation=4).activations == memory().activations
+    assert memory(accumulation=4).gradients == 2 * memory().gradients  # of a piece, beside the sum so far
 
 
 def test_fsdp_divides_what_data_repeats():

@@ -104,7 +104,7 @@ def make_plan(workload: Workload, mesh: MeshShape) -> Plan:
     held = sum(count * _held(parameter, mesh) for parameter, count in model.parameters.items())
     memory = Memory(
         weights=FLOAT32 * held,
-        gradients=FLOAT32 * held,
+        gradients=FLOAT32 * held * (2 if workload.accumulation > 1 else 1),  # those of a piece, and the sum so far
         optimizer=FLOAT32 * AVERAGES[workload.optimizer] * held,
         copies=_copies(workload, mesh, model, held),
         activations=_activations(workload, mesh, model),
