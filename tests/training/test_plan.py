@@ -82,7 +82,7 @@ def test_one_device_holds_all_weights_gradients_and_averages():
 
 
 def test_activations_are_those_of_twelve_layers():
-    """Two branches with four vectors each, three of them float32; q, k, v, heads and 12 rows of 11 bytes; 4 D wide, six times for tanh."""
+    """Two branches of four vectors, three of them float32; q, k, v, heads, 12 rows of 11 bytes; 4 D, six times for tanh."""
     tokens, layer = 64 * 1024, 2 * 14 * 768 + 2 * (4 * 768 + 24 * 768) + 11 * 12 * 1024
     assert memory().activations == tokens * 12 * layer
     assert memory(recompute=True).activations == tokens * (12 * 2 * 768 + layer)

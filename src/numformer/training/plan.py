@@ -206,7 +206,7 @@ def _kept(layer: LayerShape, workload: Workload, mesh: MeshShape) -> float:
     """Return the bytes for each token that the gradient of a layer needs.
 
     A branch keeps its input, and three vectors of its norm in float32, whole on each device along `model`. Divided along it
-    are the numbers inside and, for each head, rows as long as the sequence: two of scores in float32, the weights, and the mask.
+    are the numbers inside and, for each head, rows as long as the sequence: two of float32 scores, weights, and the mask.
     """
     width = WIDTHS[workload.precision]
     whole = (width + 3 * FLOAT32) * workload.config.d_model * len(layer.branches)
