@@ -104,7 +104,7 @@ def make_plan(workload: Workload, mesh: MeshShape) -> Plan:
     held = sum(count * _held(parameter, mesh) for parameter, count in model.parameters.items())
     memory = Memory(
         weights=FLOAT32 * held,
-        gradients=FLOAT32 * held,
+        gradients=FLOAT32 * held * (2 if workload.accumulation > 1 else 1),  # those of a piece, and the sum so far
         optimizer=FLOAT32 * AVERAGES[workload.optimizer] * held,
         copies=_copies(workload, mesh, model, held),
         activations=_activations(workload, mesh, model),
@@ -205,11 +205,11 @@ def _activations(workload: Workload, mesh: MeshShape, model: Anatomy) -> int:
 def _kept(layer: LayerShape, workload: Workload, mesh: MeshShape) -> float:
     """Return the bytes for each token that the gradient of a layer needs.
 
-    A branch keeps what enters it and three vectors of its norm, whole on each device along `model`. Divided along it are the
-    numbers inside and, for each head, rows as long as the sequence: two of scores in float32, the weights, and the mask.
+    A branch keeps its input, and three vectors of its norm in float32, whole on each device along `model`. Divided along it
+    are the numbers inside and, for each head, rows as long as the sequence: two of float32 scores, weights, and the mask.
     """
     width = WIDTHS[workload.precision]
-    whole = 4 * width * workload.config.d_model * len(layer.branches)
+    whole = (width + 3 * FLOAT32) * workload.config.d_model * len(layer.branches)
     row = (2 * FLOAT32 + width + 1) * workload.sequence_length
     return whole + sum(width * each.width + row * each.num_heads for each in layer.branches) / mesh.model
 
