@@ -101,9 +101,7 @@ class CompiledStep:
         self.optimizer.take_assigned()
         averages = {slot: self.optimizer.cut(flat) for slot, flat in self.optimizer.state.items()}
         weights = [_copied(parameter.data) for parameter in self.optimizer.parameters]
-        slots = [
-            {slot: _copied(each[number]) for slot, each in averages.items()} for number in range(len(self.names))
-        ]
+        slots = [{slot: _copied(each[number]) for slot, each in averages.items()} for number in range(len(self.names))]
         self.state = weights, slots
         model = self.objective.model
         self.fixed = {
@@ -147,7 +145,9 @@ class CompiledStep:
         is_finite = jnp.isfinite(loss_sum) & jnp.isfinite(norm)
         assert self.present is not None
         after = [
-            jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), pair, (weight, averages)) if wanted else (weight, averages)
+            jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), pair, (weight, averages))
+            if wanted
+            else (weight, averages)
             for wanted, pair, weight, averages in zip(self.present, updated, weights, slots, strict=True)
         ]
         return ([weight for weight, _ in after], [averages for _, averages in after]), loss_sum, norm

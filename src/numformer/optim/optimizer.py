@@ -116,7 +116,9 @@ class Optimizer:
     def settings_of_each(self) -> list[tuple[Group, float]]:
         """Return the group of every parameter in the flat array, and its decay, which is 0 for norms and biases."""
         groups = [self.param_groups[number] for number in self._numbers]
-        decays = [group["weight_decay"] if p.ndim >= 2 else 0.0 for p, group in zip(self.parameters, groups, strict=True)]
+        decays = [
+            group["weight_decay"] if p.ndim >= 2 else 0.0 for p, group in zip(self.parameters, groups, strict=True)
+        ]
         return list(zip(groups, decays, strict=True))
 
     def cut(self, flat: np.ndarray) -> list[np.ndarray]:
