@@ -140,7 +140,8 @@ def test_a_classifier_goes_on_with_its_own_head(make, tmp_path):
     make("classify", lora=NO_ADAPTERS)[0].fit(**FIT, out=tmp_path / "full")
     task = nf.Classifier.from_data(EXAMPLES["classify"], pretrained=tmp_path / "full", pooling="first", lora=LORA)
     before = answers(nf.load(tmp_path / "full"), "classify")
-    assert answers(task, "classify") == before
+    for mine, theirs in zip(answers(task, "classify"), before, strict=True):
+        assert mine["scores"] == pytest.approx(theirs["scores"], abs=1e-6)
     task.fit(**FIT, out=tmp_path / "run")
     assert answers(nf.load(tmp_path / "run"), "classify") == answers(task, "classify") != before
 

@@ -67,7 +67,7 @@ USED = {  # what a user of a task asks of it
     ),
     *("attention", "save", "load", "label_names", "details"),
     *("model", "tokenizer", "config", "source", "seed", "train_data", "valid_data", "train_tokens", "valid_tokens"),
-    *("train_examples", "valid_examples", "template", "defaults", "end_ids", "score"),
+    *("train_examples", "valid_examples", "template", "defaults", "end_ids", "score", "reads_pairs"),
 }
 WRITTEN = {  # what a task of one's own may say or do in another way
     *(

@@ -157,7 +157,8 @@ class Op:
         check_shapes(self.name, self.shape_lines, arrays)
         if not settings.keys() <= self._settings:
             settings = rename_settings(settings, self._settings)  # synonyms, or misspelt
-        return self.bodies[kind](*arrays, **settings)
+        value = self.bodies[kind](*arrays, **settings)
+        return value if mode.current.watcher is None else mode.current.watcher.see_op(self.name, value)
 
     def _kinds(self) -> list[str]:
         return [NUMPY, *self.bodies]

@@ -296,9 +296,7 @@ class Operators(Conversions):
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """Make one axis of those from `start_dim` to `end_dim`, both included."""
-        shape = self.data.shape or (1,)
-        start, end = (_place(axis, len(shape)) for axis in (start_dim, end_dim))
-        return OPS["reshape"](self, shape=(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+        return OPS["reshape"](self, shape=flat_shape(self.data.shape, start_dim, end_dim))
 
     @takes_synonyms
     def squeeze(self, axis: int | None = None) -> Tensor:
@@ -364,6 +362,13 @@ class Operators(Conversions):
 def _lengths(numbers: Sequence[Any]) -> Sequence[int]:
     """Return numbers that were given one by one or as one sequence."""
     return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], (int, np.integer)) else numbers
+
+
+def flat_shape(shape: tuple[int, ...], start_dim: int, end_dim: int) -> tuple[int, ...]:
+    """Return a shape with one axis in place of those from `start_dim` to `end_dim`, both included."""
+    shape = shape or (1,)
+    start, end = (_place(axis, len(shape)) for axis in (start_dim, end_dim))
+    return (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
 def _place(axis: int, ndim: int) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from numformer import ops
 from numformer.autograd import Array, ArrayLike, Tensor
+from numformer.autograd.operators import flat_shape
 from numformer.nn import init
 from numformer.nn.module import Module
 from numformer.random import Generator
@@ -122,5 +123,4 @@ class Flatten(Module):
 
     def forward(self, x: Array) -> Tensor:
         """Join axes, x [B T D] -> [B T*D] by default."""
-        x = x if isinstance(x, Tensor) else Tensor(x)
-        return x.flatten(self.start_dim, self.end_dim)
+        return ops.reshape(x, shape=flat_shape(x.shape, self.start_dim, self.end_dim))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from numformer import ops
+from numformer.jax.precision import wide
 from numformer.ops.position import checked_frequencies
 
 
@@ -36,13 +37,15 @@ def _(ids: Any, weight: Any, *, padding_id: int | None = None) -> Any:
 
 @ops.layer_norm.jax
 def _(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + eps) * weight + bias
+    centred = wide(x) - wide(x).mean(axis=-1, keepdims=True)
+    xhat = centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + eps)
+    return (xhat * weight + bias).astype(weight.dtype)
 
 
 @ops.rms_norm.jax
 def _(x: Any, weight: Any, *, eps: float = 1e-6) -> Any:
-    return x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + eps) * weight
+    xhat = wide(x) * jax.lax.rsqrt(jnp.square(wide(x)).mean(axis=-1, keepdims=True) + eps)
+    return (xhat * weight).astype(weight.dtype)
 
 
 @ops.masked_mean.jax

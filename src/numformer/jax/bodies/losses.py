@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from numformer import ops
+from numformer.jax.precision import wide
 from numformer.ops.loss import check_cross_entropy, check_pair, check_reduction
 
 
@@ -23,7 +24,7 @@ def _(
 ) -> Any:
     check_cross_entropy(reduction, label_smoothing)
     real = targets != ignore_index
-    safe, log_p = jnp.where(real, targets, 0), jax.nn.log_softmax(logits)
+    safe, log_p = jnp.where(real, targets, 0), jax.nn.log_softmax(wide(logits))
     losses = -(1.0 - label_smoothing) * jnp.take_along_axis(log_p, safe[:, None], axis=1, mode="fill")[:, 0]
     losses -= label_smoothing * log_p.mean(axis=-1)
     shares = real.astype(log_p.dtype) * (
