@@ -212,7 +212,7 @@ def test_batches_of_many_lengths_compile_few_steps(capsys):
     assert len({tuple(array.shape for array in batch) for batch in batches}) > 20
     assert len({tuple(array.shape for array in batch) for batch in padded_batches}) <= 10
     task.fit(**FAST | {"steps": 1, "progress": True}, backend="jax")
-    assert "JAX compiled 1 shape of batches" in capsys.readouterr().err
+    assert "JAX compiled steps for 1 shape of batches, on 1 device (cpu)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["classify", "regress", "tag", "seq2seq", "qa", "packed lm"])

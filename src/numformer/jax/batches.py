@@ -1,8 +1,8 @@
 """Batches padded to few shapes: a step is compiled anew for every shape of its batch.
 
-Lengths and numbers of sequences are rounded up to 8, 12, 16, 24, 32, 48, 64, …: at most half of what is computed is padding, and
-lengths up to 1000 have 15 shapes. What a batch is rounded to depends on it alone, never on those before, so that a resumed run
-pads as one that went through, and draws the same masks of dropout.
+Lengths and numbers of sequences are rounded up to 8, 12, 16, 24, 32, 48, 64, …, which are 15 up to 1024. What a batch is
+rounded to depends on it alone, never on those before, so that a resumed run pads as one that went through, and draws the
+same masks of dropout.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from numformer.errors import InputError
 
 IGNORE = -100  # a whole number as a target that does not count; one with a fraction is no number
 
@@ -62,6 +60,8 @@ def _with_rows(array: np.ndarray, missing: int, **how: Any) -> np.ndarray:
     return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), **how) if missing else array
 
 
-def pieces(batch: Sequence[Any], count: int) -> tuple[Any, ...]:
-    """Return a batch [R ...] as one with an axis of pieces before, [count R/count ...]."""
+def in_pieces(batch: Sequence[np.ndarray], count: int) -> tuple[np.ndarray, ...]:
+    """Return a batch [R ...] as one with an axis of pieces before, [count R/count ...], or as it is for one piece."""
+    if count == 1:
+        return tuple(batch)
     return tuple(array.reshape(count, len(array) // count, *array.shape[1:]) for array in batch)

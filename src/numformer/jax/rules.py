@@ -1,13 +1,13 @@
 """The update rules of `numformer.optim` as functions of one parameter, which JAX compiles; the tests hold both to be equal.
 
-What changes from step to step (learning rates, how often a parameter was updated) is worked out by Python in float64 and comes in
-as numbers, one of each kind per parameter, so that no step is compiled anew for it.
+What changes from step to step (learning rates, how often a parameter was updated) is worked out by Python in float64 and
+comes in as numbers, one of each kind per parameter, so that no step is compiled anew for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -23,10 +23,10 @@ Update = Callable[[Any, Any, Slots, Numbers, Group], tuple[Any, Slots]]
 
 
 class Rule(NamedTuple):
-    """An update of one parameter, and the numbers that it takes from (group, decay, how often it was updated)."""
+    """An update of one parameter, and what gives its numbers: of (group, decay, how often it was updated)."""
 
     update: Update
-    numbers: Callable[[Group, float, int], dict[str, float]]
+    find_numbers: Callable[[Group, float, int], dict[str, float]]
 
 
 def rule_of(optimizer: Optimizer) -> Rule:
@@ -42,7 +42,7 @@ def numbers_of(optimizer: Optimizer, included: Sequence[bool]) -> dict[str, np.n
     """Return the numbers [P] of the next update of every parameter in the flat array, by their names."""
     rule, counts = rule_of(optimizer), (optimizer.update_counts + included).tolist()
     rows = [
-        rule.numbers(group, decay, max(1, count))
+        rule.find_numbers(group, decay, max(1, count))
         for (group, decay), count in zip(optimizer.settings_of_each(), counts, strict=True)
     ]
     return {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
@@ -54,10 +54,8 @@ def update_all(
     """Return what becomes of every parameter and its running averages."""
     update = rule_of(optimizer).update
     groups = [group for group, _ in optimizer.settings_of_each()]
-    return [
-        update(*each, {name: values[number] for name, values in numbers.items()}, group)
-        for number, (*each, group) in enumerate(zip(weights, gradients, slots, groups, strict=True))
-    ]
+    own = [{name: values[number] for name, values in numbers.items()} for number in range(len(groups))]
+    return list(map(update, weights, gradients, slots, own, groups))
 
 
 def clipped(gradients: Sequence[Any], max_norm: float) -> tuple[list[Any], Any]:

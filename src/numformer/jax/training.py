@@ -1,12 +1,13 @@
 """A training's steps under JAX: loss, gradient, clipping and update in one compiled function.
 
-The weights and the optimizer's averages stay where JAX computes, and give their memory to those of the next step. The model and
-the optimizer of NumPy, which is what evaluations, checkpoints and people look at, get them back when they are asked for.
+The weights and the optimizer's averages stay where JAX computes, and give their memory to those of the next step. The
+model and the optimizer of NumPy, which evaluations, checkpoints and people look at, get them back when they are asked for.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,33 +16,41 @@ import numpy as np
 
 from numformer._notices import amount
 from numformer.errors import InputError
-from numformer.jax.batches import padded, pieces
+from numformer.jax.batches import in_pieces, padded
 from numformer.jax.keys import keyed
-from numformer.jax.rules import clipped, numbers_of, rule_of, update_all
+from numformer.jax.rules import clipped, numbers_of, update_all
+from numformer.jax.sharding import Placement
 from numformer.optim import Optimizer
 from numformer.training import OptimConfig, TrainConfig
 from numformer.training.step import Step, StepResult, check_frozen
 from numformer.training.workers import Workers
 
 
-def make_step(objective: Any, optimizer: Optimizer, workers: Workers, train: TrainConfig, optim: OptimConfig) -> Step:
-    """Return what makes the steps of a training."""
-    return CompiledStep(objective, optimizer, train, optim)
+def step_maker(objective: Any, train: TrainConfig, optim: OptimConfig) -> Callable[[Optimizer, Workers], Step]:
+    """Return the function that makes what takes a training's steps.
+
+    Raises InputError for a mesh that does not fit devices, batch or model, for weights that are not float32, and for a
+    loss of one's own, whose shapes may depend on values.
+    """
+    if getattr(objective, "own_loss", None) is not None:
+        raise InputError("a loss of one's own is computed by NumPy alone: leave out backend='jax' or loss")
+    placement = Placement(train.mesh)
+    placement.check_batch(train.max_sequences, train.accumulation)
+    for name, parameter in objective.model.named_parameters():
+        placement.of_parameter(name, parameter.shape)
+        if parameter.dtype != np.float32:
+            raise InputError(f"the backend jax trains weights of float32, got {name} of {parameter.dtype}")
+    return lambda optimizer, workers: CompiledStep(objective, optimizer, placement, train, optim)
 
 
 class CompiledStep:
-    """Makes the updates that `numformer.training.step.TrainStep` makes, but for rounding and the numbers of dropout.
+    """Makes the updates that `numformer.training.step.TrainStep` makes, but for rounding and the numbers of dropout."""
 
-    Raises InputError for weights that are not float32, and for a loss of one's own, whose shapes may depend on values.
-    """
-
-    def __init__(self, objective: Any, optimizer: Optimizer, train: TrainConfig, optim: OptimConfig) -> None:
-        if getattr(objective, "own_loss", None) is not None:
-            raise InputError("a loss of one's own is computed by NumPy alone: leave out backend='jax' or loss")
+    def __init__(
+        self, objective: Any, optimizer: Optimizer, placement: Placement, train: TrainConfig, optim: OptimConfig
+    ) -> None:
         optimizer.take_unfrozen()
-        if optimizer.weights.dtype != np.float32:
-            raise InputError(f"the backend jax trains weights of float32, got {optimizer.weights.dtype}")
-        rule_of(optimizer)
+        self.placement = placement
         self.objective, self.optimizer, self.train, self.optim = objective, optimizer, train, optim
         self.trained = optimizer.trained
         named = {id(parameter): name for name, parameter in objective.model.named_parameters()}
@@ -50,8 +59,13 @@ class CompiledStep:
         self.shapes: set[tuple[Any, ...]] = set()  # of the batches that there were, each of which is compiled
         self.present: list[bool] | None = None  # which parameters the loss depends on; known from the first batch
         self._next: tuple[int, Any, float] | None = None
-        self._compiled = jax.jit(self._step, donate_argnums=0)
+        self.state: Any = None  # weights and averages, where JAX computes
+        self.fixed: dict[str, Any] = {}  # what the model has besides: frozen parameters and buffers
+        self.known: list[int] = []  # how often each parameter was changed when state and model were last the same
+        self.is_settled = True
         self._take()
+        shardings = jax.tree.map(lambda array: array.sharding, self.state)
+        self._compiled = jax.jit(self._step, donate_argnums=0, out_shardings=(shardings, None, None))
 
     def __call__(self, step: int) -> StepResult:
         """Take one step; when the loss or the gradient is not a number, nothing is changed.
@@ -93,19 +107,21 @@ class CompiledStep:
 
     def summary(self) -> str:
         """Say how often the step was compiled, and where it ran."""
-        kind = jax.devices()[0].device_kind
-        return f"JAX compiled {amount(len(self.shapes), 'shapes')} of batches, for {amount(jax.device_count(), 'devices')} ({kind})"
+        return f"JAX compiled steps for {amount(len(self.shapes), 'shapes')} of batches, on {self.placement}"
 
     def _take(self) -> None:
         """Copy weights and averages from NumPy to where JAX computes."""
         self.optimizer.take_assigned()
         averages = {slot: self.optimizer.cut(flat) for slot, flat in self.optimizer.state.items()}
-        weights = [_copied(parameter.data) for parameter in self.optimizer.parameters]
-        slots = [{slot: _copied(each[number]) for slot, each in averages.items()} for number in range(len(self.names))]
+        put = self.placement.put_parameter
+        weights = [put(name, p.data) for name, p in zip(self.names, self.optimizer.parameters, strict=True)]
+        slots = [
+            {slot: put(name, each[number]) for slot, each in averages.items()} for number, name in enumerate(self.names)
+        ]
         self.state = weights, slots
         model = self.objective.model
         self.fixed = {
-            name: _copied(tensor.data)
+            name: put(name, tensor.data)
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
             if name not in self.names
         }
@@ -125,13 +141,16 @@ class CompiledStep:
         total = self.objective.num_tokens(*batch) or 1
         longest = getattr(self.objective.model.config, "max_seq_len", None)
         fills = getattr(self.objective, "fills", ())
-        most, multiple = self.train.max_sequences, self.train.accumulation
-        return padded(batch, fills, longest=longest, most=most, multiple=multiple), total
+        count = self.train.accumulation
+        most, multiple = self.train.max_sequences, count * self.placement.batch_parts
+        batch = padded(batch, fills, longest=longest, most=most, multiple=multiple)
+        return self.placement.put_batch(in_pieces(batch, count), count), total
 
     def _find_present(self, batch: Any) -> list[bool]:
         """Tell which parameters the loss reads at all: the others are not updated, so that they do not decay either."""
         weights, _ = self.state
-        traced = jax.make_jaxpr(self._loss_sum)(weights, self.fixed, batch, self.key).jaxpr
+        piece = batch if self.train.accumulation == 1 else [array[0] for array in batch]
+        traced = jax.make_jaxpr(self._loss_sum)(weights, self.fixed, piece, self.key).jaxpr
         read = {id(value) for equation in traced.eqns for value in equation.invars}
         return [id(value) in read for value in traced.invars[: len(weights)]]
 
@@ -165,22 +184,18 @@ class CompiledStep:
             return jax.tree.map(jnp.add, sums, found), None
 
         nothing = jnp.zeros(()), [jnp.zeros_like(weight) for weight in weights]
-        return jax.lax.scan(add, nothing, (jnp.arange(count), pieces(batch, count)))[0]
+        return jax.lax.scan(add, nothing, (jnp.arange(count), batch))[0]
 
     def _loss_sum(self, weights: Any, fixed: Any, batch: Any, key: Any) -> Any:
         """Return the summed loss of the model with these weights."""
-        given = fixed | dict(zip(self.names, weights, strict=True))
+        named = fixed | dict(zip(self.names, weights, strict=True))
+        given = {name: self.placement.gather(name, array) for name, array in named.items()}
         if self.train.precision == "bfloat16":
             given = {name: _halved(array) for name, array in given.items()}
         objective = copy.copy(self.objective)
         objective.model = self.objective.model.bind(given)
         with keyed(key):
             return objective.loss_sum(*batch)
-
-
-def _copied(array: np.ndarray) -> Any:
-    """Return an array of JAX with memory of its own: NumPy goes on writing to the one that is given."""
-    return jnp.array(array, copy=True)
 
 
 def _halved(array: Any) -> Any:

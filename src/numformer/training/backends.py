@@ -11,31 +11,32 @@ from numformer.training.config import OptimConfig, TrainConfig
 from numformer.training.step import Objective, Step, TrainStep
 from numformer.training.workers import Workers
 
-MakeStep = Callable[[Objective, Optimizer, Workers, TrainConfig, OptimConfig], Step]
+MakeStep = Callable[[Optimizer, Workers], Step]
 
 # The room of a backend lies above this one, which imports nothing of it.
 _ROOMS = {"jax": "numformer.jax.training"}
 
 
-def step_maker(backend: str) -> MakeStep:
-    """Return the function that makes a training's step; raises InputError where the backend is not installed."""
-    if backend not in _ROOMS:
-        return _with_numpy
-    room: Any = importlib.import_module(_ROOMS[backend])
-    make_step: MakeStep = room.make_step
-    return make_step
+def step_maker(objective: Objective, train: TrainConfig, optim: OptimConfig) -> MakeStep:
+    """Return the function that makes what takes a training's steps.
 
+    Raises InputError where the backend is not installed or cannot do what is asked for, before anything begins.
+    """
+    if train.backend in _ROOMS:
+        room: Any = importlib.import_module(_ROOMS[train.backend])
+        found: MakeStep = room.step_maker(objective, train, optim)
+        return found
 
-def _with_numpy(
-    objective: Objective, optimizer: Optimizer, workers: Workers, train: TrainConfig, optim: OptimConfig
-) -> Step:
-    return TrainStep(
-        objective,
-        optimizer,
-        workers,
-        seed=train.seed,
-        shards=train.num_shards,
-        accumulation=train.accumulation,
-        clip_norm=optim.clip_norm,
-        precision=train.precision,  # type: ignore[arg-type]  # TrainConfig lets none pass that is JAX's
-    )
+    def make(optimizer: Optimizer, workers: Workers) -> Step:
+        return TrainStep(
+            objective,
+            optimizer,
+            workers,
+            seed=train.seed,
+            shards=train.num_shards,
+            accumulation=train.accumulation,
+            clip_norm=optim.clip_norm,
+            precision=train.precision,  # type: ignore[arg-type]  # TrainConfig lets none of JAX's pass
+        )
+
+    return make

@@ -98,9 +98,11 @@ class TrainConfig:
     recompute: bool = False
     """Keep only each layer's input and compute the rest again for the backward pass: less memory, more time."""
     precision: Precision = "float32"
-    """float16-storage (numpy) keeps in float16 what the backward pass needs; bfloat16 (jax) computes in it, for GPU and TPU."""
+    """float16-storage (numpy) keeps in float16 what the backward pass needs; bfloat16 (jax) is for a GPU or TPU."""
     backend: Backend = "numpy"
     """What computes the steps; jax (pip install 'numformer[jax]') compiles them, and uses a GPU or TPU where it finds one."""
+    mesh: str = ""
+    """How the backend jax spreads over several devices: axes data, fsdp and model with their sizes, as data=4,model=2."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "batch_tokens", "accumulation", "eval_every", "eval_examples", "log_every"):
@@ -117,6 +119,8 @@ class TrainConfig:
         if self.precision not in PRECISIONS[self.backend]:
             able = " or ".join(PRECISIONS[self.backend])
             raise InputError(f"the backend {self.backend} computes with precision {able}, got {self.precision}")
+        if self.mesh and self.backend == "numpy":
+            raise InputError(f"the mesh {self.mesh} is for the backend jax, got backend {self.backend}")
         most = self.max_sequences
         if most is not None and most < max(1, self.shards) * self.accumulation:
             raise InputError(
@@ -161,6 +165,7 @@ class TrainSettings(TypedDict, total=False):
     recompute: bool
     precision: Precision
     backend: Backend
+    mesh: str
 
 
 class OptimSettings(TypedDict, total=False):

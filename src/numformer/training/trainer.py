@@ -98,7 +98,7 @@ class Trainer:
         self.val_loss: float | None = None
         self.best_weights: np.ndarray | None = None  # They are kept here where there is no folder for best/.
         # What is not installed, and a schedule that does not fit the steps, are reported here, before anything is written.
-        self.make_step = step_maker(train.backend)
+        self.make_step = step_maker(task, train, optim)
         learning_rate(1, peak=optim.lr, total_steps=max(1, train.steps), config=optim)
 
     def resume(self) -> None:
@@ -153,7 +153,7 @@ class Trainer:
         with ExitStack() as stack:
             workers = stack.enter_context(Workers(self.threads))
             # It may fork, so it comes before the thread of the progress line.
-            train_step = self.make_step(self.task, self.optimizer, workers, self.train, self.optim)
+            train_step = self.make_step(self.optimizer, workers)
             interrupted = stack.enter_context(_interruptible(progress))
             stack.enter_context(progress)
             warm_up = f", warm-up of {amount(self.optim.warmup_steps, 'steps')}" if self.optim.warmup_steps else ""
