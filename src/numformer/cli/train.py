@@ -21,7 +21,6 @@ from numformer.training.metrics import Best
 from numformer.training.run_folder import OWN_FILES, read_toml
 from numformer.training.settings import RECORDED, earlier_parts, from_plain
 
-
 # Shorter names of what is said of the machine.
 SHORT = {"--backend": "--train.backend", "--mesh": "--train.mesh"}
 
