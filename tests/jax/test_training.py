@@ -8,6 +8,7 @@ import pytest
 
 import numformer as nf
 from numformer import InputError
+from numformer.cli.main import main
 from numformer.data.squad import Question
 from numformer.data.tagged.conll import TaggedSentence
 from numformer.nn.lora import add_lora, linear_layers
@@ -260,6 +261,13 @@ def test_a_loss_that_is_no_number_leaves_the_last_weights():
 def test_what_a_backend_cannot_do_is_said_in_one_sentence(settings, sentence):
     with pytest.raises(InputError, match=sentence):
         make("classify").fit(**FAST | settings)
+
+
+def test_backend_and_mesh_have_short_names_on_the_command_line(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text(TEXT)
+    command = ["train", "lm", "--data", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run")]
+    assert main([*command, "--backend", "jax", "--mesh=rows=2"]) == 2
+    assert "a mesh gives axes of data, fsdp, model their sizes" in capsys.readouterr().err
 
 
 def test_without_jax_the_way_to_it_is_said_before_anything_is_written(monkeypatch, tmp_path):
