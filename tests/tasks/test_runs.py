@@ -451,7 +451,7 @@ FROM_SCRATCH = {name: make for name, make in TASKS.items() if name not in ("lm",
 def test_an_unknown_setting_is_refused_with_those_that_are_known(name):
     with pytest.raises(InputError, match=r"unknown setting d_modle; known are .*d_model.*vocab_size"):
         TASKS[name](d_modle=3)
-    with pytest.raises(InputError, match=r"unknown setting stepz; known are accumulation, batch_size"):
+    with pytest.raises(InputError, match=r"unknown setting stepz; known are accumulation, backend, batch_size"):
         TASKS[name]().fit(stepz=3)
 
 

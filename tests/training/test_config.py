@@ -26,7 +26,7 @@ def test_defaults_are_as_they_were():
     assert dataclasses.asdict(TrainConfig()) == {
         **{"steps": 2000, "batch_size": None, "batch_tokens": None, "accumulation": 1, "label_smoothing": 0.0},
         **{"eval_every": 250, "eval_examples": 2000, "patience": 0, "log_every": 10, "seed": 0, "shards": 0},
-        **{"threads": 0, "recompute": False, "precision": "float32"},
+        **{"threads": 0, "recompute": False, "precision": "float32", "backend": "numpy", "mesh": ""},
     }
     assert dataclasses.asdict(OptimConfig()) == {
         **{"optimizer": "adamw", "lr": 1e-3, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1},

@@ -21,6 +21,9 @@ from numformer.training.metrics import Best
 from numformer.training.run_folder import OWN_FILES, read_toml
 from numformer.training.settings import RECORDED, earlier_parts, from_plain
 
+# Shorter names of what is said of the machine.
+SHORT = {"--backend": "--train.backend", "--mesh": "--train.mesh"}
+
 
 def run(command: str, arguments: list[str]) -> int:
     """Train; returns 130 when interrupted."""
@@ -91,6 +94,9 @@ def _report(result: FitResult, out: Path) -> None:
 def _read(command: str, task: str, arguments: list[str]) -> Any:
     """Read the options twice: first for --config, --resume and --out, then over what those files say."""
     kind = options_class(task)
+    arguments = [
+        SHORT.get(name, name) + equals + value for name, equals, value in (a.partition("=") for a in arguments)
+    ]
     first = parse(kind, command, arguments)
     default = kind()
     if first.resume and first.config:

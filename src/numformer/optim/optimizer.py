@@ -113,6 +113,19 @@ class Optimizer:
             if changed:
                 parameter.mark_changed()
 
+    def settings_of_each(self) -> list[tuple[Group, float]]:
+        """Return the group of every parameter in the flat array, and its decay, which is 0 for norms and biases."""
+        groups = [self.param_groups[number] for number in self._numbers]
+        decays = [
+            group["weight_decay"] if p.ndim >= 2 else 0.0 for p, group in zip(self.parameters, groups, strict=True)
+        ]
+        return list(zip(groups, decays, strict=True))
+
+    def cut(self, flat: np.ndarray) -> list[np.ndarray]:
+        """Return the piece of a flat array [N] that belongs to each parameter, in its shape, without copying."""
+        parts = _parts(self.borders)
+        return [flat[part].reshape(p.shape) for p, part in zip(self.parameters, parts, strict=True)]
+
     def set_weights(self, weights: np.ndarray) -> None:
         """Give all parameters new values from a flat array [N], such as a copy of `self.weights`."""
         self.weights[...] = weights
@@ -234,20 +247,15 @@ class Optimizer:
         make = shared_zeros if self._num_sharing else np.zeros
         self.weights = make((self.borders[-1],), dtype)
         self.gradient = np.zeros_like(self.weights)
-        self._views = self._views_of(self.weights)
+        self._views = self.cut(self.weights)
         for parameter, view in zip(self.parameters, self._views, strict=True):
             view[...] = parameter.data
             parameter.data = view
 
-    def _views_of(self, flat: np.ndarray) -> list[np.ndarray]:
-        """Return the piece of a flat array that belongs to each parameter, in its shape."""
-        parts = _parts(self.borders)
-        return [flat[part].reshape(parameter.shape) for parameter, part in zip(self.parameters, parts, strict=True)]
-
     def _move_to(self, memory: np.ndarray) -> None:
         """Make another flat array the place of the weights."""
         memory[...] = self.weights
-        before, self.weights, self._views = self._views, memory, self._views_of(memory)
+        before, self.weights, self._views = self._views, memory, self.cut(memory)
         for parameter, old, new in zip(self.parameters, before, self._views, strict=True):
             if parameter.data is old:  # Otherwise it was assigned, or belongs to another optimizer.
                 parameter.data = new

@@ -23,7 +23,7 @@ from numformer.pretrained.opening import Opened
 from numformer.random import generator
 from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import pad_id, padded, special_id, special_row
-from numformer.tasks.shared.objective import IGNORE, Batch, TargetObjective
+from numformer.tasks.shared.objective import IGNORE, Batch, TargetObjective, places_counted
 from numformer.tasks.shared.prediction import as_texts, run_batches, values
 from numformer.tasks.shared.text_task import TextTask
 from numformer.tasks.shared.windows import windows_of
@@ -68,8 +68,10 @@ class MaskedObjective(TargetObjective):
         return self._hide(self.windows.sample(draw, self.batch_size)[0], draw)
 
     def scored(self, *batch: np.ndarray) -> tuple[Any, np.ndarray]:
-        """Return the logits of the hidden tokens alone, and those tokens."""
+        """Return the logits of the hidden tokens alone, and those tokens; of all tokens where those are not known yet."""
         tokens, targets = batch
+        if places_counted(targets) is None:
+            return self.model(tokens), targets
         hidden = targets != IGNORE
         return self.model(tokens, where=hidden), targets[hidden]
 

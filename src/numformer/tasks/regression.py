@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 
+from numformer import ops
 from numformer.autograd import Tensor
 from numformer.data.files.examples import Examples
 from numformer.data.tables.columns import Texts
@@ -115,8 +116,9 @@ class RegressObjective(ExamplesObjective):
         label_smoothing: float = 0.0,
         class_weights: np.ndarray | None = None,
     ) -> Tensor:
-        """Return the summed squared error, outputs [B 1] and targets [B] -> []."""
-        difference = outputs.reshape(-1) - targets
+        """Return the summed squared error, outputs [B 1] and targets [B] -> []; a target that is no number does not count."""
+        real = targets == targets
+        difference = ops.where(real, outputs.reshape(-1) - ops.where(real, targets, 0.0), 0.0)
         return (difference * difference).sum()
 
     def flat(self, outputs: Any, targets: np.ndarray) -> tuple[Any, np.ndarray]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 from numformer._names import takes_synonyms
 from numformer._notices import amount
-from numformer.autograd.storage import Precision
 from numformer.errors import InputError
 from numformer.optim import SGD, Adam, AdamW, GroupSettings, Optimizer, ParameterGroup, ScheduleConfig
 from numformer.optim.groups import Parameters, as_groups
@@ -18,6 +17,9 @@ from numformer.training.workers import num_cores
 
 OPTIMIZERS = Literal["adamw", "adam", "sgd"]
 DEFAULT_BATCH_SIZE = 32
+Precision: TypeAlias = Literal["float32", "float16-storage", "bfloat16"]
+PRECISIONS = {"numpy": ("float32", "float16-storage"), "jax": ("float32", "bfloat16")}  # of each backend
+Backend: TypeAlias = Literal["numpy", "jax"]
 
 
 @takes_synonyms
@@ -96,7 +98,11 @@ class TrainConfig:
     recompute: bool = False
     """Keep only each layer's input and compute the rest again for the backward pass: less memory, more time."""
     precision: Precision = "float32"
-    """float16-storage keeps what the backward pass needs in float16, with all arithmetic in float32: less memory."""
+    """float16-storage (numpy) keeps in float16 what the backward pass needs; bfloat16 (jax) is for a GPU or TPU."""
+    backend: Backend = "numpy"
+    """What computes the steps; jax (pip install 'numformer[jax]') compiles them, and uses a GPU or TPU where it finds one."""
+    mesh: str = ""
+    """How the backend jax spreads over several devices: axes data, fsdp and model with their sizes, as data=4,model=2."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "batch_tokens", "accumulation", "eval_every", "eval_examples", "log_every"):
@@ -106,8 +112,15 @@ class TrainConfig:
             _check(name, getattr(self, name), at_least=0)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise InputError(f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
+        if self.backend not in PRECISIONS:
+            raise InputError(f"unknown backend {self.backend!r}: choose {' or '.join(PRECISIONS)}")
         if self.precision not in get_args(Precision):
             raise InputError(f"unknown precision {self.precision!r}: choose {', '.join(get_args(Precision))}")
+        if self.precision not in PRECISIONS[self.backend]:
+            able = " or ".join(PRECISIONS[self.backend])
+            raise InputError(f"the backend {self.backend} computes with precision {able}, got {self.precision}")
+        if self.mesh and self.backend == "numpy":
+            raise InputError(f"the mesh {self.mesh} is for the backend jax, got backend {self.backend}")
         most = self.max_sequences
         if most is not None and most < max(1, self.shards) * self.accumulation:
             raise InputError(
@@ -151,6 +164,8 @@ class TrainSettings(TypedDict, total=False):
     threads: int
     recompute: bool
     precision: Precision
+    backend: Backend
+    mesh: str
 
 
 class OptimSettings(TypedDict, total=False):

@@ -40,6 +40,19 @@ class StepResult(NamedTuple):
     num_tokens: float
 
 
+class Step(Protocol):
+    """What makes a training's updates: called with the number of each, the first of which is 1."""
+
+    def __call__(self, step: int) -> StepResult:
+        """Take one step; when the loss or the gradient is not a number, nothing is changed."""
+
+    def settle(self) -> None:
+        """Bring the model and the optimizer up to date with the steps so far."""
+
+    def summary(self) -> str:
+        """Return what there is to say at the end, or nothing."""
+
+
 class TrainStep:
     """Computes the gradient of a step's batch, clips it and updates the weights.
 
@@ -74,7 +87,7 @@ class TrainStep:
 
         Raises InputError when parameters were frozen or unfrozen since this object was made.
         """
-        self._check_frozen()
+        check_frozen(self.optimizer, self.trained)
         self.optimizer.take_assigned()  # The other processes see the optimizer's weights only.
         answers = self.team.run(step)
         total = answers[0].num_tokens
@@ -91,13 +104,12 @@ class TrainStep:
             self.optimizer.update(present)
         return StepResult(loss, norm, total)
 
-    def _check_frozen(self) -> None:
-        """Raise InputError when other parameters are to be trained, of which the processes of the team do not know."""
-        if self.optimizer.trained != self.trained:
-            raise InputError(
-                "parameters were frozen or unfrozen during the training: do so between two calls of fit, the second of "
-                "which may continue the run with resume"
-            )
+    def settle(self) -> None:
+        """Do nothing: every step updates the model itself."""
+
+    def summary(self) -> str:
+        """Return nothing."""
+        return ""
 
     def _differentiate(self, step: int, shard: int) -> _Answer:
         """Write the gradient of one shard into its row of `self.gradients`, and return its loss."""
@@ -117,6 +129,15 @@ class TrainStep:
             self.optimizer.gather(grads, out=flat, add=number > shard * self.accumulation)
             present = [known or grad is not None for known, grad in zip(present, grads, strict=True)]
         return _Answer(loss_sum, total, present)
+
+
+def check_frozen(optimizer: Optimizer, trained: list[bool]) -> None:
+    """Raise InputError when other parameters are to be trained than when the step was made, which it knows nothing of."""
+    if optimizer.trained != trained:
+        raise InputError(
+            "parameters were frozen or unfrozen during the training: do so between two calls of fit, the second of "
+            "which may continue the run with resume"
+        )
 
 
 class _Answer(NamedTuple):

@@ -21,11 +21,12 @@ from numformer.nn import Module
 from numformer.optim import layerwise_decay, learning_rate, parameter_groups
 from numformer.optim.groups import frozen
 from numformer.tokenizers import Savable
+from numformer.training.backends import step_maker
 from numformer.training.config import OptimConfig, TrainConfig
 from numformer.training.metrics import append_metrics, cut_metrics
 from numformer.training.progress import Progress, Silent
 from numformer.training.run_folder import Progression, RunFolder
-from numformer.training.step import Objective, TrainStep
+from numformer.training.step import Objective, Step
 from numformer.training.workers import Workers, num_cores
 
 OnStep = Callable[[dict[str, Any]], bool | None]  # called with the figures of a step; True stops the run after it
@@ -96,7 +97,8 @@ class Trainer:
         self.loss = math.nan  # the last one, and the last of the held-out data
         self.val_loss: float | None = None
         self.best_weights: np.ndarray | None = None  # They are kept here where there is no folder for best/.
-        # A schedule that does not fit the number of steps is reported here, before anything is written.
+        # What is not installed, and a schedule that does not fit the steps, are reported here, before anything is written.
+        self.make_step = step_maker(task, train, optim)
         learning_rate(1, peak=optim.lr, total_steps=max(1, train.steps), config=optim)
 
     def resume(self) -> None:
@@ -150,16 +152,8 @@ class Trainer:
         progress = Progress(at.step, self.train.steps, self.task.unit) if self.show else Silent()
         with ExitStack() as stack:
             workers = stack.enter_context(Workers(self.threads))
-            train_step = TrainStep(
-                self.task,
-                self.optimizer,
-                workers,
-                seed=self.train.seed,
-                shards=self.train.num_shards,
-                accumulation=self.train.accumulation,
-                clip_norm=self.optim.clip_norm,
-                precision=self.train.precision,
-            )  # It forks, so it comes before the thread of the progress line.
+            # It may fork, so it comes before the thread of the progress line.
+            train_step = self.make_step(self.optimizer, workers)
             interrupted = stack.enter_context(_interruptible(progress))
             stack.enter_context(progress)
             warm_up = f", warm-up of {amount(self.optim.warmup_steps, 'steps')}" if self.optim.warmup_steps else ""
@@ -170,6 +164,8 @@ class Trainer:
                 self.loss = line["loss"]
                 evaluate = at.step % self.train.eval_every == 0 or at.step == self.train.steps
                 keep = interrupted.is_set()  # No evaluation then: the same run uninterrupted would not have it.
+                if evaluate or keep or self.on_step:
+                    train_step.settle()
                 if evaluate:
                     self._evaluate(workers, line)
                 asked = self.on_step is not None and bool(self.on_step(dict(line)))
@@ -182,6 +178,8 @@ class Trainer:
                     self._checkpoint()
                 progress.update(line)
                 stopped = self._why_end() or ("callback" if asked else "interrupted" if keep else None)
+            if summary := train_step.summary():
+                progress.say(summary)
         return stopped
 
     def _take_best(self) -> None:
@@ -211,7 +209,7 @@ class Trainer:
             return "no improvement"
         return "finished" if self.progression.step >= self.train.steps else None
 
-    def _step(self, train_step: TrainStep) -> dict[str, Any]:
+    def _step(self, train_step: Step) -> dict[str, Any]:
         at = self.progression
         start = time.perf_counter()
         rate, *rates = [

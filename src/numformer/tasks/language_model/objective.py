@@ -13,7 +13,7 @@ from numformer.data.batching.batches import pad
 from numformer.models.backbone import CausalModel
 from numformer.random import generator
 from numformer.tasks.language_model.packing import Row
-from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective, TargetObjective
+from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective, TargetObjective, places_counted
 from numformer.tasks.shared.windows import windows_of
 from numformer.tokenizers import Tokenizer
 from numformer.training import TrainConfig
@@ -65,13 +65,18 @@ class PackedObjective(ExamplesObjective):
         """Return the tokens of a row."""
         return (len(example.tokens),)
 
+    @property
+    def fills(self) -> tuple[int, ...]:
+        """What fills up tokens, segments and targets."""
+        return 0, PADDING, IGNORE
+
     def collate(self, examples: Sequence[Row]) -> Batch:
         """Return tokens, numbers of their segments, and targets [B T]."""
-        fill = {"tokens": 0, "segments": PADDING, "targets": IGNORE}
-        return tuple(pad([getattr(row, name) for row in examples], value) for name, value in fill.items())
+        columns = zip(*((row.tokens, row.segments, row.targets) for row in examples), strict=True)
+        return tuple(pad(column, value) for column, value in zip(columns, self.fills, strict=True))
 
     def scored(self, *batch: np.ndarray) -> tuple[Any, np.ndarray]:
-        """Return the logits [N V] of the targets [N] that count; no others are computed."""
+        """Return the logits [N V] of the targets [N] that count; no others are computed where these are known."""
         tokens, segments, targets = batch
-        at = np.flatnonzero(targets != IGNORE)
-        return self.model(tokens, segments=segments, at=at), targets.reshape(-1)[at]
+        at = places_counted(targets)
+        return self.model(tokens, segments=segments, at=at), targets if at is None else targets.reshape(-1)[at]

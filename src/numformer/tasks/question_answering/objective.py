@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from numformer import ops
-from numformer.autograd import Tensor
+from numformer.autograd import Tensor, namespace_of
 from numformer.tasks.question_answering.windows import Window
 from numformer.tasks.shared.encoding import pad_id, padded
-from numformer.tasks.shared.objective import Batch, ExamplesObjective
+from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
 from numformer.training.workers import Workers
 
 
@@ -50,7 +50,9 @@ class QAObjective(ExamplesObjective):
         loss = self.chosen_loss(logits, targets)
         if not smoothing:
             return loss
-        shares = np.broadcast_to((mask / mask.sum(axis=1, keepdims=True))[:, None], logits.shape).astype(np.float32)
+        xp = namespace_of(targets)
+        counted = xp.astype((targets != IGNORE)[:, :, None] & mask[:, None], xp.float32)
+        shares = counted / xp.astype(xp.sum(mask, axis=1), xp.float32)[:, None, None]
         spread = (ops.where(mask[:, None], ops.log_softmax(logits), 0.0) * shares).sum()
         return loss * (1.0 - smoothing) - spread * smoothing
 

@@ -14,11 +14,12 @@ import numpy as np
 
 from numformer import ops
 from numformer._notices import amount
-from numformer.autograd import Tensor, inference
+from numformer.autograd import Tensor, inference, kind_of
+from numformer.autograd.array import NUMPY
 from numformer.data.batching.batches import LengthBatches
 from numformer.errors import InputError
 from numformer.nn.module import Module
-from numformer.tasks.shared.encoding import AnyTokenizer
+from numformer.tasks.shared.encoding import AnyTokenizer, pad_id
 from numformer.training import TrainConfig
 from numformer.training.workers import Workers
 
@@ -197,6 +198,11 @@ class ExamplesObjective(TargetObjective):
         """Return the length of an example along each axis that is padded."""
         return (len(example[0]),)
 
+    @property
+    def fills(self) -> tuple[int, ...]:
+        """What fills up the rows of the arrays of a batch, in their order: tokens, their mask and segments by default."""
+        return pad_id(self.tokenizer), False, 0
+
     def collate(self, examples: Sequence[Any]) -> Batch:
         """Pad examples into arrays, the targets last."""
         raise NotImplementedError
@@ -227,6 +233,15 @@ class ExamplesObjective(TargetObjective):
             f"{super().describe()}, {amount(len(self.examples), self.examples_are)} to train on "
             f"(an epoch is {amount(len(self.batches), 'steps')}), {held_out} held out{measured}"
         )
+
+
+def places_counted(targets: Any) -> np.ndarray | None:
+    """Return the places in targets, of any shape, that are not left out; None for an array that has no values yet.
+
+    Such an array stands in a function that is being compiled, in which no shape may depend on values: there all places are
+    computed, and the loss leaves out those that do not count.
+    """
+    return np.flatnonzero(targets != IGNORE) if kind_of(targets) == NUMPY else None
 
 
 def spread(examples: Sequence[Any], most: int | None) -> Sequence[Any]:

@@ -60,6 +60,11 @@ class TagObjective(ExamplesObjective):
         else:
             self.criterion, self.figures = "accuracy", ("loss", "accuracy")
 
+    @property
+    def fills(self) -> tuple[int, ...]:
+        """What fills up tokens, their mask and tags."""
+        return pad_id(self.tokenizer), False, IGNORE
+
     def collate(self, examples: Sequence[Piece]) -> Batch:
         """Return tokens [B T] (or features [B T C]), their mask and tags [B T]."""
         tokens, mask = padded([ids for ids, _ in examples], pad_id(self.tokenizer))

@@ -90,10 +90,14 @@ class Seq2SeqObjective(ExamplesObjective):
         """Return the lengths of source and target."""
         return len(example[0]), len(example[1]) + 1
 
+    @property
+    def fills(self) -> tuple[int, ...]:
+        """What fills up sources, what the decoder sees, and what it is to say."""
+        return self.model.config.pad_id, pad_id(self.tokenizer.target), IGNORE
+
     def collate(self, examples: Sequence[EncodedPair]) -> Batch:
         """Return source [B S], what the decoder sees [B T] and what it is to say [B T]."""
-        src = padded([source for source, _ in examples], self.model.config.pad_id)[0]
-        seen = padded([np.concatenate([self.start, target]) for _, target in examples], pad_id(self.tokenizer.target))[
-            0
-        ]
-        return src, seen, padded([np.concatenate([target, self.eos]) for _, target in examples], IGNORE)[0]
+        sources = [source for source, _ in examples]
+        seen = [np.concatenate([self.start, target]) for _, target in examples]
+        said = [np.concatenate([target, self.eos]) for _, target in examples]
+        return tuple(padded(rows, fill)[0] for rows, fill in zip((sources, seen, said), self.fills, strict=True))

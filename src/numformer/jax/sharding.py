@@ -1,0 +1,91 @@
+"""Where the pieces of weights and batches lie: a mesh of devices, and along which of its axes each array is cut.
+
+`data` gives every device a part of the batch and all weights, `fsdp` a part of the batch and of the weights, which are
+gathered where they are used (fully sharded), and `model` a part of the heads, of the feed-forward layers and of the
+vocabulary (tensor parallel). JAX derives from that what the devices send each other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from numformer.errors import InputError
+from numformer.models.axes import AxisRules, axes_of
+from numformer.training.mesh import MeshShape
+
+RULES = AxisRules()
+
+
+class Placement:
+    """Puts the arrays of a training on the devices of a mesh.
+
+    Raises InputError for a mesh that has more devices than there are.
+    """
+
+    def __init__(self, mesh: str) -> None:
+        shape = MeshShape.parse(mesh)
+        self.sizes, self.batch_parts = shape.axes, shape.batch_parts
+        count, devices = shape.num_devices, jax.devices()
+        if count > len(devices):
+            raise InputError(
+                f"the mesh {mesh} has {count} devices, but JAX finds {len(devices)} ({devices[0].platform})"
+            )
+        self.mesh = Mesh(np.array(devices[:count]).reshape(*self.sizes.values()), tuple(self.sizes))
+        self.name = mesh
+
+    def check_batch(self, batch_size: int | None, accumulation: int) -> None:
+        """Raise InputError when so many sequences cannot be cut into equal parts."""
+        parts = self.batch_parts * accumulation
+        if batch_size is not None and batch_size % parts:
+            pieces = f" in {accumulation} pieces each" if accumulation > 1 else ""
+            raise InputError(
+                f"batch_size={batch_size} cannot be cut into {self.batch_parts} equal parts{pieces}, as the mesh "
+                f"{self.name or 'data=1'} asks for"
+            )
+
+    def of_parameter(self, name: str, shape: tuple[int, ...], *, gathered: bool = False) -> NamedSharding:
+        """Return how a parameter is cut; `gathered` is how it is where it is used.
+
+        Raises InputError for a width that cannot be cut into equal parts; a vocabulary is left whole then.
+        """
+        cuts = []
+        for axis, length in zip(axes_of(name, len(shape)), shape, strict=True):
+            along = tuple(each for each in RULES.along(axis) if not (gathered and each == "fsdp"))
+            parts = math.prod(self.sizes[each] for each in along)
+            if length % parts and axis != "vocab":
+                raise InputError(
+                    f"the mesh {self.name} cannot cut {name} of shape {list(shape)}: {parts} does not divide {length}"
+                )
+            cuts.append(along if length % parts == 0 else ())
+        return self._cut(*cuts)
+
+    def put_parameter(self, name: str, array: np.ndarray) -> Any:
+        """Return an array of JAX with memory of its own: NumPy goes on writing to the one that is given."""
+        return jax.device_put(np.array(array), self.of_parameter(name, array.shape))
+
+    def gather(self, name: str, array: Any) -> Any:
+        """Bring together what `fsdp` cuts of a parameter, inside a compiled function."""
+        if self.sizes["fsdp"] == 1:
+            return array
+        constrain: Any = jax.lax.with_sharding_constraint
+        return constrain(array, self.of_parameter(name, array.shape, gathered=True))
+
+    def put_batch(self, batch: Any, accumulation: int) -> Any:
+        """Return the arrays of a batch [R ...], or [pieces R ...] where it is worked through in pieces, on their devices."""
+        return jax.device_put(batch, self._cut((), RULES.batch) if accumulation > 1 else self._cut(RULES.batch))
+
+    def _cut(self, *cuts: tuple[str, ...]) -> NamedSharding:
+        """Return the sharding that cuts each axis along some axes of the mesh."""
+        spec: Any = PartitionSpec
+        return NamedSharding(self.mesh, spec(*(cut or None for cut in cuts)))
+
+    def __str__(self) -> str:
+        count = self.mesh.devices.size
+        kind = self.mesh.devices.flat[0].device_kind
+        devices = f"{count} of {jax.device_count()} devices" if count < jax.device_count() else f"{count} devices"
+        return f"{devices if jax.device_count() > 1 else '1 device'} ({kind}{f', {self.name}' if self.name else ''})"
