@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from numformer.cli.main import COMMANDS
-from numformer.cli.train import _from_file
+from numformer.cli.train import options_from_file
 from numformer.pretrained import load_model
 from numformer.training.run_folder import read_toml
 
@@ -116,7 +116,7 @@ def test_a_run_is_resumed_to_more_steps(here, train, numformer):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_valid(recipe):
     task = read_toml(recipe).get("task", "lm")
-    assert _from_file(recipe, task).train.steps > 0
+    assert options_from_file(recipe, task).train.steps > 0
 
 
 def test_the_pydoc_text_needs_no_file(here, train, monkeypatch):

@@ -267,7 +267,7 @@ def test_backend_and_mesh_have_short_names_on_the_command_line(tmp_path, capsys)
     (tmp_path / "text.txt").write_text(TEXT)
     command = ["train", "lm", "--data", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run")]
     assert main([*command, "--backend", "jax", "--mesh=rows=2"]) == 2
-    assert "a mesh gives axes of data, fsdp, model their sizes" in capsys.readouterr().err
+    assert "a mesh has the axes data, fsdp, model" in capsys.readouterr().err
 
 
 def test_without_jax_the_way_to_it_is_said_before_anything_is_written(monkeypatch, tmp_path):

@@ -150,7 +150,7 @@ def test_a_saved_model_writes_the_same_text(lm, tmp_path):
         (lambda lm, path: LanguageModel.from_text(TEXT, valid_fraction=1.0), "valid_fraction must be"),
         (lambda lm, path: LanguageModel(GPT(vocab_size=5, **SMALL), None).fit(), "no text to train on"),
         (lambda lm, path: LanguageModel(GPT(vocab_size=5, **SMALL), None).evaluate(), "no held-out text"),
-        (lambda lm, path: lm.fit(stepz=3), "unknown setting stepz; known are accumulation, batch_size"),
+        (lambda lm, path: lm.fit(stepz=3), "unknown setting stepz; known are accumulation, backend, batch_size"),
         (lambda lm, path: lm.fit(steps=-1), "steps must be at least 0"),
         (lambda lm, path: lm.fit(batch_size=2, shards=3), "batch_size=2 cannot be cut into 3 shards of 1 piece"),
         (lambda lm, path: lm.fit(batch_size=2, accumulation=3), "batch_size=2 cannot be cut into 1 shard of 3 pieces"),
