@@ -43,6 +43,11 @@ def step_maker(objective: Any, train: TrainConfig, optim: OptimConfig) -> Callab
     return lambda optimizer, workers: CompiledStep(objective, optimizer, placement, train, optim)
 
 
+def is_writer() -> bool:
+    """Tell whether this process writes the run folder: of several hosts the first one does."""
+    return jax.process_index() == 0
+
+
 class CompiledStep:
     """Makes the updates that `numformer.training.step.TrainStep` makes, but for rounding and the numbers of dropout."""
 
@@ -99,8 +104,8 @@ class CompiledStep:
             return
         weights, slots = self.state
         for slot, flat in self.optimizer.state.items():
-            self.optimizer.gather([np.asarray(each[slot]) for each in slots], out=flat)
-        self.optimizer.gather([np.asarray(each) for each in weights], out=self.optimizer.weights)
+            self.optimizer.gather([self.placement.fetch(each[slot]) for each in slots], out=flat)
+        self.optimizer.gather([self.placement.fetch(each) for each in weights], out=self.optimizer.weights)
         for parameter in self.optimizer.parameters:
             parameter.mark_changed()
         self.known, self.is_settled = self._versions(), True
