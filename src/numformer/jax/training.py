@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from numformer._notices import amount
 from numformer.errors import InputError
@@ -109,6 +110,10 @@ class CompiledStep:
         for parameter in self.optimizer.parameters:
             parameter.mark_changed()
         self.known, self.is_settled = self._versions(), True
+
+    def any_host(self, flag: bool) -> bool:
+        """Tell whether a host says so: one that is asked to stop takes the others with it, after the same step."""
+        return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(flag)).any())
 
     def summary(self) -> str:
         """Say how often the step was compiled, and where it ran."""
