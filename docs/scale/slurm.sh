@@ -23,4 +23,4 @@ fi
 # machine Slurm submits it by itself (--requeue).
 srun --kill-on-bad-exit=1 \
     numformer train lm "${options[@]}" --out "$run" \
-    --backend jax --mesh fsdp=8,data=2
+    --backend jax --mesh fsdp=8,data=2 --hosts auto

@@ -75,7 +75,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(here
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("lr = 0.1", "bad.toml: unknown setting lr; known are config, data"),
+        ("lr = 0.1", "bad.toml: unknown setting lr; known are config, coordinator, data"),
         ("[optim]\nlearning_rate = 0.1", "bad.toml [optim]: unknown setting learning_rate; known are betas"),
         ('[optim]\nlr = "fast"', "bad.toml [optim]: lr must be float, got 'fast'"),
         ("[optim]\nlr = true", "bad.toml [optim]: lr must be float, got True"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,25 @@ def run(command: str, arguments: list[str]) -> int:
     out = _folder(options)
     if options.pretrained and Path(options.pretrained).resolve().is_relative_to(out.resolve()):
         raise InputError(f"--from {options.pretrained} would be replaced by what starts from it: choose another --out")
-    if not options.resume:
+    with _joined(options) as writes:
+        return _train(command, name, options, out, writes)
+
+
+def _train(command: str, name: str, options: Any, out: Path, writes: bool) -> int:
+    """Train in the folder; of several hosts, one writes and reports."""
+    if writes and not options.resume:
         RunFolder(out).check_free(options.overwrite)  # before any work
     task = _make(task_class(name), options, RunFolder(out) if options.resume else None)
     result = task.fit(
-        train=options.train, optim=options.optim, out=out, resume=options.resume, overwrite=options.overwrite
+        train=options.train,
+        optim=options.optim,
+        out=out,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        progress=writes,
     )
+    if not writes:
+        return 0
     if result.stopped == "interrupted":
         again = f"numformer {command} --out {shlex.quote(str(out))} --resume"
         say(f"stopped at step {result.step} with a checkpoint; continue with: {again}")
@@ -55,6 +70,36 @@ def run(command: str, arguments: list[str]) -> int:
         _print_sample(task, options, result)
     _report(result, out)
     return 0
+
+
+@contextmanager
+def _joined(options: Any) -> Iterator[bool]:
+    """Join the other hosts, where there are such, and yield whether this one writes the run folder."""
+    own = (options.hosts, options.host, options.coordinator)
+    if own == ("", None, ""):
+        yield True
+        return
+    if options.train.backend != "jax":
+        raise InputError(f"several hosts train under --backend jax, got {options.train.backend}")
+    if options.hosts != "auto" and (not options.hosts.isdecimal() or options.host is None or not options.coordinator):
+        raise InputError("give --hosts N --host NUMBER --coordinator ADDRESS:PORT, or --hosts auto in a cluster")
+    from numformer.jax.hosts import Team, detected, joined
+
+    team = detected() if options.hosts == "auto" else Team(int(options.hosts), options.host, options.coordinator)
+    with joined(team, _facts(options), options.host_timeout) as writes:
+        yield writes
+
+
+def _facts(options: Any) -> dict[str, str]:
+    """Return the settings that all hosts must have in common, by their names on the command line."""
+    plain = {
+        name: value for name, value in vars(options).items() if name not in ("host", "host_timeout", "coordinator")
+    }
+    tables = {name: vars(plain.pop(name)) for name in ("model", "optim", "train")}
+    inner = {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
+    return {
+        f"--{name.replace('_', '-')}": str(value) for name, value in (plain | inner).items() if name != "train.threads"
+    }
 
 
 def _make(kind: type[Task], options: Any, resumed: RunFolder | None) -> Task:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from numformer.errors import InputError
@@ -34,6 +35,11 @@ class Placement:
         if count > len(devices):
             raise InputError(
                 f"the mesh {mesh} has {count} devices, but JAX finds {len(devices)} ({devices[0].platform})"
+            )
+        if jax.process_count() > 1 and count < len(devices):
+            raise InputError(
+                f"the mesh of {jax.process_count()} hosts takes all of their {len(devices)} devices, got "
+                f"{mesh or 'data=1'} with {count}"
             )
         self.mesh = Mesh(np.array(devices[:count]).reshape(*self.sizes.values()), tuple(self.sizes))
         self.name = mesh
@@ -66,7 +72,13 @@ class Placement:
 
     def put_parameter(self, name: str, array: np.ndarray) -> Any:
         """Return an array of JAX with memory of its own: NumPy goes on writing to the one that is given."""
-        return jax.device_put(np.array(array), self.of_parameter(name, array.shape))
+        return _spread(np.array(array), self.of_parameter(name, array.shape))
+
+    def fetch(self, array: Any) -> np.ndarray:
+        """Return the whole of an array, of whose parts other hosts may hold some: then all must ask for it."""
+        if not (array.is_fully_addressable or array.is_fully_replicated):
+            array = multihost_utils.process_allgather(array, tiled=True)
+        return np.asarray(array)
 
     def gather(self, name: str, array: Any) -> Any:
         """Bring together what `fsdp` cuts of a parameter, inside a compiled function."""
@@ -77,7 +89,8 @@ class Placement:
 
     def put_batch(self, batch: Any, accumulation: int) -> Any:
         """Return the arrays of a batch [R ...], or [pieces R ...] where it is worked through in pieces, on their devices."""
-        return jax.device_put(batch, self._cut((), RULES.batch) if accumulation > 1 else self._cut(RULES.batch))
+        cut = self._cut((), RULES.batch) if accumulation > 1 else self._cut(RULES.batch)
+        return tuple(_spread(array, cut) for array in batch)
 
     def _cut(self, *cuts: tuple[str, ...]) -> NamedSharding:
         """Return the sharding that cuts each axis along some axes of the mesh."""
@@ -89,3 +102,10 @@ class Placement:
         kind = self.mesh.devices.flat[0].device_kind
         devices = f"{count} of {jax.device_count()} devices" if count < jax.device_count() else f"{count} devices"
         return f"{devices if jax.device_count() > 1 else '1 device'} ({kind}{f', {self.name}' if self.name else ''})"
+
+
+def _spread(array: np.ndarray, sharding: NamedSharding) -> Any:
+    """Return an array that every host has as one of JAX, of which each host gives its own devices their parts."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

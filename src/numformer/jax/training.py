@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from numformer._notices import amount
 from numformer.errors import InputError
@@ -41,6 +42,11 @@ def step_maker(objective: Any, train: TrainConfig, optim: OptimConfig) -> Callab
         if parameter.dtype != np.float32:
             raise InputError(f"the backend jax trains weights of float32, got {name} of {parameter.dtype}")
     return lambda optimizer, workers: CompiledStep(objective, optimizer, placement, train, optim)
+
+
+def is_writer() -> bool:
+    """Tell whether this process writes the run folder: of several hosts the first one does."""
+    return jax.process_index() == 0
 
 
 class CompiledStep:
@@ -99,11 +105,15 @@ class CompiledStep:
             return
         weights, slots = self.state
         for slot, flat in self.optimizer.state.items():
-            self.optimizer.gather([np.asarray(each[slot]) for each in slots], out=flat)
-        self.optimizer.gather([np.asarray(each) for each in weights], out=self.optimizer.weights)
+            self.optimizer.gather([self.placement.fetch(each[slot]) for each in slots], out=flat)
+        self.optimizer.gather([self.placement.fetch(each) for each in weights], out=self.optimizer.weights)
         for parameter in self.optimizer.parameters:
             parameter.mark_changed()
         self.known, self.is_settled = self._versions(), True
+
+    def any_host(self, flag: bool) -> bool:
+        """Tell whether a host says so: one that is asked to stop takes the others with it, after the same step."""
+        return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(flag)).any())
 
     def summary(self) -> str:
         """Say how often the step was compiled, and where it ran."""

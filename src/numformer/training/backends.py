@@ -23,8 +23,7 @@ def step_maker(objective: Objective, train: TrainConfig, optim: OptimConfig) -> 
     Raises InputError where the backend is not installed or cannot do what is asked for, before anything begins.
     """
     if train.backend in _ROOMS:
-        room: Any = importlib.import_module(_ROOMS[train.backend])
-        found: MakeStep = room.step_maker(objective, train, optim)
+        found: MakeStep = _room(train.backend).step_maker(objective, train, optim)
         return found
 
     def make(optimizer: Optimizer, workers: Workers) -> Step:
@@ -40,3 +39,12 @@ def step_maker(objective: Objective, train: TrainConfig, optim: OptimConfig) -> 
         )
 
     return make
+
+
+def is_writer(backend: str) -> bool:
+    """Tell whether this process writes the run folder: it does unless it is one of several hosts, and not the first."""
+    return backend not in _ROOMS or bool(_room(backend).is_writer())
+
+
+def _room(backend: str) -> Any:
+    return importlib.import_module(_ROOMS[backend])

@@ -49,6 +49,9 @@ class Step(Protocol):
     def settle(self) -> None:
         """Bring the model and the optimizer up to date with the steps so far."""
 
+    def any_host(self, flag: bool) -> bool:
+        """Tell whether any of the hosts that train together says so; all ask after the same steps."""
+
     def summary(self) -> str:
         """Return what there is to say at the end, or nothing."""
 
@@ -106,6 +109,10 @@ class TrainStep:
 
     def settle(self) -> None:
         """Do nothing: every step updates the model itself."""
+
+    def any_host(self, flag: bool) -> bool:
+        """Return what this host says, which is the only one."""
+        return flag
 
     def summary(self) -> str:
         """Return nothing."""

@@ -163,7 +163,9 @@ class Trainer:
                 line = self._step(train_step)
                 self.loss = line["loss"]
                 evaluate = at.step % self.train.eval_every == 0 or at.step == self.train.steps
-                keep = interrupted.is_set()  # No evaluation then: the same run uninterrupted would not have it.
+                keep = train_step.any_host(
+                    interrupted.is_set()
+                )  # No evaluation then: the same run uninterrupted would not have it.
                 if evaluate or keep or self.on_step:
                     train_step.settle()
                 if evaluate:

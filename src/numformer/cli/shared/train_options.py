@@ -26,6 +26,14 @@ class TrainOptions:
     """Continue the run in --out from its last checkpoint."""
     overwrite: bool = False
     """Replace the run in --out."""
+    hosts: str = ""
+    """How many processes train together under JAX, each started with this command; auto: as the cluster says."""
+    host: int | None = None
+    """Number of this process among --hosts, from 0, which writes the run folder."""
+    coordinator: str = ""
+    """ADDRESS:PORT of host 0, where the hosts meet."""
+    host_timeout: float = 300.0
+    """Seconds that the hosts wait for one another at the beginning."""
     pretrained: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Model whose weights and tokenizer to start from, named as RUN elsewhere; the head is new where the task is another."""
 

@@ -28,6 +28,7 @@ from numformer.tasks.shared.settings import names
 from numformer.tasks.shared.start import open_source
 from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, FitSettings, OptimConfig, RunFolder, TrainConfig, Trainer
+from numformer.training.backends import is_writer
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
 from numformer.training.run_folder import read_toml, run_of
@@ -158,10 +159,11 @@ class Task:
                 raise InputError(f"a {type(objective).__name__} takes no other loss")
             objective.use_loss(loss)
         trainer = Trainer(objective, train, optim, folder, progress, on_step)
-        with folder.locked() if folder else nullcontext(), recomputing(self.model, train.recompute):
-            self._prepare(trainer, run, before, resume, overwrite)
+        writes = is_writer(train.backend)
+        with folder.locked() if folder and writes else nullcontext(), recomputing(self.model, train.recompute):
+            self._prepare(trainer, run, before, resume, overwrite, writes)
             result = trainer.run()
-        if folder and (result.new_steps or not (folder.path / "curves.png").exists()):
+        if trainer.folder and folder and (result.new_steps or not (folder.path / "curves.png").exists()):
             draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png", objective.loss_unit)
         return result
 
@@ -172,9 +174,9 @@ class Task:
         return ({} if own else {"model_type": config.model_type}) | as_plain(config)
 
     def _prepare(
-        self, trainer: Trainer, run: dict[str, Any], before: dict[str, Any], resume: bool, overwrite: bool
+        self, trainer: Trainer, run: dict[str, Any], before: dict[str, Any], resume: bool, overwrite: bool, writes: bool
     ) -> None:
-        """Make the folder of a new run, or take the state of the one to continue."""
+        """Make the folder of a new run, or take the state of the one to continue; leave it to another who `writes` not."""
         folder, steps = trainer.folder, trainer.train.steps
         if folder and resume:
             check_same_run(before, run, folder.path)
@@ -186,11 +188,13 @@ class Task:
                     f"the run {folder.path} has made {amount(done, 'steps')} already and cannot end at steps={steps}: "
                     "give more steps to continue it, or another folder to a shorter run"
                 )
-            if trainer.why_nothing_is_left() is None:
+            if writes and trainer.why_nothing_is_left() is None:
                 folder.describe(run | resumptions(before, run, done), self.tokenizer)
-        elif folder:
+        elif folder and writes:
             folder.check_free(overwrite)
             folder.start(run, self.tokenizer)
+        if not writes:
+            trainer.folder = None
 
     def stream(
         self, inputs: Iterable[Any], *, paused: Callable[[], bool] = lambda: False, **settings: Any
