@@ -107,6 +107,30 @@ def test_hosts_that_agree_begin(coordinator):
     assert answers(*((Team(3, host, coordinator), {"a": "1"}, 30) for host in range(3))) == [None] * 3
 
 
+def test_who_knocks_and_is_no_host_is_not_waited_for(coordinator, monkeypatch):
+    monkeypatch.setattr("numformer.jax.hosts.PATIENCE", 0.1)
+    first = Thread(target=roll_call, args=(Team(2, 0, coordinator), {}, 30))
+    first.start()
+    strangers = [connected(coordinator) for _ in range(2)]
+    strangers[1].sendall(b"GET / HTTP/1.1\r\n")
+    roll_call(Team(2, 1, coordinator), {}, 30)
+    first.join(timeout=10)
+    for stranger in strangers:
+        stranger.close()
+    assert not first.is_alive()
+
+
+def connected(coordinator):
+    """Return a connection to a host that has begun to listen, or is about to."""
+    end = time.monotonic() + 10
+    while True:
+        try:
+            return socket.create_connection(Team(2, 1, coordinator).address)
+        except ConnectionRefusedError:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
 def test_every_host_names_those_that_are_missing(coordinator):
     here = answers(*((Team(4, host, coordinator), {}, 3) for host in (0, 2)))
     assert here == ["of 4 hosts 1, 3 are missing after 3 s"] * 2

@@ -13,6 +13,7 @@ from numformer import nn, random
 from numformer.autograd import Tensor, inference, no_grad
 from numformer.autograd.array import memory_of
 from numformer.models import Llama, Qwen2
+from numformer.nn import init
 from numformer.nn.capture import capture
 from numformer.nn.flat import FEW_ROWS, JointLinear, flatten_parameters
 
@@ -47,6 +48,27 @@ def test_flattening_changes_no_value(part):
     before = part.state_dict()
     flatten_parameters(part)
     assert all(np.array_equal(before[name], value) for name, value in part.state_dict().items())
+
+
+class Scaled(nn.Module):
+    """A part with a matrix that is drawn and one that is given."""
+
+    def __init__(self):
+        self.linear = nn.Linear(4, 4)
+        self.scale = nn.Parameter(np.full((4, 4), 3.0, np.float32))
+
+
+def test_a_matrix_that_was_given_keeps_its_values_in_a_model_that_is_not_drawn_yet():
+    with init.undrawn():
+        layer = nn.Stack([Scaled()])[0]
+    assert (layer.scale.data == 3.0).all()
+    assert not layer.linear.weight.data.any()
+
+
+def test_shapes_without_memory_get_none():
+    with init.shapes_only():
+        layer = nn.Stack([nn.EncoderLayer(8, 2, 16)])[0]
+    assert layer.feed_forward.linear1.weight.data.strides == (0, 0)
 
 
 def test_a_layer_of_a_stack_lies_in_one_array():

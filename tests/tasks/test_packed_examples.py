@@ -5,12 +5,12 @@ import pytest
 
 from numformer import ByteTokenizer, InputError, LanguageModel
 from numformer.cli.main import main
+from numformer.ops.loss import IGNORE
 from numformer.tasks.language_model import language_model
 from numformer.tasks.language_model.dialogues import encode_dialogue
 from numformer.tasks.language_model.format import Dialogue, Piece, read_examples
 from numformer.tasks.language_model.objective import PackedObjective
 from numformer.tasks.language_model.packing import Encoded, encode_examples, pack
-from numformer.tasks.shared.objective import IGNORE
 from numformer.training import TrainConfig
 
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 16}

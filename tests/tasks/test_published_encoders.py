@@ -10,8 +10,8 @@ from numformer.data.squad import Question
 from numformer.data.tagged.conll import TaggedSentence
 from numformer.models import BertConfig, DistilBertConfig, RobertaConfig, build_model
 from numformer.models.build import build_backbone
+from numformer.ops.loss import IGNORE
 from numformer.pretrained import save_model
-from numformer.tasks.shared.objective import IGNORE
 from numformer.tasks.shared.text_pairs import encode_texts
 from numformer.tasks.tagging.objective import encode_sentences
 from numformer.tokenizers import SubwordTokenizer

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from numformer import GPT, InputError, LanguageModel, Tensor
+from numformer.ops.loss import IGNORE
 from numformer.tasks.language_model.format import Piece
 from numformer.tasks.language_model.packing import encode_examples
 from numformer.tasks.language_model.scores import Question, choice_scores, read_questions, row_of, strided_windows
-from numformer.tasks.shared.objective import IGNORE
 
 TEXT = "the cat sat on the mat.\nthe dog sat on the hat.\n" * 8
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 8}

@@ -32,7 +32,7 @@ from numformer.autograd import Tensor, inference
 from numformer.errors import InputError
 from numformer.generation.logits import NOTHING_LEFT, Processor, process, processors_of
 from numformer.generation.protocols import Writer
-from numformer.generation.rows import Ended, Request, make_rows
+from numformer.generation.rows import Ended, Request, make_rows, unread_ids
 from numformer.generation.sampling import SamplingConfig, sample
 from numformer.ops.embedding import check_ids
 
@@ -105,8 +105,7 @@ class Session:
 
     def num_unread(self, slot: int) -> int:
         """Return how many tokens of a slot's sequence the model has yet to read for the logits of the next."""
-        request = self._request(slot)
-        return len(request.ids) - request.start - request.num_read
+        return len(unread_ids(self._request(slot)))
 
     def admit(
         self,
@@ -172,9 +171,8 @@ class Session:
             if not math.isfinite(number):
                 raise InputError(f"the logits of slot {slot} are NaN, +inf or all -inf, so there is no token to choose")
         logits -= largest[:, None]
-        log_totals = np.log(
-            np.exp(logits).sum(axis=1)
-        ).tolist()  # so that log p = logit - largest - log Σ e^(logit - largest)
+        # log p = logit - largest - log Σ e^(logit - largest)
+        log_totals = np.log(np.exp(logits).sum(axis=1)).tolist()
         requests = [self._request(slot) for slot in found]
         ruled = [process(request.processors, request.ids, found[request.slot]) for request in requests]
         for request, row in zip(requests, ruled, strict=True):

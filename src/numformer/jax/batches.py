@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-IGNORE = -100  # a whole number as a target that does not count; one with a fraction is no number
+from numformer.ops.loss import IGNORE
 
 
 def padded(
@@ -36,6 +36,7 @@ def padded(
     *inputs, targets = [_lengthened(array, fill, longest) for array, fill in zip(batch, filled, strict=True)]
     missing = rows - len(targets)
     inputs = [_with_rows(array, missing, mode="edge") for array in inputs]
+    # A number with a fraction that does not count is no number.
     ignored = np.nan if targets.dtype.kind == "f" else IGNORE
     return (*inputs, _with_rows(targets, missing, mode="constant", constant_values=ignored))
 

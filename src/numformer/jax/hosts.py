@@ -25,6 +25,8 @@ import jax
 from numformer._notices import say
 from numformer.errors import InputError
 
+PATIENCE = 2.0  # seconds for a host that has come to say who it is, which it does at once
+
 
 @dataclass(frozen=True)
 class Team:
@@ -135,11 +137,6 @@ def _call(team: Team, facts: Mapping[str, str], end: float, timeout: float) -> s
             try:
                 server.settimeout(max(0.01, end - time.monotonic()))
                 connection = stack.enter_context(server.accept()[0])
-                connection.settimeout(
-                    max(0.01, end - time.monotonic())
-                )  # whoever comes and says nothing is not waited for
-                stream = stack.enter_context(connection.makefile("rw"))
-                host, hosts, theirs = json.loads(stream.readline())
             except TimeoutError:
                 missing = [str(host) for host in range(1, team.hosts) if host not in others]
                 verdict = (
@@ -147,7 +144,11 @@ def _call(team: Team, facts: Mapping[str, str], end: float, timeout: float) -> s
                     f"{timeout:g} s"
                 )
                 continue
-            except (ValueError, TypeError):  # somebody else knocked
+            connection.settimeout(PATIENCE)
+            stream = stack.enter_context(connection.makefile("rw"))
+            try:
+                host, hosts, theirs = json.loads(stream.readline())
+            except (OSError, ValueError, TypeError):  # somebody else knocked, and said nothing or something else
                 continue
             if hosts != team.hosts or host in others or not 0 < host < team.hosts:
                 verdict = f"host {host} of {hosts} came, where host 0 waits for {team.hosts - 1} others, each once"

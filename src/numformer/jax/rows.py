@@ -89,13 +89,8 @@ class JaxRows:
         self, tokens: np.ndarray, lengths: np.ndarray, last: np.ndarray, row: Any = None, source: Any = None
     ) -> np.ndarray:
         forward = functools.partial(self.programs.run, room=self.room, source_room=self.source_room)
-        arguments = (
-            tokens,
-            lengths.copy(),
-            last.astype(np.int32),
-            row,
-            source,
-        )  # `lengths` change while a step may run
+        # `lengths` change while a step may run, so it gets a copy.
+        arguments = (tokens, lengths.copy(), last.astype(np.int32), row, source)
         if self.stores is None:
             nothing, rows = Stores({}, {}), len(self.lengths)
             shapes = jax.eval_shape(forward, self.parameters, nothing, *arguments)

@@ -23,6 +23,8 @@ FEW_ROWS = 16  # of more rows the multiplications take the time, and not the rea
 
 def flatten_parameters(module: Module) -> None:
     """Move the float32 parameters of a module into one new array, matrices of one part and one input width side by side."""
+    if not init.is_allocating():
+        return
     named = {name: p for name, p in module.named_parameters() if p.dtype == "float32"}
     parts = {part: number for number, part in reversed([*enumerate(map(_part_of, named))])}
 
@@ -35,7 +37,7 @@ def flatten_parameters(module: Module) -> None:
     flat = large_zeros(borders[-1])
     for parameter, (start, stop) in zip(ordered, pairwise(borders), strict=True):
         view = flat[start:stop].reshape(parameter.shape)
-        if init.is_drawing() or parameter.ndim < 2:  # undrawn matrices are zeros: their memory stays untouched
+        if not init.is_undrawn(parameter):  # the zeros of others are there already, in memory that stays untouched
             view[...] = parameter.data
         parameter.data = view
 

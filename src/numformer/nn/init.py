@@ -18,6 +18,9 @@ class _Thread(threading.local):
     drawing = True
     allocating = True
 
+    def __init__(self) -> None:
+        self.undrawn: dict[int, Parameter] = {}  # made in the block that leaves them so, by their ids
+
 
 _thread = _Thread()
 
@@ -33,6 +36,8 @@ def undrawn() -> Iterator[None]:
         yield
     finally:
         _thread.drawing = before
+        if before:
+            _thread.undrawn.clear()
 
 
 @contextmanager
@@ -49,9 +54,14 @@ def shapes_only() -> Iterator[None]:
         _thread.allocating = before
 
 
-def is_drawing() -> bool:
-    """Tell whether weights are drawn in this thread as soon as they are made."""
-    return _thread.drawing
+def is_undrawn(parameter: Parameter) -> bool:
+    """Tell, inside `undrawn()`, whether a parameter was left so: its zeros have no memory yet."""
+    return id(parameter) in _thread.undrawn
+
+
+def is_allocating() -> bool:
+    """Tell whether parameters get memory in this thread."""
+    return _thread.allocating
 
 
 def check_sizes(**sizes: object) -> None:
@@ -118,4 +128,7 @@ def _reserved(shape: tuple[int, ...]) -> Parameter:
     xp = namespace_of(None)
     if not _thread.allocating:
         return Parameter(xp.broadcast_to(xp.zeros((), dtype=xp.float32), shape))
-    return Parameter(xp.zeros(shape, dtype=xp.float32))
+    parameter = Parameter(xp.zeros(shape, dtype=xp.float32))
+    if not _thread.drawing:
+        _thread.undrawn[id(parameter)] = parameter
+    return parameter

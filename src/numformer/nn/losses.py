@@ -9,6 +9,7 @@ from numformer import ops
 from numformer.autograd import Array, ArrayLike, Tensor
 from numformer.errors import InputError
 from numformer.nn.module import Module
+from numformer.ops.loss import IGNORE
 
 Reduction = Literal["mean", "sum"]
 
@@ -42,7 +43,7 @@ class CrossEntropyLoss(Loss):
 
     def __init__(
         self,
-        ignore_index: int = -100,
+        ignore_index: int = IGNORE,
         label_smoothing: float = 0.0,
         reduction: Reduction = "mean",
         weight: ArrayLike | None = None,

@@ -12,6 +12,8 @@ from numformer.errors import InputError
 from numformer.ops.activation import sigmoid
 from numformer.ops.arithmetic import as_float
 
+IGNORE = -100  # a target that does not count, unless another number is said
+
 
 @op
 def cross_entropy(
@@ -19,7 +21,7 @@ def cross_entropy(
     targets: np.ndarray,
     *,
     class_weights: np.ndarray | None = None,
-    ignore_index: int = -100,
+    ignore_index: int = IGNORE,
     label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum"] = "mean",
     need: Need,

@@ -20,10 +20,11 @@ from numformer.errors import InputError
 from numformer.metrics import check_picture, classification_scores, draw_confusion_matrix
 from numformer.metrics import confusion_matrix as count_confusions
 from numformer.models import BertConfig, SequenceClassifier
+from numformer.ops.loss import IGNORE
 from numformer.tasks.shared.example_task import Data
 from numformer.tasks.shared.format import DataConfig, counted
 from numformer.tasks.shared.mistakes import MistakeOptions, places_of, write_mistakes
-from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
+from numformer.tasks.shared.objective import Batch, ExamplesObjective
 from numformer.tasks.shared.prediction import values
 from numformer.tasks.shared.settings import DataSettings, EncoderSettings
 from numformer.tasks.shared.start import backbone_of

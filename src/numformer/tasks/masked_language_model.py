@@ -19,11 +19,12 @@ from numformer.data import TokenWindows
 from numformer.errors import InputError
 from numformer.models import BertConfig, build_model
 from numformer.models.heads import MaskedLM
+from numformer.ops.loss import IGNORE
 from numformer.pretrained.opening import Opened
 from numformer.random import generator
 from numformer.tasks.shared.attention import Sequences, framed_sequence
 from numformer.tasks.shared.encoding import pad_id, padded, special_id, special_row
-from numformer.tasks.shared.objective import IGNORE, Batch, TargetObjective, places_counted
+from numformer.tasks.shared.objective import Batch, TargetObjective, places_counted
 from numformer.tasks.shared.prediction import as_texts, run_batches, values
 from numformer.tasks.shared.text_task import TextTask
 from numformer.tasks.shared.windows import windows_of

@@ -163,9 +163,8 @@ class Trainer:
                 line = self._step(train_step)
                 self.loss = line["loss"]
                 evaluate = at.step % self.train.eval_every == 0 or at.step == self.train.steps
-                keep = train_step.any_host(
-                    interrupted.is_set()
-                )  # No evaluation then: the same run uninterrupted would not have it.
+                # Interrupted, a run is not evaluated: uninterrupted it would not have been.
+                keep = train_step.any_host(interrupted.is_set())
                 if evaluate or keep or self.on_step:
                     train_step.settle()
                 if evaluate:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from numformer import ops
 from numformer.jax.precision import wide
-from numformer.ops.loss import check_cross_entropy, check_pair, check_reduction
+from numformer.ops.loss import IGNORE, check_cross_entropy, check_pair, check_reduction
 
 
 @ops.cross_entropy.jax
@@ -18,7 +18,7 @@ def _(
     targets: Any,
     *,
     class_weights: Any = None,
-    ignore_index: int = -100,
+    ignore_index: int = IGNORE,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Any:

@@ -38,7 +38,7 @@ from numformer.tasks.shared.text_task import TextTask
 from numformer.tasks.shared.windows import windows_of
 from numformer.tasks.shared.writing import WritingDefaults, WritingSettings
 from numformer.tokenizers import SubwordTokenizer, Tokenizer, begin_ids, encode_text
-from numformer.training import RunFolder, TrainConfig
+from numformer.training import TrainConfig
 from numformer.training.workers import Workers, num_cores
 
 MOST_TOKENS = 1024  # at a time, where a model to start from can see more and nobody says how many
@@ -63,25 +63,6 @@ class LanguageModel(TextTask):
     defaults = WritingDefaults()  # of a folder that has a generation_config.json
     train_examples: list[Encoded] | None = None  # in place of the text's tokens
     valid_examples: Sequence[Encoded] = ()
-
-    @classmethod
-    def from_config(
-        cls,
-        config: Any,
-        model: Any,
-        *,
-        seed: int = 0,
-        text: str | None = None,
-        tokenizer: Any = None,
-        resumed: RunFolder | None = None,
-    ) -> Self:
-        """Go the way from a text or examples to an untrained task, as TextTask does."""
-        task = super().from_config(config, model, seed=seed, text=text, tokenizer=tokenizer, resumed=resumed)
-        longest = task.model.config.max_seq_len
-        if config.sequence_length is None and task._length < longest:
-            what = f"{MOST_TOKENS:,} tokens at a time of {longest:,} that the model reads"
-            say(f"trained on {what}: sequence_length sets it")
-        return task
 
     @classmethod
     def _own_source(cls, config: Any) -> dict[str, Any]:
@@ -141,6 +122,10 @@ class LanguageModel(TextTask):
         return super()._new_tokenizer(config, text, vocab_size)
 
     def _take_data(self, text: str | Path) -> None:
+        longest = self.model.config.max_seq_len
+        if self.config.sequence_length is None and self._length < longest:
+            what = f"{MOST_TOKENS:,} tokens at a time of {longest:,} that the model reads"
+            say(f"trained on {what}: sequence_length sets it")
         if not is_examples(text):
             super()._take_data(text)
             return

@@ -11,9 +11,10 @@ from numformer._notices import amount
 from numformer.data import TokenWindows
 from numformer.data.batching.batches import pad
 from numformer.models.backbone import CausalModel
+from numformer.ops.loss import IGNORE
 from numformer.random import generator
 from numformer.tasks.language_model.packing import Row
-from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective, TargetObjective, places_counted
+from numformer.tasks.shared.objective import Batch, ExamplesObjective, TargetObjective, places_counted
 from numformer.tasks.shared.windows import windows_of
 from numformer.tokenizers import Tokenizer
 from numformer.training import TrainConfig

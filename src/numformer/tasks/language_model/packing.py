@@ -10,9 +10,9 @@ import numpy as np
 from numformer._notices import amount, say, say_share
 from numformer.errors import InputError
 from numformer.generation.chat_template import ChatTemplate
+from numformer.ops.loss import IGNORE
 from numformer.tasks.language_model.dialogues import encode_dialogue
 from numformer.tasks.language_model.format import Dialogue, Example
-from numformer.tasks.shared.objective import IGNORE
 from numformer.tokenizers import Tokenizer, begin_ids, encode_after
 
 

@@ -17,7 +17,8 @@ from numformer.data.files.examples import Examples, collect
 from numformer.data.files.rows import clean_text, json_field, json_kind, json_rows
 from numformer.errors import InputError
 from numformer.models.backbone import CausalModel
-from numformer.tasks.shared.objective import EVALUATION_TOKENS, IGNORE, Batch
+from numformer.ops.loss import IGNORE
+from numformer.tasks.shared.objective import EVALUATION_TOKENS, Batch
 from numformer.tokenizers import Tokenizer, begin_ids, encode_after, encode_text
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from numformer import ops
 from numformer.autograd import Tensor, namespace_of
+from numformer.ops.loss import IGNORE
 from numformer.tasks.question_answering.windows import Window
 from numformer.tasks.shared.encoding import pad_id, padded
-from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
+from numformer.tasks.shared.objective import Batch, ExamplesObjective
 from numformer.training.workers import Workers
 
 

@@ -19,11 +19,11 @@ from numformer.autograd.array import NUMPY
 from numformer.data.batching.batches import LengthBatches
 from numformer.errors import InputError
 from numformer.nn.module import Module
+from numformer.ops.loss import IGNORE
 from numformer.tasks.shared.encoding import AnyTokenizer, pad_id
 from numformer.training import TrainConfig
 from numformer.training.workers import Workers
 
-IGNORE = -100  # a target that does not count
 EVALUATION_TOKENS = 2048  # in one forward pass: as much as a small training shard holds
 Batch = tuple[np.ndarray, ...]
 Loss = Callable[[Tensor, np.ndarray], Tensor]  # outputs [N C] or [N], targets [N] -> the mean loss []

@@ -11,8 +11,9 @@ from numformer.data.tagged.conll import TaggedSentence
 from numformer.data.tagged.tag_schemes import mark_entities
 from numformer.metrics import entity_scores
 from numformer.models import TokenClassifier
+from numformer.ops.loss import IGNORE
 from numformer.tasks.shared.encoding import pad_id, padded
-from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective, spread
+from numformer.tasks.shared.objective import Batch, ExamplesObjective, spread
 from numformer.tasks.tagging.words import pieces_of, tokens_of, word_probabilities
 from numformer.tokenizers import Tokenizer
 from numformer.training import TrainConfig

@@ -10,8 +10,9 @@ from numformer._notices import amount, say, say_share
 from numformer.data.pairs.reader import Pair
 from numformer.errors import InputError
 from numformer.models.encoder_decoder import EncoderDecoderModel
+from numformer.ops.loss import IGNORE
 from numformer.tasks.shared.encoding import cut, pad_id, padded, say_cut, special_id
-from numformer.tasks.shared.objective import IGNORE, Batch, ExamplesObjective
+from numformer.tasks.shared.objective import Batch, ExamplesObjective
 from numformer.tokenizers import Tokenizer, TokenizerPair, encode_all
 from numformer.training import TrainConfig
 
