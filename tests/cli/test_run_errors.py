@@ -132,7 +132,11 @@ def test_a_run_is_not_replaced_without_being_asked_which_is_said_before_any_work
         ('task = "classify"', "task = [", "copy/run.toml cannot be read as TOML"),
         ("freeze = []", "freeze = 3", "copy/run.toml: freeze must be str, got 3"),
         ('encoding = "utf-8"', "encoding = 8", "copy/run.toml: encoding must be str, got 8"),
-        ("[train]", "[training]", "copy/run.toml: unknown setting training; known are class_weights, config, coordinator, data"),
+        (
+            "[train]",
+            "[training]",
+            "copy/run.toml: unknown setting training; known are class_weights, config, coordinator, data",
+        ),
     ],
 )
 def test_settings_that_someone_has_broken_are_named(copy_of, numformer, refused, old, new, message):

@@ -190,7 +190,11 @@ SETTINGS = [
     ("tag", {"config": "qa.toml"}, "qa.toml is for the task 'qa', not tag"),
     ("tag", {"config": "freeze.toml"}, "no parameter of TokenClassifier is named 'bert' or lies under it"),
     ("tag", {"config": "names.toml"}, "names.toml: freeze must be str, got 3"),
-    ("tag", {"config": "table.toml"}, "table.toml: unknown setting data_config; known are column, config, coordinator, data,"),
+    (
+        "tag",
+        {"config": "table.toml"},
+        "table.toml: unknown setting data_config; known are column, config, coordinator, data,",
+    ),
 ]
 
 
