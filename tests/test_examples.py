@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_limits
 
-from numformer import autograd as tape
+from numformer.autograd import OPS
 
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES, FIRST_STEPS = sorted(FOLDER.glob("*.py")), sorted(FOLDER.glob("first_steps/*.py"))
@@ -59,11 +59,13 @@ def small_world(tmp_path, monkeypatch):
     """Work in an empty folder on one thread, with a shorter text than Python's and a list of ops that may grow."""
     monkeypatch.setattr("pydoc_data.topics.topics", TOPICS)
     monkeypatch.setenv("NUMFORMER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tape, "OPS", dict(tape.OPS))
+    known = set(OPS)
+    monkeypatch.setattr("numformer.autograd.decorator.OPS", dict(OPS))  # where `@op` writes
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with threadpool_limits(1, "blas"):
         yield tmp_path / "here"
+    assert set(OPS) == known, "an example has changed what ops all tests see"
 
 
 @every_example
