@@ -1,11 +1,11 @@
-"""What an accelerator does with numformer under JAX: ops against NumPy, training GPT-2 124 M in bfloat16, decoding SmolLM2's shape.
+"""What an accelerator does with numformer under JAX: ops against NumPy, training GPT-2 124 M, decoding SmolLM2's shape.
 
     python benchmarks/jax_device.py --peak-tflops 989            # on the device; a few minutes
     python benchmarks/jax_device.py --shape tiny --steps 6       # anywhere, to see that it runs
 
-Weights and text are random. Prints one JSON line for each; the ops are the float32 half of tests/jax/test_ops.py, which takes
-pytest, with full precision in matrix products, which accelerators do not have by default. Utilisation is 6 N tokens/s over the peak (Kaplan et
-al. 2020, arXiv:2001.08361), N being the parameters.
+Weights and text are random, training is in bfloat16. Prints one JSON line for each. The ops are the float32 half of
+tests/jax/test_ops.py (it takes pytest), with full precision in matrix products, which accelerators do not have by default.
+Utilisation is 6 N tokens/s over the peak (Kaplan et al. 2020, arXiv:2001.08361), N being the parameters.
 """
 
 import argparse
@@ -40,7 +40,7 @@ DECODED = {
 def compare_ops() -> dict[str, object]:
     """Compare every op and its gradients with NumPy's in a process of its own, which leaves the device to the next."""
     tests = Path(__file__).parents[1] / "tests" / "jax" / "test_ops.py"
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests), "-k", "float32"]
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tests), "-k", "float32"]
     environment = os.environ | {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
     found = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=tests.parents[2])
     lines = found.stdout.strip().splitlines()
