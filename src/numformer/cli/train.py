@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from numformer._notices import amount, say
 from numformer.cli.shared.options import parse
 from numformer.cli.shared.train_options import SampleOptions, options_class
 from numformer.errors import InputError
+from numformer.hosts.cluster import detected
+from numformer.hosts.group import HostGroup
+from numformer.hosts.process import kept
+from numformer.hosts.roll_call import code_checksum, roll_call
 from numformer.models.build import model_task, tasks_of
 from numformer.models.registry import ARCHITECTURES, Architecture
 from numformer.tasks import task_class
@@ -41,11 +46,12 @@ def run(command: str, arguments: list[str]) -> int:
     out = _folder(options)
     if options.pretrained and Path(options.pretrained).resolve().is_relative_to(out.resolve()):
         raise InputError(f"--from {options.pretrained} would be replaced by what starts from it: choose another --out")
-    with _joined(options) as writes:
-        return _train(command, name, options, out, writes)
+    again = _again(command, options, out)
+    with _joined(options, again) as writes:
+        return _train(name, options, out, writes, again)
 
 
-def _train(command: str, name: str, options: Any, out: Path, writes: bool) -> int:
+def _train(name: str, options: Any, out: Path, writes: bool, again: str) -> int:
     """Train in the folder; of several hosts, one writes and reports."""
     if writes and not options.resume:
         RunFolder(out).check_free(options.overwrite)  # before any work
@@ -59,9 +65,8 @@ def _train(command: str, name: str, options: Any, out: Path, writes: bool) -> in
         progress=writes,
     )
     if not writes:
-        return 0
+        return 130 if result.stopped == "interrupted" else 0
     if result.stopped == "interrupted":
-        again = f"numformer {command} --out {shlex.quote(str(out))} --resume"
         say(f"stopped at step {result.step} with a checkpoint; continue with: {again}")
         return 130
     if options.resume and not result.new_steps:  # there was nothing to do, which is said already
@@ -73,7 +78,7 @@ def _train(command: str, name: str, options: Any, out: Path, writes: bool) -> in
 
 
 @contextmanager
-def _joined(options: Any) -> Iterator[bool]:
+def _joined(options: Any, again: str) -> Iterator[bool]:
     """Join the other hosts, where there are such, and yield whether this one writes the run folder."""
     own = (options.hosts, options.host, options.coordinator)
     if own == ("", None, ""):
@@ -83,21 +88,34 @@ def _joined(options: Any) -> Iterator[bool]:
         raise InputError(f"several hosts train under --backend jax, got {options.train.backend}")
     if options.hosts != "auto" and (not options.hosts.isdecimal() or options.host is None or not options.coordinator):
         raise InputError("give --hosts N --host NUMBER --coordinator ADDRESS:PORT, or --hosts auto in a cluster")
-    from numformer.jax.hosts import Team, detected, joined
+    auto = options.hosts == "auto"
+    hosts = detected() if auto else HostGroup(int(options.hosts), options.host, options.coordinator)
+    streams = roll_call(hosts, _facts(options), options.host_timeout)
+    with kept(hosts, streams, again):
+        from numformer.jax.hosts import connected  # not before the fork
 
-    team = detected() if options.hosts == "auto" else Team(int(options.hosts), options.host, options.coordinator)
-    with joined(team, _facts(options), options.host_timeout) as writes:
-        yield writes
+        with connected(hosts, options.host_timeout):
+            yield hosts.host == 0
+
+
+def _again(command: str, options: Any, out: Path) -> str:
+    """Return the command that continues the run."""
+    words = [*command.split(), "--out", str(out), "--resume"]
+    for name in ("hosts", "host", "coordinator"):
+        if (value := getattr(options, name)) not in ("", None):
+            words += [f"--{name}", str(value)]
+    return shlex.join(["numformer", *words])
 
 
 def _facts(options: Any) -> dict[str, str]:
-    """Return the settings that all hosts must have in common, by their names on the command line."""
+    """Return what all hosts must have in common before they read anything: versions, and settings by their option."""
     plain = {
         name: value for name, value in vars(options).items() if name not in ("host", "host_timeout", "coordinator")
     }
     tables = {name: vars(plain.pop(name)) for name in ("model", "optim", "train")}
     inner = {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
-    return {
+    versions = {"numformer": version("numformer"), "the code": code_checksum(), "jax": version("jax")}
+    return versions | {
         f"--{name.replace('_', '-')}": str(value) for name, value in (plain | inner).items() if name != "train.threads"
     }
 

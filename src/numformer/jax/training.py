@@ -17,8 +17,10 @@ from jax.experimental import multihost_utils
 
 from numformer._notices import amount
 from numformer.errors import InputError
+from numformer.hosts.process import reached
 from numformer.jax.batches import in_pieces, padded
 from numformer.jax.evaluation import Evaluation
+from numformer.jax.hosts import check_agreement as check_agreement
 from numformer.jax.keys import keyed
 from numformer.jax.rules import clipped, numbers_of, update_all
 from numformer.jax.sharding import Placement
@@ -98,6 +100,7 @@ class CompiledStep:
         result = StepResult(float(loss_sum) / total, float(norm), total)
         if np.isfinite(result.loss) and np.isfinite(result.grad_norm):
             self.optimizer.update_counts += self.present
+            reached(step)
         else:
             self.settle()  # The training ends, and what it leaves are the weights before this step.
         return result
@@ -126,7 +129,9 @@ class CompiledStep:
         """Say how often the step was compiled, and where it ran."""
         measured = len(self.evaluation.shapes)
         evaluations = f", evaluations for {measured:,}" if measured else ""
-        return f"JAX compiled steps for {amount(len(self.shapes), 'shapes')} of batches{evaluations}, on {self.placement}"
+        return (
+            f"JAX compiled steps for {amount(len(self.shapes), 'shapes')} of batches{evaluations}, on {self.placement}"
+        )
 
     def _take(self) -> None:
         """Copy weights and averages from NumPy to where JAX computes."""

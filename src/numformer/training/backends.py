@@ -46,5 +46,11 @@ def is_writer(backend: str) -> bool:
     return backend not in _ROOMS or bool(_room(backend).is_writer())
 
 
+def check_hosts_agree(backend: str, facts: Callable[[], dict[str, str]]) -> None:
+    """Raise InputError where several hosts train together and one has other facts than the first, naming both."""
+    if backend in _ROOMS:
+        _room(backend).check_agreement(facts)
+
+
 def _room(backend: str) -> Any:
     return importlib.import_module(_ROOMS[backend])

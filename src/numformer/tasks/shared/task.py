@@ -28,7 +28,8 @@ from numformer.tasks.shared.settings import names
 from numformer.tasks.shared.start import open_source
 from numformer.tokenizers import load_tokenizer, save_tokenizer
 from numformer.training import FitResult, FitSettings, OptimConfig, RunFolder, TrainConfig, Trainer
-from numformer.training.backends import is_writer
+from numformer.training.agreement import facts_of_run, facts_of_start
+from numformer.training.backends import check_hosts_agree, is_writer
 from numformer.training.curves import draw_curves
 from numformer.training.metrics import read_metrics
 from numformer.training.run_folder import read_toml, run_of
@@ -161,8 +162,11 @@ class Task:
             objective.use_loss(loss)
         trainer = Trainer(objective, train, optim, folder, progress, on_step)
         writes = is_writer(train.backend)
+        check_hosts_agree(train.backend, lambda: facts_of_run(run, self.tokenizer))
         with folder.locked() if folder and writes else nullcontext(), recomputing(self.model, train.recompute):
             self._prepare(trainer, run, before, resume, overwrite, writes)
+            start = trainer.progression.step, self.model, trainer.optimizer
+            check_hosts_agree(train.backend, lambda: facts_of_start(*start))
             result = trainer.run()
         if trainer.folder and folder and (result.new_steps or not (folder.path / "curves.png").exists()):
             draw_curves(read_metrics(folder.metrics_file), folder.path / "curves.png", objective.loss_unit)
