@@ -2,23 +2,23 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from threading import Thread
 
 import pytest
 
-from numformer import InputError
+from numformer.cli.main import main
 
 jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'numformer[jax]'")
 
-from numformer.jax.hosts import Team, roll_call  # noqa: E402
-
 MODEL = "--model.d-model 16 --model.num-heads 2 --model.num-layers 1 --model.max-seq-len 16 --model.dropout 0"
-TRAIN = "--tokenizer bytes --sample 0 --train.batch-size 8 --train.log-every 1 --backend jax"
+TRAIN = "--tokenizer bytes --sample 0 --train.batch-size 8 --train.log-every 1 --optim.schedule constant --backend jax"
+TEXT = "one two three four five six seven\n" * 60
+SLURM_PORTS = range(65536 - 4096, 65536)  # JAX takes one of them by the number of the job
 
 
 @pytest.fixture
@@ -29,16 +29,25 @@ def coordinator():
 
 
 @pytest.fixture
-def start(tmp_path):
+def folder(tmp_path, monkeypatch):
+    """A folder with a text, where all that is started begins."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def start(folder):
     """Start `numformer train lm` in a process of its own, which is ended with the test."""
-    (tmp_path / "text.txt").write_text("one two three four five six seven\n" * 60)
     flags = "--xla_backend_optimization_level=0"
     env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     started = []
 
-    def begin(options):
-        words = f"-m numformer train lm --data text.txt {MODEL} {TRAIN} {options}".split()
-        process = subprocess.Popen([sys.executable, *words], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    def begin(options, more=(), cwd=folder):
+        words = f"-m numformer {command(options)}".split()
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=cwd, env=env | dict(more), stderr=subprocess.PIPE, text=True
+        )
         started.append(process)
         return process
 
@@ -49,110 +58,96 @@ def start(tmp_path):
         process.stderr.close()
 
 
+def command(options):
+    return f"train lm --data text.txt {MODEL} {TRAIN} {options}"
+
+
 def losses(folder):
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_hosts_train_to_the_curve_of_one_which_goes_on_alone(start, coordinator, tmp_path):
-    steps = "--train.steps 6 --train.eval-every 3"
-    hosts = f"--out two --mesh fsdp=2 --hosts 2 --coordinator {coordinator}"
-    processes = [start(f"--out one {steps}"), *(start(f"{hosts} --host {host} {steps}") for host in (0, 1))]
+def end_well(*processes):
+    """Wait for processes and return what they said; none of them may have failed."""
     said = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], said
-    assert "finished after 6 steps" in said[1]
-    assert "finished" not in said[2]
-    alone = [start(f"--out {out} --resume --mesh data=1 --train.steps 9") for out in ("one", "two")]
-    said = [process.communicate()[1] for process in alone]
-    assert [process.returncode for process in alone] == [0, 0], said
-    assert len(losses(tmp_path / "one")) == 9
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    return said
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, 2), (signal.SIGINT, 130)])
-def test_a_host_that_ends_takes_the_other_with_it(start, coordinator, tmp_path, number, status):
-    hosts = f"--out run --train.steps 1000000 --mesh data=2 --hosts 2 --coordinator {coordinator}"
-    first, second = (start(f"{hosts} --host {host}") for host in (0, 1))
-    metrics = tmp_path / "run" / "metrics.jsonl"
-    while not (metrics.exists() and metrics.stat().st_size) and first.poll() is None:
-        time.sleep(0.05)
-    second.send_signal(number)
+def slurm(host):
+    """Return what Slurm tells the tasks of a step; host 0 takes a port where nobody listens."""
+    if host == 0:
+        for port in SLURM_PORTS:
+            with socket.socket() as server:
+                if server.connect_ex(("127.0.0.1", port)):
+                    break
+        slurm.job = str(port % 4096)
+    of_job = {"SLURM_JOB_ID": slurm.job, "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    return of_job | {"SLURM_PROCID": str(host), "SLURM_LOCALID": str(host), "SLURM_STEP_NUM_NODES": "1"}
+
+
+def test_a_run_changes_hands_between_two_hosts_and_one_as_if_it_had_gone_through(start, coordinator, folder):
+    steps = "--train.eval-every 3 --train.steps"
+    flags = f"--hosts 2 --coordinator {coordinator}"
+    two = [start(f"--out two --mesh fsdp=2 {steps} 6 {flags} --host {host}") for host in (0, 1)]
+    assert main(command(f"--out one {steps} 12").split()) == 0
+    said = end_well(*two)
+    assert "finished after 6 steps" in said[0]
+    assert "finished" not in said[1]
+    assert main(command(f"--out two --resume --mesh data=1 {steps} 9").split()) == 0
+    # As the tasks of a Slurm step, that is without flags.
+    end_well(*(start(f"--out two --resume --mesh data=2 {steps} 12 --hosts auto", slurm(host)) for host in (0, 1)))
+    assert len(losses(folder / "one")) == 12
+    assert losses(folder / "two") == pytest.approx(losses(folder / "one"), rel=1e-4)
+
+
+def two_at_work(start, coordinator, folder):
+    """Return two hosts in the midst of a long training, some steps after its first checkpoint."""
+    steps = "--train.steps 1000000 --train.eval-every 5"
+    hosts = [start(f"--out run {steps} --mesh data=2 --hosts 2 --coordinator {coordinator} --host {n}") for n in (0, 1)]
+    metrics = folder / "run" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") > 5):
+        assert [host.poll() for host in hosts] == [None, None], [host.communicate() for host in hosts]
+        time.sleep(0.02)
+    return hosts
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_host_is_named_and_one_process_goes_on_from_the_last_checkpoint(start, coordinator, folder, lost):
+    hosts = two_at_work(start, coordinator, folder)
+    hosts[lost].kill()
+    left = 1 - lost
+    said = hosts[left].communicate(timeout=60)[1]
+    found = re.search(rf"numformer: host {left} of 2: host {lost} was lost at step (\d+); (.*)$", said)
+    assert found, said
+    assert hosts[left].returncode == 2
+    assert f"numformer train lm --out run --resume --hosts 2 --host {left}" in found[2]
+    steps = f"--train.eval-every 5 --train.steps {(int(found[1]) // 5 + 1) * 5}"
+    assert main(command(f"--out run --resume --mesh data=1 {steps}").split()) == 0
+    assert main(command(f"--out whole {steps}").split()) == 0
+    assert losses(folder / "run") == pytest.approx(losses(folder / "whole"), rel=1e-4)
+
+
+def test_ctrl_c_in_one_stops_all_after_the_same_step(start, coordinator, folder):
+    first, second = two_at_work(start, coordinator, folder)
+    second.send_signal(signal.SIGINT)
     said = first.communicate(timeout=60)[1]
-    assert first.returncode == status, said
-    sentence = "stopped at step" if status == 130 else "numformer: host 0 of 2: another host ended"
-    assert sentence in said.splitlines()[-1]
+    assert second.wait(timeout=60) == first.returncode == 130, said
+    assert "stopped at step" in said.splitlines()[-1]
 
 
-# The roll call
+def test_hosts_that_read_other_data_end_before_anything_is_written(start, coordinator, folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "text.txt").write_text(TEXT.replace("six", "ten"))
+    options = f"--out run --mesh data=2 --hosts 2 --coordinator {coordinator} --host"
+    hosts = [start(f"{options} 0"), start(f"{options} 1", cwd=folder / "elsewhere")]
+    said = [host.communicate(timeout=60)[1].splitlines()[-1] for host in hosts]
+    assert [host.returncode for host in hosts] == [2, 2]
+    sentence = r"the hosts disagree: the checksum of the .* on host 1 and .* on host 0"
+    pattern = rf"numformer: host \d of 2: (host \d ended: )?{sentence}"
+    assert all(re.fullmatch(pattern, line) for line in said), said
+    assert not (folder / "run" / "run.toml").exists()
 
 
-def answers(*calls):
-    """Return what roll calls at the same time raise, each a team, its facts and a time-out; None where it raises nothing."""
-    found = [None] * len(calls)
-
-    def call(number):
-        try:
-            roll_call(*calls[number])
-        except InputError as error:
-            found[number] = str(error)
-
-    threads = [Thread(target=call, args=(number,)) for number in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
-
-
-def test_hosts_that_agree_begin(coordinator):
-    assert answers(*((Team(3, host, coordinator), {"a": "1"}, 30) for host in range(3))) == [None] * 3
-
-
-def test_who_knocks_and_is_no_host_is_not_waited_for(coordinator, monkeypatch):
-    monkeypatch.setattr("numformer.jax.hosts.PATIENCE", 0.1)
-    first = Thread(target=roll_call, args=(Team(2, 0, coordinator), {}, 30))
-    first.start()
-    strangers = [connected(coordinator) for _ in range(2)]
-    strangers[1].sendall(b"GET / HTTP/1.1\r\n")
-    roll_call(Team(2, 1, coordinator), {}, 30)
-    first.join(timeout=10)
-    for stranger in strangers:
-        stranger.close()
-    assert not first.is_alive()
-
-
-def connected(coordinator):
-    """Return a connection to a host that has begun to listen, or is about to."""
-    end = time.monotonic() + 10
-    while True:
-        try:
-            return socket.create_connection(Team(2, 1, coordinator).address)
-        except ConnectionRefusedError:
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
-
-def test_every_host_names_those_that_are_missing(coordinator):
-    here = answers(*((Team(4, host, coordinator), {}, 3) for host in (0, 2)))
-    assert here == ["of 4 hosts 1, 3 are missing after 3 s"] * 2
-
-
-def test_a_missing_first_host_is_named(coordinator):
-    with pytest.raises(InputError, match=r"of 2 hosts 0 is missing after 0\.1 s: nobody answers at 127"):
-        roll_call(Team(2, 1, coordinator), {}, 0.1)
-
-
-def test_every_host_hears_of_what_they_disagree_about(coordinator):
-    found = answers(*((Team(2, host, coordinator), {"the code": f"{host}"}, 30) for host in (0, 1)))
-    assert found == ["the hosts disagree: the code is 1 on host 1 and 0 on host 0"] * 2
-
-
-@pytest.mark.parametrize(
-    ("team", "message"),
-    [
-        ((2, 2, "a:1"), "--host must be from 0 to 1 for --hosts 2, got 2"),
-        ((2, 0, "a"), "ADDRESS:PORT of host 0, got 'a'"),
-    ],
-)
-def test_a_team_that_cannot_be_is_refused(team, message):
-    with pytest.raises(InputError, match=message):
-        Team(*team)
+def test_without_a_cluster_auto_says_what_to_give(folder, capsys):
+    assert main(command("--out run --mesh data=2 --hosts auto").split()) == 2
+    assert "JAX finds no cluster here; give --hosts N --host NUMBER" in capsys.readouterr().err
