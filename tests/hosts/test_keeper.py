@@ -81,6 +81,15 @@ def test_a_host_that_says_nothing_any_more_is_lost(keep, capsys, monkeypatch):
     assert "host 1 was lost" in capsys.readouterr().err
 
 
+def test_the_time_of_a_roll_call_is_no_silence(keep, capsys):
+    kept = keep(2)
+    kept.keeper.others[1].heard -= 1000
+    kept.pipe.send("sentence", "no data")
+    kept.end_training()
+    kept.keeper.run()
+    assert capsys.readouterr().err == "numformer: host 0 of 2: no data\n"
+
+
 def test_the_sentence_that_a_host_ends_with_is_passed_on(keep, capsys):
     kept = keep(3)
     kept.others[2].send("end", 2, "text.txt is empty")

@@ -102,7 +102,7 @@ def test_a_run_changes_hands_between_two_hosts_and_one_as_if_it_had_gone_through
 
 def two_at_work(start, coordinator, folder):
     """Return two hosts in the midst of a long training, some steps after its first checkpoint."""
-    steps = "--train.steps 1000000 --train.eval-every 5"
+    steps = "--valid-fraction 0 --train.steps 1000000 --train.eval-every 5"
     hosts = [start(f"--out run {steps} --mesh data=2 --hosts 2 --coordinator {coordinator} --host {n}") for n in (0, 1)]
     metrics = folder / "run" / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") > 5):
@@ -121,7 +121,7 @@ def test_a_lost_host_is_named_and_one_process_goes_on_from_the_last_checkpoint(s
     assert found, said
     assert hosts[left].returncode == 2
     assert f"numformer train lm --out run --resume --hosts 2 --host {left}" in found[2]
-    steps = f"--train.eval-every 5 --train.steps {(int(found[1]) // 5 + 1) * 5}"
+    steps = f"--valid-fraction 0 --train.eval-every 5 --train.steps {(int(found[1]) // 5 + 1) * 5}"
     assert main(command(f"--out run --resume --mesh data=1 {steps}").split()) == 0
     assert main(command(f"--out whole {steps}").split()) == 0
     assert losses(folder / "run") == pytest.approx(losses(folder / "whole"), rel=1e-4)

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from numformer._notices import say
 from numformer.hosts import group
@@ -38,15 +39,16 @@ class Keeper:
         self.status: int | None = None  # of the training, once it has ended
         self.sentence: str | None = None  # that it ends with
         self.failure = ""  # what it says when it ends by something that nobody has foreseen
-        self.word: tuple[int, str] | None = (
-            None  # the first other host that has ended, and its sentence: none if it was lost
-        )
+        # The first other host that has ended, and its sentence, which is empty for one that was lost.
+        self.word: tuple[int, str] | None = None
         self._gone: set[int] = set()  # who has said goodbye, or has no more to say
         self._beaten = 0.0
 
     def run(self) -> int:
         """Keep the training until it ends, or another host does; returns the exit status."""
-        before = signal.signal(signal.SIGINT, lambda *_: os.kill(self.pid, signal.SIGINT))
+        before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        for stream in self.others.values():
+            stream.heard = time.monotonic()  # The roll call may have taken long.
         try:
             self._turn_until(lambda: self.status is not None or self.word is not None)
             if self.word is not None:
@@ -59,9 +61,15 @@ class Keeper:
                 self._miss(failed)
             return self._end()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             for stream in self.streams.values():
                 stream.close()
+
+    def _pass_on(self, number: int, frame: Any) -> None:
+        """Give a signal to the training, which Ctrl-C asks to stop after its step."""
+        if self.status is None:
+            os.kill(self.pid, number)
 
     def _turn_until(self, is_enough: Callable[[], bool], timeout: float = float("inf")) -> None:
         """Hear and beat until something has happened, or so many seconds are over."""

@@ -32,6 +32,8 @@ def kept(hosts: HostGroup, streams: Streams, again: str) -> Iterator[None]:
 
     An error ends the training process at once: JAX would wait for the other hosts.
     """
+    if not hasattr(os, "fork"):
+        raise InputError(f"several hosts train together on Linux and macOS, not on {sys.platform}")
     global _keeper
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
