@@ -19,7 +19,8 @@ every_file = pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PA
 ROOMS = [
     *("errors", "absent", "names", "files", "notices", "random", "memory"),
     *("autograd", "ops", "testing", "nn", "models"),
-    *("tokenizers", "data", "metrics", "optim", "pretrained", "checkpoint", "training", "generation", "jax", "tasks"),
+    *("tokenizers", "data", "metrics", "optim", "pretrained", "checkpoint", "training", "hosts", "generation"),
+    *("jax", "tasks"),
     *("__init__", "cli", "__main__"),
 ]
 PUBLIC_FILES = {

@@ -67,9 +67,9 @@ class Keeper:
                 stream.close()
 
     def _pass_on(self, number: int, frame: Any) -> None:
-        """Give a signal to the training, which Ctrl-C asks to stop after its step."""
+        """Ask the training to stop after its step: for Ctrl-C, and for a cluster that wants its machine back."""
         if self.status is None:
-            os.kill(self.pid, number)
+            os.kill(self.pid, signal.SIGINT)
 
     def _turn_until(self, is_enough: Callable[[], bool], timeout: float = float("inf")) -> None:
         """Hear and beat until something has happened, or so many seconds are over."""
