@@ -8,6 +8,8 @@ vocabulary (tensor parallel). JAX derives from that what the devices send each o
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from numformer.errors import InputError
+from numformer.jax.gathering import Part, gathered
 from numformer.models.axes import AxisRules, axes_of
 from numformer.training.mesh import MeshShape
 
@@ -86,6 +89,14 @@ class Placement:
             return array
         constrain: Any = jax.lax.with_sharding_constraint
         return constrain(array, self.of_parameter(name, array.shape, gathered=True))
+
+    def gathered(self, named: Mapping[str, Any]) -> AbstractContextManager[Mapping[str, Any]]:
+        """Give whole parameters for a function that is compiled and differentiated, which gathers them once more for that."""
+        if self.sizes["fsdp"] == 1:
+            return nullcontext(named)
+        return gathered(
+            {name: Part(array, self.of_parameter(name, array.shape, gathered=True)) for name, array in named.items()}
+        )
 
     def put_batch(self, batch: Any, accumulation: int) -> Any:
         """Return the arrays of a batch [R ...], or [pieces R ...] where it is worked through in pieces, on their devices."""
