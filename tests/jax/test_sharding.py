@@ -95,7 +95,7 @@ def test_the_bytes_of_each_device_fall(found):
 
 
 def test_the_devices_are_named_at_the_end(found):
-    assert found["fsdp=8"]["summary"] == "JAX compiled steps for 1 shape of batches, on 8 devices (cpu, fsdp=8)"
+    assert found["fsdp=8"]["summary"] == "JAX compiled steps for 1 shape of batches, evaluations for 1, on 8 devices (cpu, fsdp=8)"
     assert found[""]["summary"].endswith("on 1 of 8 devices (cpu)")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -22,14 +23,16 @@ class Part(NamedTuple):
     gathered: NamedSharding
 
 
-_parts: ContextVar[dict[int, Part]] = ContextVar("parts", default={})  # by the id of the array that is gathered of them  # noqa: B039
+_parts: ContextVar[Mapping[int, Part]] = ContextVar(
+    "parts", default=MappingProxyType({})
+)  # by the id of the whole array
 _runs_again: ContextVar[bool] = ContextVar("runs_again", default=False)
 
 
 @contextmanager
 def gathered(parts: Mapping[str, Part]) -> Iterator[dict[str, Any]]:
-    """Give whole arrays for parts, whose products in the block keep the parts alone for their gradients."""
-    whole = {name: _whole(*part) for name, part in parts.items()}
+    """Give whole arrays for parts; products with them in the block keep the parts alone for their gradients."""
+    whole = {name: cut_as(*part) for name, part in parts.items()}
     token = _parts.set({id(array): parts[name] for name, array in whole.items()})
     try:
         yield whole
@@ -39,7 +42,7 @@ def gathered(parts: Mapping[str, Part]) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def running_again() -> Iterator[None]:
-    """Trace what runs again as a whole in the backward pass: there one gathering serves both of its uses."""
+    """Trace what runs again in the backward pass: there one gathering serves the second run and the gradient."""
     token = _runs_again.set(True)
     try:
         yield
@@ -48,20 +51,21 @@ def running_again() -> Iterator[None]:
 
 
 def product(x: Any, weight: Any) -> Any:
-    """Return x @ weight.T; the gradient gathers the weight again where it is cut."""
+    """Return x @ weight.T, whose gradient gathers a weight that is cut anew."""
     part = _parts.get().get(id(weight))
     if part is None:
         return x @ weight.T
+
+    def gather_and_multiply(x: Any, array: Any) -> Any:
+        return x @ cut_as(array, part.gathered).T
+
     if _runs_again.get():
-        return _product(x, *part)
-    # The barrier that keeps XLA from taking the first gathering for the second is not put on x, which need not wait.
-    return jax.checkpoint(lambda x, array: _product(x, array, part.gathered), prevent_cse=(False, True))(x, part.array)
+        return gather_and_multiply(x, part.array)
+    # Without a barrier XLA would find the second gathering to be the first. On x it would be in the way of fusion.
+    return jax.checkpoint(gather_and_multiply, prevent_cse=(False, True))(x, part.array)
 
 
-def _product(x: Any, array: Any, sharding: NamedSharding) -> Any:
-    return x @ _whole(array, sharding).T
-
-
-def _whole(array: Any, sharding: NamedSharding) -> Any:
+def cut_as(array: Any, sharding: NamedSharding) -> Any:
+    """Have XLA cut an array so, inside a compiled function."""
     constrain: Any = jax.lax.with_sharding_constraint
     return constrain(array, sharding)
