@@ -177,11 +177,12 @@ def test_of_a_model_with_adapters_these_alone_learn():
     assert all("lora" in name for name in changed)
 
 
-def test_a_parameter_that_the_loss_does_not_read_does_not_decay():
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_parameter_that_the_loss_does_not_read_does_not_decay(precision):
     task = make("classify")
     task.model.idle = nf.nn.Linear(3, 3)
     before = task.model.idle.weight.data.copy()
-    task.fit(**FAST, backend="jax", weight_decay=0.5)
+    task.fit(**FAST, backend="jax", weight_decay=0.5, precision=precision)
     np.testing.assert_array_equal(task.model.idle.weight.data, before)
 
 
