@@ -33,14 +33,6 @@ NAMES = ["Ann", "Ben came", "Cleo came late", "Dora", "Emil was late again", "Fa
 TASKS = ["lm", "packed lm", "mlm", "classify", "regress", "tag", "seq2seq", "qa"]
 
 
-@pytest.fixture(autouse=True)
-def compiled_fast():
-    """Compile in half the time what would run in half the time if it took longer."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def make(kind, folder=None, **settings):
     small = (PAIR if kind == "seq2seq" else SMALL) | settings
     if kind == "packed lm":
