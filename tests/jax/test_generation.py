@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numformer import GPT, InputError, LanguageModel, load
+from numformer import GPT, Chat, InputError, LanguageModel, Summariser, Translator, load
 from numformer.generation import BeamConfig, SamplingConfig, Session, beam_search, generate
 from numformer.models.build import build_model
 from numformer.models.registry import ARCHITECTURES
@@ -155,6 +155,36 @@ def test_a_task_writes_the_same_text():
     lm = LanguageModel.from_text("the cat sat on the mat.\n" * 20)
     found, expected = (lm.generate("the", 20, seed=1, backend=kind) for kind in ("jax", "numpy"))
     assert found == expected
+
+
+def test_a_chat_gives_the_same_answers(chat_folder):
+    folder = chat_folder()
+
+    def answers(backend):
+        chat = Chat.load(folder, max_new_tokens=8, seed=1, backend=backend)
+        return [chat.say("The cat"), chat.say("sat"), chat.say_again()]
+
+    assert answers("jax") == answers("numpy")
+
+
+SMALL = {"tokenizer": "characters", "d_model": 16, "num_heads": 2, "num_encoder_layers": 1, "num_decoder_layers": 1}
+
+
+@pytest.mark.parametrize("task", [Translator, Summariser])
+def test_the_same_targets_are_found_and_measured(task, randomise):
+    texts = ["one", "two", "", "three four", "five"]
+    translator = task.from_data([(text, text[::-1]) for text in texts if text] * 5, max_seq_len=24, **SMALL)
+    randomise(translator.model).astype(np.float32)
+
+    def of(backend):
+        found = translator.predict(texts, max_new_tokens=6, num_beams=2, backend=backend)
+        scores = translator.evaluate([("one", "eno")], num_beams=1, backend=backend)
+        return [each["target"] for each in found], [each["score"] for each in found], scores
+
+    (found, scores, measured), expected = of("jax"), of("numpy")
+    assert (found, measured) == (expected[0], expected[2])
+    assert len(set(found)) > 2
+    np.testing.assert_allclose(scores, expected[1], rtol=1e-5)
 
 
 def test_a_published_model_writes_what_transformers_writes():
