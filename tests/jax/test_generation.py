@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import sys
 import weakref
 from pathlib import Path
 
@@ -141,6 +142,21 @@ def test_what_was_compiled_does_not_keep_a_model_alive():
 def test_a_backend_that_cannot_do_it_is_one_sentence(gpt, settings, message):
     with pytest.raises(InputError, match=message):
         Session(gpt, 1, **settings)
+
+
+def test_without_jax_the_way_to_it_is_said_by_whatever_writes(monkeypatch, gpt, chat_folder):
+    lm, folder = LanguageModel.from_text("the cat sat on the mat.\n" * 20), chat_folder()
+    for name in [name for name in sys.modules if name.startswith("numformer.jax")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jax", None)
+    for write in (
+        lambda: Session(gpt, 1, backend="jax"),
+        lambda: beam_search(gpt, [[1]], 2, BeamConfig(num_beams=2), backend="jax"),
+        lambda: lm.generate("the", 2, backend="jax"),
+        lambda: Chat.load(folder, backend="jax"),
+    ):
+        with pytest.raises(InputError, match=r"need the package jax, 0.10 or newer: pip install 'numformer\[jax\]'$"):
+            write()
 
 
 def test_an_id_outside_the_vocabulary_is_refused_before_it_is_read(gpt):
