@@ -33,14 +33,6 @@ NAMES = ["Ann", "Ben came", "Cleo came late", "Dora", "Emil was late again", "Fa
 TASKS = ["lm", "packed lm", "mlm", "classify", "regress", "tag", "seq2seq", "qa"]
 
 
-@pytest.fixture(autouse=True)
-def compiled_fast():
-    """Compile in half the time what would run in half the time if it took longer."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def make(kind, folder=None, **settings):
     small = (PAIR if kind == "seq2seq" else SMALL) | settings
     if kind == "packed lm":
@@ -150,6 +142,17 @@ def test_a_run_that_changes_its_backend_goes_on_as_it_would_have(tmp_path):
     mixed = losses("mixed", ["numpy", "jax", "numpy", "jax"])
     assert len(mixed) == 8
     np.testing.assert_allclose(mixed, losses("numpy", ["numpy"] * 4), rtol=2e-4)
+
+
+def test_a_run_of_bfloat16_goes_on_in_numpy_with_another_precision(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    lm = nf.LanguageModel.from_text(tmp_path / "text.txt", **SMALL)
+    lm.fit(**FAST, backend="jax", precision="bfloat16", out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"choose float32 \(--train.precision float32\)$"):
+        lm.fit(**FAST, precision="bfloat16", out=tmp_path / "run", resume=True)
+    result = lm.fit(**FAST | {"steps": 8}, precision="float32", out=tmp_path / "run", resume=True)
+    assert result.new_steps == 4
+    assert 'precision = "bfloat16"' in (tmp_path / "run" / "run.toml").read_text()  # what it had before
 
 
 # What is trained
