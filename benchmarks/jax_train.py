@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -132,6 +133,18 @@ def compare(shape: str, args: argparse.Namespace) -> str:
     return f"| {size} | {first:.1f} s | {speeds} | {ratio:.2f} × | {numpy_peak:,.0f} MB | {jax_peak:,.0f} MB |"
 
 
+def machine() -> str:
+    """Return what the two compute with. OPENBLAS_CORETYPE and XLA_FLAGS change it, and with it who is faster."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    from numformer.training.workers import num_cores
+
+    kernels = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    blas = ", ".join(f"{each['internal_api']} {each['version']} for {each.get('architecture')}" for each in kernels)
+    return f"NumPy {np.__version__} with {blas}; JAX {version('jax')}; {num_cores()} cores"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
@@ -143,8 +156,9 @@ def main() -> None:
     if args.serve:
         serve(args.shapes[0], args.dropout, args.serve)
         return
+    print(machine())
     columns = "JAX's first step | NumPy | tokens/s | JAX | tokens/s | time of JAX | memory of NumPy | of JAX"
-    print(f"| shape, dropout {args.dropout:g} | {columns} |\n|---{'|---' * 8}|")
+    print(f"\n| shape, dropout {args.dropout:g} | {columns} |\n|---{'|---' * 8}|")
     for shape in args.shapes:
         print(compare(shape, args), flush=True)
 
