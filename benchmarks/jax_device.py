@@ -1,16 +1,19 @@
-"""What an accelerator does with numformer under JAX: training GPT-2 124 M in bfloat16, and decoding SmolLM2's shape.
+"""What an accelerator does with numformer under JAX: ops against NumPy, training GPT-2 124 M, decoding SmolLM2's shape.
 
     python benchmarks/jax_device.py --peak-tflops 989            # on the device; a few minutes
     python benchmarks/jax_device.py --shape tiny --steps 6       # anywhere, to see that it runs
-    python -m pytest tests/jax/test_ops.py -k float32            # the parity of the ops there
 
-Weights and text are random. Prints one JSON line for each of the two. Utilisation is 6 N tokens/s over the peak (Kaplan et
-al. 2020, arXiv:2001.08361), N being the parameters.
+Weights and text are random, training is in bfloat16. Prints one JSON line for each. The ops are the float32 half of
+tests/jax/test_ops.py (it takes pytest), with full precision in matrix products, which accelerators do not have by default.
+Utilisation is 6 N tokens/s over the peak (Kaplan et al. 2020, arXiv:2001.08361), N being the parameters.
 """
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +35,21 @@ DECODED = {
     },
     "tiny": {"vocab_size": 300, "d_model": 32, "num_heads": 2, "num_layers": 2, "max_seq_len": 256},
 }
+
+
+def compare_ops() -> dict[str, object]:
+    """Compare every op and its gradients with NumPy's in a process of its own, which leaves the device to the next."""
+    tests = Path(__file__).parents[1] / "tests" / "jax" / "test_ops.py"
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tests), "-k", "float32"]
+    environment = os.environ | {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    found = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=tests.parents[2])
+    lines = found.stdout.strip().splitlines()
+    failed = [line for line in lines if line.startswith("FAILED")]
+    return {
+        "what": "ops against NumPy in float32",
+        "result": lines[-1] if lines else found.stderr[-200:],
+        "failed": failed,
+    }
 
 
 def train(shape: str, steps: int, batch_size: int, peak_tflops: float) -> dict[str, object]:
@@ -82,8 +100,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--peak-tflops", type=float, default=0.0, help="of the device in bfloat16, for the utilisation")
     args = parser.parse_args()
+    ops = compare_ops()  # before this process takes the device's memory
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, JAX {jax.__version__}"
     for found in (
+        ops,
         train(args.shape, args.steps, args.batch_size, args.peak_tflops),
         decode(args.shape, args.tokens, 1),
         decode(args.shape, args.tokens, 8),

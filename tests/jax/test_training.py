@@ -59,11 +59,16 @@ def make(kind, folder=None, **settings):
     return task.from_data(examples, valid=examples[:3], tokenizer="characters", **small)
 
 
+def lines_of(task, **settings):
+    """Fit, and return the figures of every step."""
+    lines = []
+    task.fit(**FAST | settings, on_step=lambda line: lines.append(line) and False)
+    return lines
+
+
 def curve(task, **settings):
     """Fit, and return the losses and the norms of the gradient of every step."""
-    lines = []
-    task.fit(**FAST | settings, on_step=lambda line: lines.append([line["loss"], line["grad_norm"]]) and False)
-    return np.array(lines)
+    return np.array([[line["loss"], line["grad_norm"]] for line in lines_of(task, **settings)])
 
 
 def weights_of(task):
@@ -74,10 +79,33 @@ def weights_of(task):
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_every_task_has_the_losses_of_numpy(kind, tmp_path):
+def test_every_task_has_the_losses_and_the_evaluations_of_numpy(kind, tmp_path):
     smoothing = {} if kind == "regress" else {"label_smoothing": 0.1}
-    numpy, found = (curve(make(kind, tmp_path), backend=backend, **smoothing) for backend in ("numpy", "jax"))
-    np.testing.assert_allclose(found, numpy, rtol=2e-4)
+    numpy, found = (lines_of(make(kind, tmp_path), backend=backend, **smoothing) for backend in ("numpy", "jax"))
+    assert "val_loss" in found[-1]
+    for ours, theirs in zip(found, numpy, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours.keys() - {"tokens_per_s", "seconds", "best"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=2e-4), name
+
+
+@pytest.mark.parametrize("kind", ["lm", "tag"])
+def test_held_out_data_is_measured_by_compiled_functions_without_dropout(kind, monkeypatch):
+    task = make(kind, dropout=0.5)
+    monkeypatch.setattr(type(task.model), "forward", fails_in_numpy(type(task.model).forward))
+    found = lines_of(task, backend="jax", steps=1)[-1]["val_loss"]
+    monkeypatch.undo()
+    assert found == pytest.approx(task.evaluate()["loss"], rel=1e-5)
+
+
+def fails_in_numpy(forward):
+    """Return a forward pass that refuses tokens of NumPy."""
+
+    def guarded(self, tokens, *args, **kwargs):
+        assert not isinstance(tokens, np.ndarray), "NumPy was asked"
+        return forward(self, tokens, *args, **kwargs)
+
+    return guarded
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from numformer._notices import amount
 from numformer.errors import InputError
 from numformer.jax.batches import in_pieces, padded
+from numformer.jax.evaluation import Evaluation
 from numformer.jax.keys import keyed
 from numformer.jax.rules import clipped, numbers_of, update_all
 from numformer.jax.sharding import Placement
@@ -63,6 +64,7 @@ class CompiledStep:
         self.names = [named[id(parameter)] for parameter in optimizer.parameters]
         self.key = jax.random.fold_in(jax.random.key(train.seed & 0xFFFFFFFF), train.seed >> 32)
         self.shapes: set[tuple[Any, ...]] = set()  # of the batches that there were, each of which is compiled
+        self.evaluation = Evaluation(objective, placement)
         self.present: list[bool] | None = None  # which parameters the loss depends on; known from the first batch
         self._next: tuple[int, Any, float] | None = None
         self.state: Any = None  # weights and averages, where JAX computes
@@ -91,13 +93,18 @@ class CompiledStep:
             self.state, self.fixed, batch, np.float32(total), np.uint32(step), numbers
         )
         self.is_settled = False
-        self._next = (step + 1, *self._make_batch(step + 1))
+        if step < self.train.steps:
+            self._next = (step + 1, *self._make_batch(step + 1))
         result = StepResult(float(loss_sum) / total, float(norm), total)
         if np.isfinite(result.loss) and np.isfinite(result.grad_norm):
             self.optimizer.update_counts += self.present
         else:
             self.settle()  # The training ends, and what it leaves are the weights before this step.
         return result
+
+    def evaluate(self, workers: Workers) -> dict[str, float] | None:
+        """Return the figures of held-out data, in float32 and on the devices that train."""
+        return self.evaluation(self._named(self.state[0], self.fixed))
 
     def settle(self) -> None:
         """Copy weights and averages to the model and the optimizer of NumPy."""
@@ -117,7 +124,9 @@ class CompiledStep:
 
     def summary(self) -> str:
         """Say how often the step was compiled, and where it ran."""
-        return f"JAX compiled steps for {amount(len(self.shapes), 'shapes')} of batches, on {self.placement}"
+        measured = len(self.evaluation.shapes)
+        evaluations = f", evaluations for {measured:,}" if measured else ""
+        return f"JAX compiled steps for {amount(len(self.shapes), 'shapes')} of batches{evaluations}, on {self.placement}"
 
     def _take(self) -> None:
         """Copy weights and averages from NumPy to where JAX computes."""
@@ -136,6 +145,10 @@ class CompiledStep:
             if name not in self.names
         }
         self.known, self.is_settled = self._versions(), True
+
+    def _named(self, weights: Any, fixed: dict[str, Any]) -> dict[str, Any]:
+        """Return all parameters and buffers by their names."""
+        return fixed | dict(zip(self.names, weights, strict=True))
 
     def _versions(self) -> list[int]:
         """Return how often each parameter was changed by whoever says so."""
@@ -198,7 +211,7 @@ class CompiledStep:
 
     def _loss_sum(self, weights: Any, fixed: Any, batch: Any, key: Any) -> Any:
         """Return the summed loss of the model with these weights."""
-        named = fixed | dict(zip(self.names, weights, strict=True))
+        named = self._named(weights, fixed)
         given = {name: self.placement.gather(name, array) for name, array in named.items()}
         if self.train.precision == "bfloat16":
             given = {name: _halved(array) for name, array in given.items()}

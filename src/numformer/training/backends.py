@@ -8,7 +8,7 @@ from typing import Any
 
 from numformer.optim import Optimizer
 from numformer.training.config import OptimConfig, TrainConfig
-from numformer.training.step import Objective, Step, TrainStep
+from numformer.training.step import MeasuredObjective, Step, TrainStep
 from numformer.training.workers import Workers
 
 MakeStep = Callable[[Optimizer, Workers], Step]
@@ -17,7 +17,7 @@ MakeStep = Callable[[Optimizer, Workers], Step]
 _ROOMS = {"jax": "numformer.jax.training"}
 
 
-def step_maker(objective: Objective, train: TrainConfig, optim: OptimConfig) -> MakeStep:
+def step_maker(objective: MeasuredObjective, train: TrainConfig, optim: OptimConfig) -> MakeStep:
     """Return the function that makes what takes a training's steps.
 
     Raises InputError where the backend is not installed or cannot do what is asked for, before anything begins.

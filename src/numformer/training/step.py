@@ -12,8 +12,10 @@ from numformer._memory import shared_zeros
 from numformer.autograd import Tensor, gradients
 from numformer.autograd.storage import Precision, storage
 from numformer.errors import InputError
+from numformer.nn import Module
 from numformer.optim import Optimizer
 from numformer.optim.clipping import clip_factor, global_norm
+from numformer.tokenizers import Savable
 from numformer.training.workers import Workers
 
 Batch = tuple[np.ndarray, ...]
@@ -32,6 +34,25 @@ class Objective(Protocol):
         """Return the number of real tokens of some sequences, or the sum of their weights: what the loss is divided by."""
 
 
+class MeasuredObjective(Objective, Protocol):
+    """An Objective with its model, tokenizer and validation; `criterion` is the figure that says which is best."""
+
+    model: Module
+    tokenizer: Savable
+    criterion: str
+    unit: str  # What num_tokens counts, such as "tokens".
+
+    @property
+    def loss_unit(self) -> str:
+        """What the loss is in, such as "nats per token"."""
+
+    def evaluate(self, workers: Workers) -> dict[str, float] | None:
+        """Return the validation figures, "loss" among them, measured in evaluation mode; None without held-out data."""
+
+    def describe(self) -> str:
+        """Return one line for people: the size of the model, and what it is trained on."""
+
+
 class StepResult(NamedTuple):
     """The mean loss, the gradient's norm before clipping, and the number of tokens."""
 
@@ -45,6 +66,9 @@ class Step(Protocol):
 
     def __call__(self, step: int) -> StepResult:
         """Take one step; when the loss or the gradient is not a number, nothing is changed."""
+
+    def evaluate(self, workers: Workers) -> dict[str, float] | None:
+        """Return the figures of held-out data by the weights after the last step; None without held-out data."""
 
     def settle(self) -> None:
         """Bring the model and the optimizer up to date with the steps so far."""
@@ -66,7 +90,7 @@ class TrainStep:
 
     def __init__(
         self,
-        objective: Objective,
+        objective: MeasuredObjective,
         optimizer: Optimizer,
         workers: Workers,
         *,
@@ -106,6 +130,10 @@ class TrainStep:
             present = [any(each) for each in zip(*(answer.present for answer in answers), strict=True)]
             self.optimizer.update(present)
         return StepResult(loss, norm, total)
+
+    def evaluate(self, workers: Workers) -> dict[str, float] | None:
+        """Return what the objective measures itself."""
+        return self.objective.evaluate(workers)
 
     def settle(self) -> None:
         """Do nothing: every step updates the model itself."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,38 +17,17 @@ from numformer import random
 from numformer._notices import amount, say
 from numformer.autograd import no_grad
 from numformer.errors import InputError
-from numformer.nn import Module
 from numformer.optim import layerwise_decay, learning_rate, parameter_groups
 from numformer.optim.groups import frozen
-from numformer.tokenizers import Savable
 from numformer.training.backends import step_maker
 from numformer.training.config import OptimConfig, TrainConfig
 from numformer.training.metrics import append_metrics, cut_metrics
 from numformer.training.progress import Progress, Silent
 from numformer.training.run_folder import Progression, RunFolder
-from numformer.training.step import Objective, Step
+from numformer.training.step import MeasuredObjective, Step
 from numformer.training.workers import Workers, num_cores
 
 OnStep = Callable[[dict[str, Any]], bool | None]  # called with the figures of a step; True stops the run after it
-
-
-class MeasuredObjective(Objective, Protocol):
-    """An Objective with its model, tokenizer and validation; `criterion` is the figure that says which is best."""
-
-    model: Module
-    tokenizer: Savable
-    criterion: str
-    unit: str  # What num_tokens counts, such as "tokens".
-
-    @property
-    def loss_unit(self) -> str:
-        """What the loss is in, such as "nats per token"."""
-
-    def evaluate(self, workers: Workers) -> dict[str, float] | None:
-        """Return the validation figures, "loss" among them, measured in evaluation mode; None without held-out data."""
-
-    def describe(self) -> str:
-        """Return one line for people: the size of the model, and what it is trained on."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +147,7 @@ class Trainer:
                 if evaluate or keep or self.on_step:
                     train_step.settle()
                 if evaluate:
-                    self._evaluate(workers, line)
+                    self._evaluate(train_step, workers, line)
                 asked = self.on_step is not None and bool(self.on_step(dict(line)))
                 keep = keep or asked
                 if self.folder and (evaluate or keep or at.step % self.train.log_every == 0):
@@ -234,10 +213,10 @@ class Trainer:
             "seconds": round(self.seconds, 2),
         }
 
-    def _evaluate(self, workers: Workers, line: dict[str, Any]) -> None:
+    def _evaluate(self, train_step: Step, workers: Workers, line: dict[str, Any]) -> None:
         """Measure on held-out data, write the figures into the line of the step, and keep the weights that are best."""
         at = self.progression
-        figures = self.task.evaluate(workers)
+        figures = train_step.evaluate(workers)
         if figures is None:
             return
         self.val_loss, criterion = figures["loss"], self.task.criterion

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +32,9 @@ class QAObjective(ExamplesObjective):
         """Return tokens, their mask and segments [B T], and targets [B 2]."""
         return (*collate_windows(examples, pad_id(self.tokenizer)), np.array([window.target for window in examples]))
 
-    def num_correct(self, outputs: np.ndarray, targets: np.ndarray) -> int:
+    def num_correct(self, outputs: Any, targets: Any) -> Any:
         """Count the beginnings and ends of answers that are right, of the windows that have an answer."""
-        return int(((outputs.argmax(axis=-1) == targets) & targets.any(axis=1, keepdims=True)).sum())
+        return ((outputs.argmax(axis=-1) == targets) & targets.any(axis=1, keepdims=True)).sum()
 
     def num_scored(self, targets: np.ndarray) -> int:
         """Count the beginnings and ends of answers."""

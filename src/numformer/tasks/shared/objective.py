@@ -134,9 +134,9 @@ class TargetObjective:
         """Count the targets that the accuracy is a share of; by default those that have a loss."""
         return self.num_targets(targets)
 
-    def num_correct(self, outputs: np.ndarray, targets: np.ndarray) -> int:
+    def num_correct(self, outputs: Any, targets: Any) -> Any:
         """Count the targets that the model takes for the likeliest."""
-        return int((outputs.argmax(axis=-1) == targets).sum())
+        return (outputs.argmax(axis=-1) == targets).sum()
 
     def num_tokens(self, *batch: np.ndarray) -> float:
         """Add up the weights of the targets that count; without class weights that is their number."""
@@ -165,10 +165,15 @@ class TargetObjective:
 
     def _measure(self, batch: Batch) -> tuple[float, int, int, int]:
         with inference(), np.errstate(over="ignore", invalid="ignore"):
-            outputs, targets = self.scored(*batch)
-            loss = self.chosen_loss(outputs, targets).item()
+            loss, correct = self.sums(*batch)
+        targets = batch[-1]
+        return loss.item(), self.num_targets(targets), int(correct), self.num_scored(targets)
+
+    def sums(self, *batch: np.ndarray) -> tuple[Any, Any]:
+        """Return of some sequences the summed loss [], and how many targets [] the model takes for the likeliest."""
+        outputs, targets = self.scored(*batch)
         values = outputs.data if isinstance(outputs, Tensor) else outputs
-        return loss, self.num_targets(targets), self.num_correct(values, targets), self.num_scored(targets)
+        return self.chosen_loss(outputs, targets), self.num_correct(values, targets)
 
 
 class ExamplesObjective(TargetObjective):

@@ -42,7 +42,8 @@ from numformer.training.settings import (
     sort_settings,
     table_of,
 )
-from numformer.training.trainer import MeasuredObjective, OnStep
+from numformer.training.step import MeasuredObjective
+from numformer.training.trainer import OnStep
 
 
 class Task:
