@@ -126,9 +126,7 @@ class CompiledStep:
         """Say how often the step was compiled, and where it ran."""
         measured = len(self.evaluation.shapes)
         evaluations = f", evaluations for {measured:,}" if measured else ""
-        return (
-            f"JAX compiled steps for {amount(len(self.shapes), 'shapes')} of batches{evaluations}, on {self.placement}"
-        )
+        return f"JAX compiled steps for {amount(len(self.shapes), 'shapes')} of batches{evaluations}, on {self.placement}"
 
     def _take(self) -> None:
         """Copy weights and averages from NumPy to where JAX computes."""
