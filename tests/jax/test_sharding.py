@@ -25,7 +25,7 @@ ON_EIGHT = Path(__file__).with_name("on_eight_devices.py")
 @pytest.fixture(scope="module")
 def found():
     """What a small model's training was on each mesh, in a process that has eight devices."""
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     result = subprocess.run(
         [sys.executable, str(ON_EIGHT), *MESHES],
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
@@ -47,6 +47,7 @@ def test_every_device_holds_as_many_bytes_of_weights_as_was_planned(found, mesh)
 def test_a_mesh_gives_the_losses_of_one_device(found, mesh):
     assert len(found[""]["losses"]) == 50
     assert found[mesh]["losses"] == pytest.approx(found[""]["losses"], rel=1e-4)
+    assert found[mesh]["measured"] == pytest.approx(found[""]["measured"], rel=1e-4)
 
 
 @pytest.mark.parametrize(
