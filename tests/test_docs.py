@@ -11,6 +11,10 @@ from numformer.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CODE = ROOT / "src" / "numformer"
+EXCERPT = re.compile(
+    r"^```py\n(.*?)^```", re.DOTALL | re.MULTILINE
+)  # of the code as it stands, with ... where lines are left out
 SNIPPET = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -42,3 +46,14 @@ def test_the_snippets_of_a_page_run_one_after_the_other(page):
     names = {}  # what a snippet makes, the next ones use
     for number, (language, code) in enumerate(SNIPPET.findall(page.read_text(encoding="utf-8")), 1):
         {"python": run_python, "sh": run_shell}[language](code, f"{page.name}, snippet {number}", names)
+
+
+def test_excerpts_stand_in_the_code_as_they_are_shown():
+    def stripped(text):
+        return "\n".join(line.strip() for line in text.strip().splitlines())
+
+    files = [stripped(path.read_text(encoding="utf-8")) for path in CODE.rglob("*.py")]
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    pieces = [stripped(piece) for found in EXCERPT.findall(text) for piece in re.split(r"(?m)^(?:\.\.\.|# .*)$", found)]
+    assert any(pieces)
+    assert [piece for piece in pieces if not any(piece in file for file in files)] == []

@@ -80,6 +80,12 @@ def test_the_system_message_and_the_sampling_are_options(numformer, folder, answ
     assert numformer(*warm, "--seed=1").out == numformer(*warm, "--seed=1").out != numformer(*warm, "--seed=2").out
 
 
+def test_a_model_that_runs_under_jax_answers_the_same(numformer, folder, answer):
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'numformer[jax]'")
+    result = numformer("chat", folder, "--prompt=The cat", "--backend=jax", *FEW)
+    assert (result.status, result.out) == (0, answer("The cat") + "\n")
+
+
 def test_the_speed_and_the_cut_of_an_answer_are_said_on_stderr(numformer, folder):
     error = numformer("chat", folder, "--prompt=The cat", *FEW).err
     assert " tokens read in " in error

@@ -86,6 +86,13 @@ def test_other_separators_do_not_end_a_line(here, runs_of_tasks, numformer, stdi
     assert len(objects(numformer("predict", runs_of_tasks("classify"), "--input", "in.txt"), blank=1)) == len(TEXTS)
 
 
+def test_targets_that_are_searched_under_jax_are_the_same(numformer, runs_of_tasks):
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'numformer[jax]'")
+    run = runs_of_tasks("seq2seq")
+    found, expected = (numformer("translate", run, "--backend", kind, "a", "b") for kind in ("jax", "numpy"))
+    assert (found.status, found.out) == (0, expected.out)
+
+
 @pytest.mark.parametrize("command", ["predict", "translate"])
 @pytest.mark.parametrize("closed", [False, True])
 def test_nothing_in_gives_nothing_out(runs_of_tasks, numformer, stdin, monkeypatch, command, closed):

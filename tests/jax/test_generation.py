@@ -3,13 +3,14 @@
 import gc
 import json
 import os
+import sys
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from numformer import GPT, InputError, LanguageModel, load
+from numformer import GPT, Chat, InputError, LanguageModel, Summariser, Translator, load
 from numformer.generation import BeamConfig, SamplingConfig, Session, beam_search, generate
 from numformer.models.build import build_model
 from numformer.models.registry import ARCHITECTURES
@@ -143,6 +144,21 @@ def test_a_backend_that_cannot_do_it_is_one_sentence(gpt, settings, message):
         Session(gpt, 1, **settings)
 
 
+def test_without_jax_the_way_to_it_is_said_by_whatever_writes(monkeypatch, gpt, chat_folder):
+    lm, folder = LanguageModel.from_text("the cat sat on the mat.\n" * 20), chat_folder()
+    for name in [name for name in sys.modules if name.startswith("numformer.jax")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jax", None)
+    for write in (
+        lambda: Session(gpt, 1, backend="jax"),
+        lambda: beam_search(gpt, [[1]], 2, BeamConfig(num_beams=2), backend="jax"),
+        lambda: lm.generate("the", 2, backend="jax"),
+        lambda: Chat.load(folder, backend="jax"),
+    ):
+        with pytest.raises(InputError, match=r"need the package jax, 0.10 or newer: pip install 'numformer\[jax\]'$"):
+            write()
+
+
 def test_an_id_outside_the_vocabulary_is_refused_before_it_is_read(gpt):
     with pytest.raises(InputError, match="11"):
         Session(gpt, 1, backend="jax").admit([11])
@@ -155,6 +171,36 @@ def test_a_task_writes_the_same_text():
     lm = LanguageModel.from_text("the cat sat on the mat.\n" * 20)
     found, expected = (lm.generate("the", 20, seed=1, backend=kind) for kind in ("jax", "numpy"))
     assert found == expected
+
+
+def test_a_chat_gives_the_same_answers(chat_folder):
+    folder = chat_folder()
+
+    def answers(backend):
+        chat = Chat.load(folder, max_new_tokens=8, seed=1, backend=backend)
+        return [chat.say("The cat"), chat.say("sat"), chat.say_again()]
+
+    assert answers("jax") == answers("numpy")
+
+
+SMALL = {"tokenizer": "characters", "d_model": 16, "num_heads": 2, "num_encoder_layers": 1, "num_decoder_layers": 1}
+
+
+@pytest.mark.parametrize("task", [Translator, Summariser])
+def test_the_same_targets_are_found_and_measured(task, randomise):
+    texts = ["one", "two", "", "three four", "five"]
+    translator = task.from_data([(text, text[::-1]) for text in texts if text] * 5, max_seq_len=24, **SMALL)
+    randomise(translator.model).astype(np.float32)
+
+    def of(backend):
+        found = translator.predict(texts, max_new_tokens=6, num_beams=2, backend=backend)
+        scores = translator.evaluate([("one", "eno")], num_beams=1, backend=backend)
+        return [each["target"] for each in found], [each["score"] for each in found], scores
+
+    (found, scores, measured), expected = of("jax"), of("numpy")
+    assert (found, measured) == (expected[0], expected[2])
+    assert len(set(found)) > 2
+    np.testing.assert_allclose(scores, expected[1], rtol=1e-5)
 
 
 def test_a_published_model_writes_what_transformers_writes():

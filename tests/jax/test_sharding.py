@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,36 +19,15 @@ jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'numf
 from numformer.jax.sharding import Placement  # noqa: E402
 
 MESHES = ["", "data=8", "data=4,model=2", "fsdp=8"]
-ON_EIGHT = """
-import json, sys
-import numformer as nf
-from numformer.jax import training
-
-made, step = [], training.CompiledStep
-training.CompiledStep = lambda *args: made.append(step(*args)) or made[-1]
-found = {}
-for mesh in sys.argv[1:]:
-    lm = nf.LanguageModel.from_text("one two three four five six seven\\n" * 60, tokenizer="bytes", d_model=16, num_heads=2,
-                                    num_layers=1, d_ff=32, max_seq_len=16, dropout=0.0)
-    losses = []
-    lm.fit(backend="jax", mesh=mesh, steps=50, batch_size=8, lr=3e-3, shards=1, eval_every=50, progress=False,
-           on_step=lambda line: losses.append(line["loss"]) and False)
-    weights, slots = made[-1].state
-    shards = {name: array.sharding.shard_shape(array.shape) for name, array in zip(made[-1].names, weights)}
-    own = sum(array.addressable_shards[0].data.nbytes for array in weights)
-    arrays = [*weights, *(each for slot in slots for each in slot.values())]
-    bytes_of_each = sum(array.addressable_shards[0].data.nbytes for array in arrays)
-    found[mesh] = {"losses": losses, "shards": shards, "bytes": bytes_of_each, "weights": own, "summary": made[-1].summary()}
-print(json.dumps(found))
-"""
+ON_EIGHT = Path(__file__).with_name("on_eight_devices.py")
 
 
 @pytest.fixture(scope="module")
 def found():
     """What a small model's training was on each mesh, in a process that has eight devices."""
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     result = subprocess.run(
-        [sys.executable, "-c", ON_EIGHT, *MESHES],
+        [sys.executable, str(ON_EIGHT), *MESHES],
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
@@ -67,6 +47,7 @@ def test_every_device_holds_as_many_bytes_of_weights_as_was_planned(found, mesh)
 def test_a_mesh_gives_the_losses_of_one_device(found, mesh):
     assert len(found[""]["losses"]) == 50
     assert found[mesh]["losses"] == pytest.approx(found[""]["losses"], rel=1e-4)
+    assert found[mesh]["measured"] == pytest.approx(found[""]["measured"], rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -95,8 +76,73 @@ def test_the_bytes_of_each_device_fall(found):
 
 
 def test_the_devices_are_named_at_the_end(found):
-    assert found["fsdp=8"]["summary"] == "JAX compiled steps for 1 shape of batches, on 8 devices (cpu, fsdp=8)"
+    devices = found["fsdp=8"]["summary"].rpartition(", on ")[2]
+    assert devices == "8 devices (cpu, fsdp=8)"
     assert found[""]["summary"].endswith("on 1 of 8 devices (cpu)")
+
+
+def test_a_run_goes_on_with_the_same_losses_on_other_meshes(found):
+    """Ten steps each on fsdp=8, data=4,model=2, and one device."""
+    assert found["resumed"] == pytest.approx(found[""]["losses"][:30], rel=1e-4)
+
+
+# What is compiled, beside what was planned
+
+COMPILED = [
+    ("gpt", "", False),
+    ("gpt", "", True),
+    ("gpt", "data=8", False),
+    ("gpt", "fsdp=8", False),
+    ("gpt", "fsdp=8", True),
+    ("llama", "fsdp=4,model=2", False),
+]
+
+
+def compiled_and_planned(found, kind, mesh, recompute=False):
+    sizes = {"vocab_size": 260, "d_model": 32, "num_heads": 2, "num_layers": 3, "d_ff": 128, "max_seq_len": 64}
+    config = {"gpt": nf.GPTConfig, "llama": nf.LlamaConfig}[kind](**sizes)
+    work = Workload(config=config, batch_size=8, sequence_length=64, precision="float32", recompute=recompute)
+    name = " ".join(filter(None, (kind, mesh, "recompute" if recompute else "")))
+    return found["compiled"][name], make_plan(work, MeshShape.parse(mesh))
+
+
+@pytest.mark.parametrize(("kind", "mesh", "recompute"), COMPILED)
+def test_a_step_needs_the_memory_that_was_planned(found, kind, mesh, recompute):
+    compiled, plan = compiled_and_planned(found, kind, mesh, recompute)
+    held = plan.memory.weights + plan.memory.optimizer
+    assert compiled["state"] == held
+    assert 0.6 < compiled["temporary"] / (plan.memory.total - held) < 1.0  # XLA fuses
+
+
+@pytest.mark.parametrize("mesh", ["", "fsdp=8"])
+def test_recomputation_saves_what_was_planned(found, mesh):
+    (without, planned_without), (with_it, planned) = (
+        compiled_and_planned(found, "gpt", mesh, again) for again in (False, True)
+    )
+    saved = planned_without.memory.activations - planned.memory.activations
+    assert without["temporary"] - with_it["temporary"] > 0.6 * saved
+
+
+def test_gathered_weights_are_not_kept_for_the_backward_pass(found):
+    """With fsdp a device needs less than with data, though both sum gradients that are whole."""
+    (gathered, _), (whole, plan) = (compiled_and_planned(found, "gpt", mesh) for mesh in ("fsdp=8", "data=8"))
+    assert gathered["temporary"] < whole["temporary"] - 0.5 * plan.memory.gradients
+
+
+@pytest.mark.parametrize(
+    ("kind", "mesh", "recompute"), [case for case in COMPILED if "fsdp" in case[1]], ids=lambda case: str(case)
+)
+def test_weights_are_gathered_twice_and_stay_cut_along_model(found, kind, mesh, recompute):
+    """Tables and vectors, which no gradient needs, are gathered once."""
+    compiled, plan = compiled_and_planned(found, kind, mesh, recompute)
+    sent = compiled["sent"]["all-gather"] * (1 - 1 / plan.mesh.fsdp)
+    assert sent == pytest.approx(plan.traffic.fsdp * 2 / 3, rel=0.08)
+
+
+def test_gradients_are_summed_once_but_for_the_table_that_is_tied(found):
+    """As a table and as output layer it has two gradients, which a CPU sums one by one; the loss is a number more."""
+    compiled, plan = compiled_and_planned(found, "gpt", "data=8")
+    assert compiled["sent"] == {"all-reduce": plan.memory.gradients + 4 * 260 * 32 + 4}
 
 
 # By which table weights are cut

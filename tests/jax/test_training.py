@@ -33,14 +33,6 @@ NAMES = ["Ann", "Ben came", "Cleo came late", "Dora", "Emil was late again", "Fa
 TASKS = ["lm", "packed lm", "mlm", "classify", "regress", "tag", "seq2seq", "qa"]
 
 
-@pytest.fixture(autouse=True)
-def compiled_fast():
-    """Compile in half the time what would run in half the time if it took longer."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def make(kind, folder=None, **settings):
     small = (PAIR if kind == "seq2seq" else SMALL) | settings
     if kind == "packed lm":
@@ -152,6 +144,17 @@ def test_a_run_that_changes_its_backend_goes_on_as_it_would_have(tmp_path):
     np.testing.assert_allclose(mixed, losses("numpy", ["numpy"] * 4), rtol=2e-4)
 
 
+def test_a_run_of_bfloat16_goes_on_in_numpy_with_another_precision(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    lm = nf.LanguageModel.from_text(tmp_path / "text.txt", **SMALL)
+    lm.fit(**FAST, backend="jax", precision="bfloat16", out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"choose float32 \(--train.precision float32\)$"):
+        lm.fit(**FAST, precision="bfloat16", out=tmp_path / "run", resume=True)
+    result = lm.fit(**FAST | {"steps": 8}, precision="float32", out=tmp_path / "run", resume=True)
+    assert result.new_steps == 4
+    assert 'precision = "bfloat16"' in (tmp_path / "run" / "run.toml").read_text()  # what it had before
+
+
 # What is trained
 
 
@@ -177,11 +180,12 @@ def test_of_a_model_with_adapters_these_alone_learn():
     assert all("lora" in name for name in changed)
 
 
-def test_a_parameter_that_the_loss_does_not_read_does_not_decay():
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_parameter_that_the_loss_does_not_read_does_not_decay(precision):
     task = make("classify")
     task.model.idle = nf.nn.Linear(3, 3)
     before = task.model.idle.weight.data.copy()
-    task.fit(**FAST, backend="jax", weight_decay=0.5)
+    task.fit(**FAST, backend="jax", weight_decay=0.5, precision=precision)
     np.testing.assert_array_equal(task.model.idle.weight.data, before)
 
 

@@ -136,13 +136,15 @@ def test_one_device_sends_nothing():
     assert (found.data, found.fsdp, found.model) == (0, 0, 0)
 
 
-def test_gradients_are_summed_along_data():
-    assert sent("data=4").data == 2 * 3 / 4 * 4 * KNOWN["gpt2"]
+def test_gradients_are_summed_along_data_for_every_piece_in_the_precision_of_the_layers():
+    assert sent("data=4").data == 2 * 3 / 4 * 2 * KNOWN["gpt2"]
+    assert sent("data=4", precision="float32").data == 2 * sent("data=4").data
+    assert sent("data=4", accumulation=2).data == 2 * sent("data=4").data
 
 
 def test_weights_are_gathered_twice_for_every_piece_and_gradients_scattered():
     once = sent("fsdp=4").fsdp
-    assert once == pytest.approx(3 / 4 * 8 * KNOWN["gpt2"], rel=0.01)
+    assert once == pytest.approx(3 / 4 * 6 * KNOWN["gpt2"], rel=0.01)
     assert sent("fsdp=4", accumulation=2).fsdp == 2 * once
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -46,6 +46,8 @@ class Options(SamplingConfig):
     """Most tokens of an answer."""
     seed: int = 0
     """Another seed gives other answers; the same seed the same."""
+    backend: Literal["numpy", "jax"] = "numpy"
+    """What runs the model: jax compiles it, which takes seconds before the first token, and uses an accelerator."""
     temperature: float = 0.2
     """Divides the logits: below 1 safer, above 1 more varied; 0 always takes the most probable token."""
     top_p: float = 0.9
@@ -67,6 +69,7 @@ def run(command: str, arguments: list[str]) -> int:
         sampling=SamplingConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(SamplingConfig)}),
         max_new_tokens=options.max_new_tokens,
         seed=options.seed,
+        backend=options.backend,
     )
     if question is None:
         _talk(chat, str(options.model))

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,18 @@ def _facts(options: Any) -> dict[str, str]:
     }
     tables = {name: vars(plain.pop(name)) for name in ("model", "optim", "train")}
     inner = {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
-    versions = {"numformer": version("numformer"), "the code": code_checksum(), "jax": version("jax")}
+    versions = {"numformer": version("numformer"), "the code": code_checksum(), "jax": _installed("jax")}
     return versions | {
         f"--{name.replace('_', '-')}": str(value) for name, value in (plain | inner).items() if name != "train.threads"
     }
+
+
+def _installed(package: str) -> str:
+    """Return the version of a package, which a host may lack that says so when it comes to it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _make(kind: type[Task], options: Any, resumed: RunFolder | None) -> Task:

@@ -8,6 +8,8 @@ vocabulary (tensor parallel). JAX derives from that what the devices send each o
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from numformer.errors import InputError
+from numformer.jax.gathering import Part, cut_as, gathered
 from numformer.models.axes import AxisRules, axes_of
 from numformer.training.mesh import MeshShape
 
@@ -82,10 +85,18 @@ class Placement:
 
     def gather(self, name: str, array: Any) -> Any:
         """Bring together what `fsdp` cuts of a parameter, inside a compiled function."""
+        return array if self.sizes["fsdp"] == 1 else cut_as(array, self.of_parameter(name, array.shape, gathered=True))
+
+    def gathered(self, named: Mapping[str, Any]) -> AbstractContextManager[Mapping[str, Any]]:
+        """Give what `gather` does for a function that is differentiated, whose backward pass gathers once more."""
         if self.sizes["fsdp"] == 1:
-            return array
-        constrain: Any = jax.lax.with_sharding_constraint
-        return constrain(array, self.of_parameter(name, array.shape, gathered=True))
+            return nullcontext(named)
+        return gathered({name: self._part(name, array) for name, array in named.items()})
+
+    def _part(self, name: str, array: Any) -> Part:
+        """Return an array as a part, to which it is held: XLA would rather gather before a conversion than after it."""
+        whole = self.of_parameter(name, array.shape, gathered=True)
+        return Part(cut_as(array, self.of_parameter(name, array.shape)), whole)
 
     def put_batch(self, batch: Any, accumulation: int) -> Any:
         """Return the arrays of a batch [R ...], or [pieces R ...] where it is worked through in pieces, on their devices."""

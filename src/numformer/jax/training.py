@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from numformer._notices import amount
 from numformer.errors import InputError
@@ -22,6 +23,7 @@ from numformer.jax.batches import in_pieces, padded
 from numformer.jax.evaluation import Evaluation
 from numformer.jax.hosts import check_agreement as check_agreement
 from numformer.jax.keys import keyed
+from numformer.jax.recompute import keeping_barriers
 from numformer.jax.rules import clipped, numbers_of, update_all
 from numformer.jax.sharding import Placement
 from numformer.optim import Optimizer
@@ -75,7 +77,9 @@ class CompiledStep:
         self.is_settled = True
         self._take()
         shardings = jax.tree.map(lambda array: array.sharding, self.state)
-        self._compiled = jax.jit(self._step, donate_argnums=0, out_shardings=(shardings, None, None))
+        self._compiled = jax.jit(
+            self._step, donate_argnums=0, out_shardings=(shardings, None, None), compiler_options=keeping_barriers()
+        )
 
     def __call__(self, step: int) -> StepResult:
         """Take one step; when the loss or the gradient is not a number, nothing is changed.
@@ -179,8 +183,7 @@ class CompiledStep:
         weights, _ = self.state
         piece = batch if self.train.accumulation == 1 else [array[0] for array in batch]
         traced = jax.make_jaxpr(self._loss_sum)(weights, self.fixed, piece, self.key).jaxpr
-        read = {id(value) for equation in traced.eqns for value in equation.invars}
-        return [id(value) in read for value in traced.invars[: len(weights)]]
+        return dce_jaxpr(traced, [True])[1][: len(weights)]
 
     # What follows is traced.
     def _step(self, state: Any, fixed: Any, batch: Any, total: Any, step: Any, numbers: Any) -> Any:
@@ -217,12 +220,11 @@ class CompiledStep:
     def _loss_sum(self, weights: Any, fixed: Any, batch: Any, key: Any) -> Any:
         """Return the summed loss of the model with these weights."""
         named = self._named(weights, fixed)
-        given = {name: self.placement.gather(name, array) for name, array in named.items()}
         if self.train.precision == "bfloat16":
-            given = {name: _halved(array) for name, array in given.items()}
+            named = {name: _halved(array) for name, array in named.items()}
         objective = copy.copy(self.objective)
-        objective.model = self.objective.model.bind(given)
-        with keyed(key):
+        with keyed(key), self.placement.gathered(named) as given:
+            objective.model = self.objective.model.bind(given)
             return objective.loss_sum(*batch)
 
 

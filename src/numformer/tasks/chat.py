@@ -36,8 +36,9 @@ class Chat:
     `messages` are what was said, the system message first where there is one, and `last` says how the last answer was made.
     What the model has read stays in its cache. When the context is full, the oldest half of the conversation is no longer
     shown to the model, which is said on stderr; `messages` keep it. `sampling` says how a token is chosen, by default with
-    temperature=0.2 and top_p=0.9, and one seed gives one conversation. An answer ends after `max_new_tokens`.
-    Raises InputError for a system message that the model's template does not take.
+    temperature=0.2 and top_p=0.9, and one seed gives one conversation. An answer ends after `max_new_tokens`. `backend` is as
+    in Session.
+    Raises InputError for a system message that the model's template does not take, and as Session does for the backend.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class Chat:
         sampling: SamplingConfig | None = None,
         max_new_tokens: int = 1000,
         seed: int = 0,
+        backend: str = "numpy",
     ) -> None:
         if not isinstance(max_new_tokens, (int, np.integer)) or max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
-        self.model, self.max_new_tokens = model, max_new_tokens
+        self.model, self.max_new_tokens, self.backend = model, max_new_tokens, backend
         self.sampling = sampling or SamplingConfig(temperature=0.2, top_p=0.9)
         self.messages: list[Message] = []
         self.last: Answer | None = None
@@ -97,7 +99,8 @@ class Chat:
         self.messages = new + self.messages[_num_system(self.messages) :]
 
     def _start_session(self) -> None:
-        self._session = Session(self.model.model, 1, vocab_size=self.model.template.tokenizer.vocab_size)
+        vocab_size = self.model.template.tokenizer.vocab_size
+        self._session = Session(self.model.model, 1, vocab_size=vocab_size, backend=self.backend)
         self._slot: int | None = None  # of the last prompt, whose beginning the next one shares
 
     def _answer(self, messages: list[Message], on_text: OnText | None) -> str:

@@ -118,7 +118,10 @@ class TrainConfig:
             raise InputError(f"unknown precision {self.precision!r}: choose {', '.join(get_args(Precision))}")
         if self.precision not in PRECISIONS[self.backend]:
             able = " or ".join(PRECISIONS[self.backend])
-            raise InputError(f"the backend {self.backend} computes with precision {able}, got {self.precision}")
+            raise InputError(
+                f"the backend {self.backend} computes with precision {able}, got {self.precision}: "
+                "choose float32 (--train.precision float32)"
+            )
         if self.mesh and self.backend == "numpy":
             raise InputError(f"the mesh {self.mesh} is for the backend jax, got backend {self.backend}")
         most = self.max_sequences

@@ -222,10 +222,11 @@ def _logits(workload: Workload, mesh: MeshShape, model: Anatomy) -> int:
 def _traffic(workload: Workload, mesh: MeshShape, model: Anatomy, held: int) -> Traffic:
     """Return what a device sends in a step.
 
-    data: one all-reduce of the gradients that it holds, in float32. fsdp: for each piece of the batch the weights are
+    data: one all-reduce of the gradients that it holds, for each piece of the batch. fsdp: for each piece the weights are
     gathered for the forward and again for the backward pass, and their gradients are scattered (Rajbhandari et al. 2020,
-    arXiv:1910.02054, §7). model: every branch all-reduces its output in the forward pass and the gradient of its input in
-    the backward pass, and its output again where it is recomputed; so do the token table and the output layer, once.
+    arXiv:1910.02054, §7). All of that in the precision of the layers, as JAX sums before it converts. model: every branch
+    all-reduces its output in the forward pass and the gradient of its input in the backward pass, and its output again
+    where it is recomputed; so do the token table and the output layer, once.
     """
     width = WIDTHS[workload.precision]
     gathered = sum(
@@ -237,8 +238,8 @@ def _traffic(workload: Workload, mesh: MeshShape, model: Anatomy, held: int) -> 
     sums = (3 if workload.recompute else 2) * num_branches + 2
     stream = width * _tokens(workload, mesh) * workload.config.d_model * workload.accumulation
     return Traffic(
-        data=math.ceil(2 * _share(mesh.data) * FLOAT32 * held),
-        fsdp=math.ceil(_share(mesh.fsdp) * (2 * width + FLOAT32) * gathered * workload.accumulation),
+        data=math.ceil(2 * _share(mesh.data) * width * held * workload.accumulation),
+        fsdp=math.ceil(3 * _share(mesh.fsdp) * width * gathered * workload.accumulation),
         model=math.ceil(2 * _share(mesh.model) * sums * stream),
     )
 

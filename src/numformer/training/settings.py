@@ -17,7 +17,7 @@ Settings = TypeVar("Settings")
 
 # What may change when a run is continued: how it is watched, how it computes, its length, and how fast it learns.
 WATCHING = {"eval_every", "eval_examples", "log_every", "patience", "threads", "recompute", "backend", "mesh"}
-FREE_ON_RESUME = WATCHING | {"steps", "lr", "schedule", "warmup_steps", "min_lr_ratio", "clip_norm"}
+FREE_ON_RESUME = WATCHING | {"precision", "steps", "lr", "schedule", "warmup_steps", "min_lr_ratio", "clip_norm"}
 
 # What run.toml says besides options: checksums and sizes of the data, and what was changed on the way.
 CHECKSUMS = ("text_crc32", "crc32")

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from numformer import ops
+from numformer.jax.gathering import product
 from numformer.jax.precision import wide
 from numformer.ops.position import checked_frequencies
 
 
 @ops.linear.jax
 def _(x: Any, weight: Any, bias: Any = None) -> Any:
-    y = x @ weight.T
+    y = product(x, weight)
     return y if bias is None else y + bias
 
 

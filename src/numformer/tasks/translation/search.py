@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from numformer.autograd.array import NUMPY
 from numformer.data.batching.batches import LengthBatches
 from numformer.errors import InputError
 from numformer.generation import BeamConfig, Hypothesis, Processor, beam_search
@@ -30,6 +32,8 @@ class SearchOptions(BeamConfig):
     """Most tokens of a target; twice the source's length and ten more when not given."""
     bad_words: tuple[str, ...] = ()
     """Words that are not written."""
+    backend: Literal["numpy", "jax"] = "numpy"
+    """What runs the model: jax compiles it, which takes seconds at first, and uses an accelerator."""
 
 
 class SearchSettings(BeamSettings, total=False):
@@ -39,6 +43,7 @@ class SearchSettings(BeamSettings, total=False):
     max_new_tokens: int | None
     processors: Sequence[Processor]
     progress: bool
+    backend: str
 
 
 def search(
@@ -49,6 +54,7 @@ def search(
     max_new_tokens: int | None,
     progress: bool,
     processors: Sequence[Processor] = (),
+    backend: str = "numpy",
 ) -> list[list[Hypothesis]]:
     """Return the best targets of every source; `max_new_tokens` is twice the source's length and ten more by default."""
     if max_new_tokens is not None and not (isinstance(max_new_tokens, int) and max_new_tokens >= 1):
@@ -67,13 +73,21 @@ def search(
         batch = batches[step * size + number]
         limits = [min(longest, max_new_tokens or 2 * lengths[i] + 10) for i in batch]
         begun, of_batch = [[start]] * len(batch), [sources[i] for i in batch]
-        vocab_size = tokenizer.vocab_size
         return beam_search(
-            model, begun, limits, beam, sources=of_batch, eos_id=eos, vocab_size=vocab_size, processors=processors
+            model,
+            begun,
+            limits,
+            beam,
+            sources=of_batch,
+            eos_id=eos,
+            vocab_size=tokenizer.vocab_size,
+            processors=processors,
+            backend=backend,
         )
 
     results: list[list[Hypothesis]] = [[] for _ in sources]
-    with Workers(min(num_cores(), len(batches))) as workers:
+    # What JAX has begun does not go on in a forked process, and JAX uses all cores by itself.
+    with Workers(min(num_cores(), len(batches)) if backend == NUMPY else 1) as workers:
         size = workers.num_workers
         team = workers.team(translate, size)
         steps = range(-(-len(batches) // size))

@@ -50,6 +50,8 @@ class EvaluateOptions(MistakeOptions):
     """Width of the beam."""
     length_penalty: float | None = None
     """Power of the length that scores are divided by."""
+    backend: Literal["numpy", "jax"] = "numpy"
+    """What searches the targets: jax compiles the model, which takes seconds at first, and uses an accelerator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +168,7 @@ class Translator(ExampleTask):
         max_new_tokens: int | None = None,
         processors: Sequence[Processor] = (),
         progress: bool = False,
+        backend: str = "numpy",
         **settings: Unpack[BeamSettings],
     ) -> list[Translation]:
         """Return for every text the best target and its score (log-probability over length), and others when asked for.
@@ -174,14 +177,15 @@ class Translator(ExampleTask):
         `processors` functions (ids, log-probabilities) -> log-probabilities that follow its rules. `max_new_tokens` is
         twice the source's length and ten more when not given. A source over the context length is cut, and how many are
         is said on stderr; a blank one has a blank target. Where hypotheses have the same text, the best of them stands for
-        it, so there may be fewer than `num_return`.
+        it, so there may be fewer than `num_return`. `backend` is as in Session.
         """
         texts = as_texts(texts)
         beam = beam or BeamConfig(**settings)
         # With all that the beam has, enough are left where some have the same text.
         searched = replace(beam, num_return=1 if beam.num_return == 1 else beam.num_beams)
         sources = self._sources([text for text in texts if text.strip()])
-        found = iter(search(self.model, self.tokenizer.target, sources, searched, max_new_tokens, progress, processors))
+        target = self.tokenizer.target
+        found = iter(search(self.model, target, sources, searched, max_new_tokens, progress, processors, backend))
         results: list[Translation] = []
         for text in texts:
             best, *others = self._targets(next(found))[: beam.num_return] if text.strip() else [BLANK]
@@ -203,9 +207,11 @@ class Translator(ExampleTask):
         num_beams: int | None = None,
         length_penalty: float = 1.0,
         errors: str | Path | None = None,
+        backend: str = "numpy",
     ) -> dict[str, Any]:
         """Return loss and exact match on a file, a list, or the held-out pairs; with sacrebleu installed, BLEU and chrF.
 
+        The targets are searched by the `backend`, as in Session; the loss is NumPy's.
         With `errors` writes the sources whose target is not the same into that .csv, .tsv or .jsonl file, with their scores.
         """
         check_table(errors)
@@ -219,7 +225,7 @@ class Translator(ExampleTask):
         objective = Seq2SeqObjective(self.model, self.tokenizer, self._encoded(pairs), None, TrainConfig())
         with Workers(num_cores()) as workers:
             figures = objective.measure(objective.sequential(objective.examples), workers)
-        found = self.predict([source for source, _ in pairs], beam=beam, progress=True)
+        found = self.predict([source for source, _ in pairs], beam=beam, progress=True, backend=backend)
         predicted = [each["target"] for each in found]
         references = [target for _, target in pairs]
         same = sum(a == b.strip() for a, b in zip(predicted, references, strict=True))
