@@ -11,7 +11,9 @@ import time
 
 import pytest
 
+from numformer import InputError
 from numformer.cli.main import main
+from numformer.training import RunFolder
 
 jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'numformer[jax]'")
 
@@ -111,6 +113,18 @@ def two_at_work(start, coordinator, folder):
     return hosts
 
 
+def wait_until_free(run):
+    """Wait for the training of a keeper that was killed, which ends a moment after it."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            with RunFolder(run).locked():
+                return
+        except InputError:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_host_is_named_and_one_process_goes_on_from_the_last_checkpoint(start, coordinator, folder, lost):
     hosts = two_at_work(start, coordinator, folder)
@@ -121,6 +135,7 @@ def test_a_lost_host_is_named_and_one_process_goes_on_from_the_last_checkpoint(s
     assert found, said
     assert hosts[left].returncode == 2
     assert f"numformer train lm --out run --resume --hosts 2 --host {left}" in found[2]
+    wait_until_free(folder / "run")
     steps = f"--valid-fraction 0 --train.eval-every 5 --train.steps {(int(found[1]) // 5 + 1) * 5}"
     assert main(command(f"--out run --resume --mesh data=1 {steps}").split()) == 0
     assert main(command(f"--out whole {steps}").split()) == 0
