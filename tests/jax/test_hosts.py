@@ -75,16 +75,14 @@ def end_well(*processes):
     return said
 
 
-def slurm(host):
-    """Return what Slurm tells the tasks of a step; host 0 takes a port where nobody listens."""
-    if host == 0:
-        for port in SLURM_PORTS:
-            with socket.socket() as server:
-                if server.connect_ex(("127.0.0.1", port)):
-                    break
-        slurm.job = str(port % 4096)
-    of_job = {"SLURM_JOB_ID": slurm.job, "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
-    return of_job | {"SLURM_PROCID": str(host), "SLURM_LOCALID": str(host), "SLURM_STEP_NUM_NODES": "1"}
+def slurm_step():
+    """Return what Slurm tells the two tasks of a step whose job has a number that leads to a port where nobody listens."""
+    for port in SLURM_PORTS:
+        with socket.socket() as knock:
+            if knock.connect_ex(("127.0.0.1", port)):
+                break
+    step = {"SLURM_JOB_ID": str(port % 4096), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    return [step | {"SLURM_PROCID": task, "SLURM_LOCALID": task} for task in "01"]
 
 
 def test_a_run_changes_hands_between_two_hosts_and_one_as_if_it_had_gone_through(start, coordinator, folder):
@@ -97,7 +95,7 @@ def test_a_run_changes_hands_between_two_hosts_and_one_as_if_it_had_gone_through
     assert "finished" not in said[1]
     assert main(command(f"--out two --resume --mesh data=1 {steps} 9").split()) == 0
     # As the tasks of a Slurm step, that is without flags.
-    end_well(*(start(f"--out two --resume --mesh data=2 {steps} 12 --hosts auto", slurm(host)) for host in (0, 1)))
+    end_well(*(start(f"--out two --resume --mesh data=2 {steps} 12 --hosts auto", task) for task in slurm_step()))
     assert len(losses(folder / "one")) == 12
     assert losses(folder / "two") == pytest.approx(losses(folder / "one"), rel=1e-4)
 
