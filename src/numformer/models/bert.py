@@ -186,10 +186,10 @@ class Embeddings(Module):
             x = ops.embedding_bag(tokens, self.token_embedding.weight, padding_id=self.pad_id)
         else:
             x = self.token_embedding(tokens)
-        x = x + self.positions(tokens)
+        x = ops.add(x, self.positions(tokens))
         if self.segment_embedding is not None:
             kinds = self.segment_embedding
-            x = x + (kinds.weight[0] if segments is None else kinds(ops.as_ids(segments)))
+            x = ops.add(x, kinds.weight[0] if segments is None else kinds(ops.as_ids(segments)))
         return self.dropout(self.norm(x))
 
     def positions(self, tokens: Array) -> Tensor:

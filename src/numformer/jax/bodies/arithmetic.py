@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from numformer import ops
 from numformer.autograd import Op
 from numformer.jax.keys import factors
+from numformer.jax.precision import added
 from numformer.ops.activation import check_approximate, check_cap
 from numformer.ops.dropout import keep_mask
 
 _SAME: dict[Op, Callable[..., Any]] = {
-    ops.add: jnp.add,
+    ops.add: added,
     ops.sub: jnp.subtract,
     ops.mul: jnp.multiply,
     ops.div: jnp.true_divide,

@@ -72,14 +72,22 @@ def _allowed(mask: Any, T: int, S: int, causal: bool, window: int | None) -> Any
 
 
 def _weights(q: Any, k: Any, bias: Any, allowed: Any, soft_cap: float | None) -> Any:
-    """Return the softmax of the scores of scaled queries, [B H T S]; zeros for a query that may attend to nothing."""
-    scores = (_grouped(q, k.shape[1]) @ k[:, :, None].swapaxes(-1, -2)).reshape(*q.shape[:3], k.shape[2])
+    """Return the softmax of the scores of scaled queries, [B H T S]; zeros for a query that may attend to nothing.
+
+    It is computed in float32 where queries are of lower precision, as jax.nn.dot_product_attention does.
+    """
+    products = jnp.matmul(
+        _grouped(q, k.shape[1]),
+        k[:, :, None].swapaxes(-1, -2),
+        preferred_element_type=jnp.promote_types(q.dtype, jnp.float32),
+    )
+    scores = products.reshape(*q.shape[:3], k.shape[2])
     scores = scores if soft_cap is None else soft_cap * jnp.tanh(scores / soft_cap)
     scores = scores if bias is None else scores + bias
     if allowed is None:
-        return jax.nn.softmax(scores)
+        return jax.nn.softmax(scores).astype(q.dtype)
     lowest = jnp.finfo(scores.dtype).min  # type: ignore[no-untyped-call]  # not -inf: a row of them would be NaN
-    return jnp.where(allowed, jax.nn.softmax(jnp.where(allowed, scores, lowest)), 0.0)
+    return jnp.where(allowed, jax.nn.softmax(jnp.where(allowed, scores, lowest)), 0.0).astype(q.dtype)
 
 
 def _values(weights: Any, v: Any, causal: bool, window: int | None, dropout: float, key: tuple[Any, ...]) -> Any:

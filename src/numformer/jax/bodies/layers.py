@@ -14,25 +14,25 @@ import numpy as np
 
 from numformer import ops
 from numformer.jax.gathering import product
-from numformer.jax.precision import wide
+from numformer.jax.precision import added, looked_up, wide
 from numformer.ops.position import checked_frequencies
 
 
 @ops.linear.jax
 def _(x: Any, weight: Any, bias: Any = None) -> Any:
     y = product(x, weight)
-    return y if bias is None else y + bias
+    return y if bias is None else added(y, bias)
 
 
 @ops.embedding.jax
 def _(ids: Any, weight: Any, *, padding_id: int | None = None) -> Any:
-    rows = jnp.take(weight, ids, axis=0, mode="fill")
+    rows = looked_up(weight, ids)
     return rows if padding_id is None else jnp.where((ids == padding_id)[..., None], jax.lax.stop_gradient(rows), rows)
 
 
 @ops.embedding_bag.jax
 def _(ids: Any, weight: Any, *, padding_id: int | None = None) -> Any:
-    rows = jnp.take(weight, ids, axis=0, mode="fill")
+    rows = looked_up(weight, ids)
     return (rows if padding_id is None else jnp.where((ids == padding_id)[..., None], 0.0, rows)).sum(axis=2)
 
 
