@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 
 from numformer import InputError
-from numformer.hosts.group import HostGroup
+from numformer.hosts.group import HostGroup, Stream
 from numformer.hosts.roll_call import roll_call
 
 
@@ -47,8 +47,10 @@ def test_who_knocks_and_is_no_host_is_not_waited_for(coordinator, monkeypatch):
     streams = {}
     first = Thread(target=lambda: streams.update(roll_call(HostGroup(2, 0, coordinator), {}, 30)))
     first.start()
-    strangers = [connected(coordinator) for _ in range(2)]
-    strangers[1].sendall(b"GET / HTTP/1.1\r\n")
+    sayings = [b"", b"GET / HTTP/1.1\r\n", b'["a", 2, {}]\n', b"[1, 2, 3]\n", b"[1.5, 2, {}]\n"]
+    strangers = [connected(coordinator) for _ in sayings]
+    for stranger, saying in zip(strangers, sayings, strict=True):
+        stranger.sendall(saying)
     mine = roll_call(HostGroup(2, 1, coordinator), {}, 30)
     first.join(timeout=10)
     for connection in (*strangers, *mine.values(), *streams.values()):
@@ -65,6 +67,24 @@ def connected(coordinator):
         except ConnectionRefusedError:
             assert time.monotonic() < end
             time.sleep(0.02)
+
+
+def test_a_message_that_arrives_in_drops_is_not_waited_for_longer_than_a_whole_one():
+    ends = socket.socketpair()
+
+    def drip():
+        for _ in range(40):
+            ends[0].sendall(b"1")
+            time.sleep(0.01)
+        ends[0].sendall(b"\n")
+
+    dripping = Thread(target=drip)
+    dripping.start()
+    with pytest.raises(TimeoutError):
+        Stream(ends[1]).receive(0.1)
+    dripping.join()
+    for end in ends:
+        end.close()
 
 
 def test_every_host_names_those_that_are_missing(coordinator):
@@ -85,6 +105,7 @@ def test_every_host_hears_of_what_they_disagree_about(coordinator):
 @pytest.mark.parametrize(
     ("group", "message"),
     [
+        ((0, 0, "a:1"), "--hosts must be at least 1, got 0"),
         ((2, 2, "a:1"), "--host must be from 0 to 1 for --hosts 2, got 2"),
         ((2, 0, "a"), "ADDRESS:PORT of host 0, got 'a'"),
     ],

@@ -13,7 +13,9 @@ import pytest
 
 from numformer import InputError
 from numformer.cli.main import main
+from numformer.tokenizers import ByteTokenizer
 from numformer.training import RunFolder
+from numformer.training.agreement import facts_of_run
 
 jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'numformer[jax]'")
 
@@ -148,6 +150,12 @@ def test_ctrl_c_in_one_stops_all_after_the_same_step(start, coordinator, folder)
     assert "stopped at step" in said.splitlines()[-1]
 
 
+def test_hosts_may_have_other_numbers_of_cores():
+    tokenizer = ByteTokenizer()
+    few, many = (facts_of_run({"train": {"shards": cores, "threads": cores}}, tokenizer) for cores in (2, 16))
+    assert few == many
+
+
 def test_hosts_that_read_other_data_end_before_anything_is_written(start, coordinator, folder):
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere" / "text.txt").write_text(TEXT.replace("six", "ten"))
@@ -159,6 +167,24 @@ def test_hosts_that_read_other_data_end_before_anything_is_written(start, coordi
     pattern = rf"numformer: host \d of 2: (host \d ended: )?{sentence}"
     assert all(re.fullmatch(pattern, line) for line in said), said
     assert not (folder / "run" / "run.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--hosts 2", "give --hosts N --host NUMBER --coordinator ADDRESS:PORT, or --hosts auto in a cluster"),
+        ("--hosts 2 --host 2 --coordinator a:1", "--host must be from 0 to 1 for --hosts 2, got 2"),
+        (
+            "--hosts 2 --host 0 --coordinator a:1 --host-timeout nan",
+            "--host-timeout must be a number of seconds above 0",
+        ),
+        ("--hosts 2 --host 0 --coordinator a:1 --backend numpy", "several hosts train under --backend jax, got numpy"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(flags, sentence, folder, capsys):
+    assert main(command(f"--out run {flags}").split()) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (folder / "run").exists()
 
 
 def test_without_a_cluster_auto_says_what_to_give(folder, capsys):

@@ -88,6 +88,8 @@ def _joined(options: Any, again: str) -> Iterator[bool]:
         raise InputError(f"several hosts train under --backend jax, got {options.train.backend}")
     if options.hosts != "auto" and (not options.hosts.isdecimal() or options.host is None or not options.coordinator):
         raise InputError("give --hosts N --host NUMBER --coordinator ADDRESS:PORT, or --hosts auto in a cluster")
+    if not 0.0 < options.host_timeout < float("inf"):
+        raise InputError(f"--host-timeout must be a number of seconds above 0, got {options.host_timeout:g}")
     auto = options.hosts == "auto"
     hosts = detected() if auto else HostGroup(int(options.hosts), options.host, options.coordinator)
     streams = roll_call(hosts, _facts(options), options.host_timeout)

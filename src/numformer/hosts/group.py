@@ -26,7 +26,9 @@ class HostGroup:
 
     def __post_init__(self) -> None:
         name, _, port = self.coordinator.rpartition(":")
-        if self.hosts < 1 or not 0 <= self.host < self.hosts:
+        if self.hosts < 1:
+            raise InputError(f"--hosts must be at least 1, got {self.hosts}")
+        if not 0 <= self.host < self.hosts:
             raise InputError(f"--host must be from 0 to {self.hosts - 1} for --hosts {self.hosts}, got {self.host}")
         if not name or not port.isdecimal() or not 0 < int(port) < 1 << 16:
             raise InputError(f"--coordinator must be ADDRESS:PORT of host 0, got {self.coordinator!r}")
@@ -57,8 +59,11 @@ class Stream:
 
     def receive(self, timeout: float) -> list[Any]:
         """Wait for one message; raises OSError when there is none within so many seconds, ValueError for something else."""
-        self.socket.settimeout(timeout)
+        end = time.monotonic() + timeout
         while b"\n" not in self._read:
+            if (left := end - time.monotonic()) <= 0.0:
+                raise TimeoutError("no whole message in time")
+            self.socket.settimeout(left)
             if not (piece := self.socket.recv(1 << 16)):
                 raise ConnectionError("the stream has ended")
             self._read += piece

@@ -74,7 +74,9 @@ def _call(hosts: HostGroup, facts: Mapping[str, str], end: float, timeout: float
                 continue
             try:
                 host, count, theirs = stream.receive(group.PATIENCE)
-            except (OSError, ValueError, TypeError):  # somebody else knocked, and said nothing or something else
+            except (OSError, ValueError):
+                host = count = theirs = None
+            if type(host) is not int or not isinstance(theirs, dict):  # somebody else knocked
                 stream.close()
                 continue
             if count != hosts.hosts or host in said or not 0 < host < hosts.hosts:

@@ -18,8 +18,9 @@ from numformer.optim import Optimizer
 from numformer.pretrained import kept_state
 from numformer.tokenizers import Savable, save_tokenizer
 
-# What every host may call as it likes: where its files lie, and how many of its cores it takes.
-OWN = ("data", "valid", "tokenizer", "pretrained", "train.threads")
+# What every host may call as it likes: where its files lie, how many of its cores it takes, and their number, by which
+# NumPy would cut batches.
+OWN = ("data", "valid", "tokenizer", "pretrained", "train.threads", "train.shards")
 SPOKEN = {
     "crc32": "the checksum of the data",
     "text_crc32": "the checksum of the text",
