@@ -60,6 +60,29 @@ def test_a_recipe_says_how_it_trains(plan, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ("", {"batch_size": 32, "precision": "float32", "num_devices": 1}),  # as training itself has it
+        ("backend = 'jax'\nmesh = 'data=4'\nprecision = 'bfloat16'", {"num_devices": 4, "precision": "bfloat16"}),
+        (
+            "batch_tokens = 160\nbackend = 'jax'\nmesh = 'data=4'",
+            {"batch_size": 12},
+        ),  # of 16 tokens each, in four parts
+    ],
+)
+def test_what_a_recipe_does_not_say_is_what_its_training_does(plan, tmp_path, train, expected):
+    (tmp_path / "recipe.toml").write_text(f"task = 'mlm'\n[model]\nd_model = 16\nmax_seq_len = 16\n[train]\n{train}\n")
+    facts = json.loads(plan("--config", tmp_path / "recipe.toml", "--vocab-size", 65).out)
+    assert {name: facts[name] for name in expected} == expected
+
+
+def test_a_recipe_may_train_on_shorter_sequences_than_its_model_reads(plan, tmp_path):
+    (tmp_path / "recipe.toml").write_text("sequence_length = 8\n[model]\nd_model = 16\nmax_seq_len = 16\n")
+    found = plan("--config", tmp_path / "recipe.toml", "--vocab-size", 65)
+    assert json.loads(found.out)["sequence_length"] == 8
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "plan needs a model: --config FILE, or a name such as gpt2"),
@@ -73,6 +96,12 @@ def test_a_recipe_says_how_it_trains(plan, tmp_path):
         (["--config", "gpt2", "--task", "dance"], "dance"),
         (["--config", "recipe.toml"], "vocab_size comes from the tokenizer: say how many tokens with --vocab-size"),
         (["--config", "none.toml"], "there is no none.toml"),
+        (
+            ["--config", "from.toml"],
+            "from.toml starts from minilm, which says the shape: give --config the folder of that",
+        ),
+        (["--config", "part.toml"], "part.toml trains a part of the weights alone, and a plan is of all"),
+        (["--config", "half.toml"], "half.toml has the precision float16-storage of NumPy, and a plan is of JAX"),
         (["--config", "config.json"], "config.json: model_type is 'mamba', supported are "),
         (["--config", "broken.json"], "broken.json"),
         (["--config", "gpt2", "--hbm", "0.001"], "no mesh of the sizes that are looked at does"),
@@ -81,6 +110,9 @@ def test_a_recipe_says_how_it_trains(plan, tmp_path):
 def test_what_cannot_be_planned_is_one_sentence(words, message, plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipe.toml").write_text("[model]\nd_model = 16\n")
+    (tmp_path / "from.toml").write_text("from = 'minilm'\n")
+    (tmp_path / "part.toml").write_text("freeze = ['token_embedding']\n[model]\nd_model = 16\n")
+    (tmp_path / "half.toml").write_text("[train]\nprecision = 'float16-storage'\n[model]\nd_model = 16\n")
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
     (tmp_path / "broken.json").write_text("{")
     found = plan(*words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,8 @@ from numformer.errors import InputError
 from numformer.models.published import PUBLISHED
 from numformer.models.registry import ARCHITECTURES
 from numformer.training.mesh import MeshShape
-from numformer.training.plan import RESERVE, Plan, Workload, make_plan, nearest_fit
+from numformer.training.plan import RESERVE, WIDTHS, Plan, Workload, make_plan, nearest_fit
+from numformer.training.run_folder import read_toml
 
 SEQUENCES = 8  # of a step for each part of the batch, where neither the options nor a recipe say how many
 COPIES = {"float32": "gathered weights", "bfloat16": "weights in bfloat16"}
@@ -36,19 +38,19 @@ class PlanOptions:
     config: str = ""
     """A config.json or its folder, a recipe or run.toml, or a name such as gpt2, llama-3-8b, llama-2-70b."""
     mesh: str = ""
-    """Devices along the axes data, fsdp and model, such as data=4,model=2; one device when not given."""
+    """Devices along the axes data, fsdp and model, such as data=4,model=2; the recipe's, or one device."""
     hbm: float = 80.0
     """Memory of a device in GB (10⁹ bytes)."""
     task: str | None = None
-    """Task that a recipe is for, or that the model gets a head for; when not given, language modelling or the model's own."""
+    """Task that the model gets a head for; the recipe's (or lm), or the one that the model does on its own."""
     batch_size: int | None = None
     """Sequences in a step; the recipe's, or 8 for each part that the mesh divides the batch into."""
     sequence_length: int | None = None
-    """Tokens of a sequence; the context length when not given."""
+    """Tokens of a sequence; the recipe's, or the context length."""
     vocab_size: int | None = None
     """Number of tokens, where the config leaves it to the tokenizer."""
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Precision of the layers; weights, gradients and averages are float32 in any case."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Precision of the layers; the recipe's, or bfloat16. Weights, gradients and averages are float32 in any case."""
     optimizer: Literal["adamw", "adam", "sgd"] | None = None
     """Rule of the updates; the recipe's, or adamw."""
     accumulation: int | None = None
@@ -62,8 +64,7 @@ def run(command: str, arguments: list[str]) -> int:
     options = parse(PlanOptions, command, arguments)
     if not 0.0 < options.hbm < float("inf"):
         raise InputError(f"--hbm must be a number of GB above 0, got {options.hbm:g}")
-    mesh = MeshShape.parse(options.mesh)
-    workload, device_bytes = _workload(options, mesh), options.hbm * 1e9
+    (workload, mesh), device_bytes = _workload(options), options.hbm * 1e9
     plan = make_plan(workload, mesh)
     if sys.stdout.isatty():
         print("\n".join(_table(options.config, plan, options.hbm)), flush=True)
@@ -74,23 +75,47 @@ def run(command: str, arguments: list[str]) -> int:
     return 0
 
 
-def _workload(options: PlanOptions, mesh: MeshShape) -> Workload:
-    """Return what is to be trained: a recipe's settings where there is one, with the options over them."""
-    task = None if options.task is None else task_name(options.task)
-    if Path(options.config).suffix == ".toml":
-        recipe = options_from_file(Path(options.config), task or "lm")
-        config, task = recipe.model, task or "lm"
-        said = {"batch_size": recipe.train.batch_size, "accumulation": recipe.train.accumulation}
-        said |= {"recompute": recipe.train.recompute, "optimizer": recipe.optim.optimizer}
+def _workload(options: PlanOptions) -> tuple[Workload, MeshShape]:
+    """Return what is to be trained, and on which mesh: a recipe's settings where there is one, with the options over them."""
+    task, path = None if options.task is None else task_name(options.task), Path(options.config)
+    settings: dict[str, Any] = {"accumulation": 1, "optimizer": "adamw", "precision": "bfloat16"}
+    train = None
+    if path.suffix == ".toml":
+        task = task or task_name(str(read_toml(path).get("task", "lm")))
+        recipe = _recipe(path, task)
+        config, train = recipe.model, recipe.train
+        settings |= {"accumulation": train.accumulation, "optimizer": recipe.optim.optimizer}
+        settings |= {"precision": train.precision, "sequence_length": getattr(recipe, "sequence_length", None)}
     else:
-        config, said = _config(options.config), dict[str, Any]()
-    given = {name: getattr(options, name) for name in ("batch_size", "accumulation", "optimizer", "sequence_length")}
-    settings = {"accumulation": 1, "optimizer": "adamw", "sequence_length": config.max_seq_len}
-    settings |= {name: value for name, value in (*said.items(), *given.items()) if value is not None}
-    settings.setdefault("batch_size", SEQUENCES * mesh.batch_parts * max(1, settings["accumulation"]))
-    settings["recompute"] = options.recompute or settings.get("recompute", False)
+        config = _config(options.config)
+    for name in ("accumulation", "optimizer", "precision", "sequence_length", "batch_size"):
+        if (value := getattr(options, name)) is not None:
+            settings[name] = value
+    settings["sequence_length"] = length = settings.get("sequence_length") or config.max_seq_len
+    mesh = MeshShape.parse(options.mesh or (train.mesh if train else ""))
+    pieces = mesh.batch_parts * max(1, settings["accumulation"])
+    if train and train.batch_tokens:  # A step fills such a batch up to equal parts.
+        settings.setdefault("batch_size", math.ceil(train.num_sequences(length) / pieces) * pieces)
+    settings.setdefault("batch_size", train.num_sequences(length) if train else SEQUENCES * pieces)
+    recompute = options.recompute or bool(train and train.recompute)
     config = _with_vocabulary(config, options.vocab_size)
-    return Workload(config=config, task=task, precision=options.precision, **settings)
+    return Workload(config=config, task=task, recompute=recompute, **settings), mesh
+
+
+def _recipe(path: Path, task: str) -> Any:
+    """Return the options of a recipe; raises InputError for one whose model or training is not all in it, or in the plan."""
+    recipe = options_from_file(path, task)
+    if recipe.pretrained and "model" not in read_toml(path):
+        raise InputError(
+            f"{path} starts from {recipe.pretrained}, which says the shape: give --config the folder of that"
+        )
+    if recipe.lora.rank or recipe.freeze or any(group.freeze for group in recipe.optim.groups):
+        raise InputError(
+            f"{path} trains a part of the weights alone, and a plan is of all: give --config its config.json"
+        )
+    if recipe.train.precision not in WIDTHS:
+        raise InputError(f"{path} has the precision {recipe.train.precision} of NumPy, and a plan is of JAX")
+    return recipe
 
 
 def _config(name: str) -> Any:
