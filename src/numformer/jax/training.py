@@ -73,7 +73,7 @@ class CompiledStep:
         self._next: tuple[int, Any, float] | None = None
         self.state: Any = None  # weights and averages, where JAX computes
         self.fixed: dict[str, Any] = {}  # what the model has besides: frozen parameters and buffers
-        self.known: list[int] = []  # how often each parameter was changed when state and model were last the same
+        self.known: list[tuple[int, int]] = []  # the versions when state and model were last the same
         self.is_settled = True
         self._take()
         shardings = jax.tree.map(lambda array: array.sharding, self.state)
@@ -159,9 +159,9 @@ class CompiledStep:
         """Return all parameters and buffers by their names."""
         return fixed | dict(zip(self.names, weights, strict=True))
 
-    def _versions(self) -> list[int]:
-        """Return how often each parameter was changed by whoever says so."""
-        return [parameter.version for parameter in self.optimizer.parameters]
+    def _versions(self) -> list[tuple[int, int]]:
+        """Return how often each parameter was changed by whoever says so, and which array it has."""
+        return [(parameter.version, id(parameter.data)) for parameter in self.optimizer.parameters]
 
     def _batch(self, step: int) -> tuple[tuple[np.ndarray, ...], float]:
         """Return the batch of a step and the number of its real tokens, made ahead where steps follow one another."""
