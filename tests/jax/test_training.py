@@ -271,6 +271,11 @@ def test_lengths_are_rounded_up_and_never_over_the_longest(count, most, expected
     assert tokens.shape == (8, expected)
 
 
+def test_few_long_sequences_are_not_made_many():
+    found = [len(padded([np.ones((rows, 65), int), np.zeros(rows)], [0])[0]) for rows in (1, 2, 3, 4, 5, 9)]
+    assert found == [1, 2, 4, 4, 8, 12]
+
+
 # What goes wrong
 
 

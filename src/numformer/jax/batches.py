@@ -1,8 +1,8 @@
 """Batches padded to few shapes: a step is compiled anew for every shape of its batch.
 
-Lengths and numbers of sequences are rounded up to 8, 12, 16, 24, 32, 48, 64, …, which are 15 up to 1024. What a batch is
-rounded to depends on it alone, never on those before, so that a resumed run pads as one that went through, and draws the
-same masks of dropout.
+Lengths and numbers of sequences are rounded up to 8, 12, 16, 24, 32, 48, 64, …, which are 15 up to 1024; numbers below 8 to
+1, 2 and 4 where they are of long sequences, which cost more than a compilation. What a batch is rounded to depends on it alone,
+never on those before, so that a resumed run pads as one that went through, and draws the same masks of dropout.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from numformer.ops.loss import IGNORE
+
+SMALLEST, LONG = 8, 64  # of lengths, and of numbers of sequences that are not long; tokens of a sequence that is not
 
 
 def padded(
@@ -30,7 +32,7 @@ def padded(
     Rows get no longer than `longest`, sequences no more than `most` but for a `multiple`. New sequences repeat the last one,
     with targets that do not count. Ids come back as int32, which is what JAX has.
     """
-    count = _rounded(len(batch[0]), most)
+    count = _rounded(len(batch[0]), most, 1 if batch[0].shape[1] > LONG else SMALLEST)
     rows = math.ceil(count / multiple) * multiple
     filled = [*fills[: len(batch)], *[None] * (len(batch) - len(fills))]
     *inputs, targets = [_lengthened(array, fill, longest) for array, fill in zip(batch, filled, strict=True)]
@@ -41,9 +43,9 @@ def padded(
     return (*inputs, _with_rows(targets, missing, mode="constant", constant_values=ignored))
 
 
-def _rounded(count: int, most: int | None) -> int:
-    """Return the smallest of 8, 12, 16, 24, … that is not below a count, or `most` where that is smaller."""
-    power = 1 << max(3, (count - 1).bit_length())
+def _rounded(count: int, most: int | None, least: int = SMALLEST) -> int:
+    """Return the smallest of 1, 2, 4, 8, 12, 16, 24, … that is not below count and `least`, or `most` if that is smaller."""
+    power = 1 << (max(count, least) - 1).bit_length()
     rounded = power * 3 // 4 if power > 8 and count <= power * 3 // 4 else power
     return rounded if most is None else min(rounded, max(most, count))
 
