@@ -1,8 +1,8 @@
 """Batches padded to few shapes: a step is compiled anew for every shape of its batch.
 
 Lengths and numbers of sequences are rounded up to 8, 12, 16, 24, 32, 48, 64, …, which are 15 up to 1024; numbers below 8 to
-1, 2 and 4 where they are of long sequences, which cost more than a compilation. What a batch is rounded to depends on it alone,
-never on those before, so that a resumed run pads as one that went through, and draws the same masks of dropout.
+1, 2 and 4 where they are of long sequences, which cost more than a compilation. What a batch is rounded to depends on it
+alone, never on those before, so that a resumed run pads as one that went through, and draws the same masks of dropout.
 """
 
 from __future__ import annotations

@@ -41,8 +41,7 @@ class Evaluation:
         return self.placement.fetch(found)[:rows, :length]
 
     def _padded(self, batch: tuple[np.ndarray, ...]) -> Any:
-        fills = self.objective.fills if hasattr(self.objective, "fills") else ()
-        longest = self.objective.model.config.max_seq_len
+        fills, longest = getattr(self.objective, "fills", ()), self.objective.model.config.max_seq_len
         filled = padded(batch, fills, longest=longest, multiple=self.placement.batch_parts)
         self.shapes.add(tuple((array.shape, array.dtype) for array in filled))
         return self.placement.put_batch(filled, 1)
