@@ -89,6 +89,9 @@ def test_a_recipe_may_train_on_shorter_sequences_than_its_model_reads(plan, tmp_
         (["--config", "gpt9"], "there is no file gpt9, and no model of that name (known are gpt2, "),
         (["--config", "gpt2", "--mesh", "date=4"], "a mesh has the axes data, fsdp, model"),
         (["--config", "gpt2", "--mesh", "model=5"], "num_heads=12 cannot be divided over model=5"),
+        (["--config", "gpt2", "--sequence-length", "0"], "sequence_length must be at least 1, got 0"),
+        (["--config", "tokens.toml", "--sequence-length", "0"], "sequence_length must be at least 1, got 0"),
+        (["--config", "gpt2", "--accumulation", "0"], "accumulation must be at least 1, got 0"),
         (["--config", "gpt2", "--hbm", "0"], "--hbm must be a number of GB above 0, got 0"),
         (["--config", "gpt2", "--hbm", "nan"], "--hbm must be a number of GB above 0, got nan"),
         (["--config", "gpt2", "--vocab-size", "5"], "the config has vocab_size=50257: leave out --vocab-size"),
@@ -112,6 +115,7 @@ def test_what_cannot_be_planned_is_one_sentence(words, message, plan, tmp_path, 
     (tmp_path / "recipe.toml").write_text("[model]\nd_model = 16\n")
     (tmp_path / "from.toml").write_text("from = 'minilm'\n")
     (tmp_path / "part.toml").write_text("freeze = ['token_embedding']\n[model]\nd_model = 16\n")
+    (tmp_path / "tokens.toml").write_text("[train]\nbatch_tokens = 64\n[model]\nd_model = 16\nvocab_size = 9\n")
     (tmp_path / "half.toml").write_text("[train]\nprecision = 'float16-storage'\n[model]\nd_model = 16\n")
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
     (tmp_path / "broken.json").write_text("{")

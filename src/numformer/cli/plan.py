@@ -18,11 +18,19 @@ from numformer.cli.train import options_from_file
 from numformer.errors import InputError
 from numformer.models.published import PUBLISHED
 from numformer.models.registry import ARCHITECTURES
+from numformer.training import TrainConfig
 from numformer.training.mesh import MeshShape
 from numformer.training.plan import RESERVE, WIDTHS, Plan, Workload, make_plan, nearest_fit
 from numformer.training.run_folder import read_toml
 
 SEQUENCES = 8  # of a step for each part of the batch, where neither the options nor a recipe say how many
+DEFAULTS: dict[str, Any] = {
+    "mesh": "",
+    "precision": "bfloat16",
+    "optimizer": "adamw",
+    "accumulation": 1,
+    "recompute": False,
+}
 COPIES = {"float32": "gathered weights", "bfloat16": "weights in bfloat16"}
 SENT = {"data": "sums of gradients", "fsdp": "weights gathered, gradients scattered", "model": "sums of branches"}
 
@@ -37,7 +45,7 @@ class PlanOptions:
 
     config: str = ""
     """A config.json or its folder, a recipe or run.toml, or a name such as gpt2, llama-3-8b, llama-2-70b."""
-    mesh: str = ""
+    mesh: str | None = None
     """Devices along the axes data, fsdp and model, such as data=4,model=2; the recipe's, or one device."""
     hbm: float = 80.0
     """Memory of a device in GB (10⁹ bytes)."""
@@ -77,29 +85,34 @@ def run(command: str, arguments: list[str]) -> int:
 
 def _workload(options: PlanOptions) -> tuple[Workload, MeshShape]:
     """Return what is to be trained, and on which mesh: a recipe's settings where there is one, with the options over them."""
-    task, path = None if options.task is None else task_name(options.task), Path(options.config)
-    settings: dict[str, Any] = {"accumulation": 1, "optimizer": "adamw", "precision": "bfloat16"}
-    train = None
+    task, path, recipe = None if options.task is None else task_name(options.task), Path(options.config), None
     if path.suffix == ".toml":
         task = task or task_name(str(read_toml(path).get("task", "lm")))
         recipe = _recipe(path, task)
-        config, train = recipe.model, recipe.train
-        settings |= {"accumulation": train.accumulation, "optimizer": recipe.optim.optimizer}
-        settings |= {"precision": train.precision, "sequence_length": getattr(recipe, "sequence_length", None)}
-    else:
-        config = _config(options.config)
-    for name in ("accumulation", "optimizer", "precision", "sequence_length", "batch_size"):
-        if (value := getattr(options, name)) is not None:
-            settings[name] = value
-    settings["sequence_length"] = length = settings.get("sequence_length") or config.max_seq_len
-    mesh = MeshShape.parse(options.mesh or (train.mesh if train else ""))
+    config = _with_vocabulary(recipe.model if recipe else _config(options.config), options.vocab_size)
+    settings = DEFAULTS | {"sequence_length": config.max_seq_len} | (_settings_of(recipe) if recipe else {})
+    given = {name: getattr(options, name) for name in (*DEFAULTS, "sequence_length", "batch_size")}
+    given["recompute"] = options.recompute or None  # A recipe may say so, too.
+    settings |= {name: value for name, value in given.items() if value is not None}
+    mesh = MeshShape.parse(settings.pop("mesh"))
     pieces = mesh.batch_parts * max(1, settings["accumulation"])
-    if train and train.batch_tokens:  # A step fills such a batch up to equal parts.
-        settings.setdefault("batch_size", math.ceil(train.num_sequences(length) / pieces) * pieces)
-    settings.setdefault("batch_size", train.num_sequences(length) if train else SEQUENCES * pieces)
-    recompute = options.recompute or bool(train and train.recompute)
-    config = _with_vocabulary(config, options.vocab_size)
-    return Workload(config=config, task=task, recompute=recompute, **settings), mesh
+    if "batch_size" not in settings:
+        length = max(1, settings["sequence_length"])
+        settings["batch_size"] = _num_sequences(recipe.train, length, pieces) if recipe else SEQUENCES * pieces
+    return Workload(config=config, task=task, **settings), mesh
+
+
+def _settings_of(recipe: Any) -> dict[str, Any]:
+    """Return what a recipe says of its training."""
+    said = {name: getattr(recipe.train, name) for name in ("mesh", "precision", "accumulation", "recompute")}
+    said |= {"optimizer": recipe.optim.optimizer, "sequence_length": getattr(recipe, "sequence_length", None)}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _num_sequences(train: TrainConfig, length: int, pieces: int) -> int:
+    """Return how many sequences a step has; a batch that is bounded by its tokens is filled up to equal pieces."""
+    number = train.num_sequences(length)
+    return number if train.batch_tokens is None else math.ceil(number / pieces) * pieces
 
 
 def _recipe(path: Path, task: str) -> Any:
