@@ -8,8 +8,6 @@ from contextvars import ContextVar
 
 _FEW = 10  # names that fit a line
 
-_FEW = 10  # names that fit a line
-
 
 def say(message: str) -> None:
     """Print one line on stderr, from Python as from the command line, and every time.

@@ -54,7 +54,7 @@ def what_a_mesh_gives(mesh):
         },
         "bytes": sum(array.addressable_shards[0].data.nbytes for array in arrays),
         "weights": sum(array.addressable_shards[0].data.nbytes for array in weights),
-        "summary": step.summary(),
+        "introduction": step.introduction(),
     }
 
 

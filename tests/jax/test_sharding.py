@@ -75,10 +75,9 @@ def test_the_bytes_of_each_device_fall(found):
     assert whole / 8 <= found["fsdp=8"]["bytes"] < whole / 8 * 1.1  # biases of wide layers are not cut
 
 
-def test_the_devices_are_named_at_the_end(found):
-    devices = found["fsdp=8"]["summary"].rpartition(", on ")[2]
-    assert devices == "8 devices (cpu, fsdp=8)"
-    assert found[""]["summary"].endswith("on 1 of 8 devices (cpu)")
+def test_the_devices_are_named_at_the_beginning(found):
+    assert found["fsdp=8"]["introduction"].startswith("JAX on 8 devices (cpu, fsdp=8): ")
+    assert found[""]["introduction"].startswith("JAX on 1 of 8 devices (cpu): ")
 
 
 def test_a_run_goes_on_with_the_same_losses_on_other_meshes(found):

@@ -82,11 +82,12 @@ def test_every_task_has_the_losses_and_the_evaluations_of_numpy(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["lm", "tag"])
-def test_held_out_data_is_measured_by_compiled_functions_without_dropout(kind, monkeypatch):
+def test_held_out_data_is_measured_by_compiled_functions_without_dropout(kind, monkeypatch, capsys):
     task = make(kind, dropout=0.5)
     monkeypatch.setattr(type(task.model), "forward", fails_in_numpy(type(task.model).forward))
-    found = lines_of(task, backend="jax", steps=1)[-1]["val_loss"]
+    found = lines_of(task, backend="jax", steps=1, progress=True)[-1]["val_loss"]
     monkeypatch.undo()
+    assert ", and evaluations for " in capsys.readouterr().err
     assert found == pytest.approx(task.evaluate()["loss"], rel=1e-5)
 
 
@@ -251,7 +252,9 @@ def test_batches_of_many_lengths_compile_few_steps(capsys):
     assert len({tuple(array.shape for array in batch) for batch in batches}) > 20
     assert len({tuple(array.shape for array in batch) for batch in padded_batches}) <= 10
     task.fit(**FAST | {"steps": 1, "progress": True}, backend="jax")
-    assert "JAX compiled steps for 1 shape of batches, on 1 device (cpu)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "JAX on 1 device (cpu): a step is compiled first" in said
+    assert "JAX compiled steps for 1 shape of batches\n" in said
 
 
 @pytest.mark.parametrize("kind", ["classify", "regress", "tag", "seq2seq", "qa", "packed lm"])

@@ -158,9 +158,9 @@ class Keeper:
             what = self.failure.strip() or f"the training ended with status {self.status}, and no other host says why"
             self._tell(own, what.splitlines()[-1])
             what, status = f"the training has failed\n{what}", 1
-        if sys.stderr.isatty():
-            print("\033[?25h", file=sys.stderr)  # The live line of a training that was killed leaves no cursor behind.
-        say(f"numformer: {self.hosts}: {what}")
+        # The live line of a training that was killed leaves no cursor behind.
+        cursor = "\033[?25h\n" if sys.stderr.isatty() else ""
+        say(f"{cursor}numformer: {self.hosts}: {what}")
         return status
 
     def _lost(self, what: str) -> str:

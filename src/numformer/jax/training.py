@@ -129,13 +129,15 @@ class CompiledStep:
         """Tell whether a host says so: one that is asked to stop takes the others with it, after the same step."""
         return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(flag)).any())
 
+    def introduction(self) -> str:
+        """Say where the steps run, and why the first one is long in coming."""
+        return f"JAX on {self.placement}: a step is compiled first for every shape of a batch, which can take long"
+
     def summary(self) -> str:
-        """Say how often the step was compiled, and where it ran."""
+        """Say how often the step was compiled."""
         measured = len(self.evaluation.shapes)
-        evaluations = f", evaluations for {measured:,}" if measured else ""
-        return (
-            f"JAX compiled steps for {amount(len(self.shapes), 'shapes')} of batches{evaluations}, on {self.placement}"
-        )
+        evaluations = f", and evaluations for {measured:,}" if measured else ""
+        return f"JAX compiled steps for {amount(len(self.shapes), 'shapes')} of batches{evaluations}"
 
     def _take(self) -> None:
         """Copy weights and averages from NumPy to where JAX computes."""

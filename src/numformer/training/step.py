@@ -76,6 +76,9 @@ class Step(Protocol):
     def any_host(self, flag: bool) -> bool:
         """Tell whether any of the hosts that train together says so; all ask after the same steps."""
 
+    def introduction(self) -> str:
+        """Return what there is to say before the first step, or nothing."""
+
     def summary(self) -> str:
         """Return what there is to say at the end, or nothing."""
 
@@ -141,6 +144,10 @@ class TrainStep:
     def any_host(self, flag: bool) -> bool:
         """Return what this host says, which is the only one."""
         return flag
+
+    def introduction(self) -> str:
+        """Return nothing."""
+        return ""
 
     def summary(self) -> str:
         """Return nothing."""

@@ -138,6 +138,8 @@ class Trainer:
             warm_up = f", warm-up of {amount(self.optim.warmup_steps, 'steps')}" if self.optim.warmup_steps else ""
             place = f", run folder {self.folder.path}" if self.folder else ""
             progress.say(self.task.describe() + warm_up + place)
+            if introduction := train_step.introduction():
+                progress.say(introduction)
             while stopped is None:
                 line = self._step(train_step)
                 self.loss = line["loss"]

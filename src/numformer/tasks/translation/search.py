@@ -43,7 +43,7 @@ class SearchSettings(BeamSettings, total=False):
     max_new_tokens: int | None
     processors: Sequence[Processor]
     progress: bool
-    backend: str
+    backend: Literal["numpy", "jax"]
 
 
 def search(
