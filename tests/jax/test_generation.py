@@ -46,6 +46,17 @@ def test_every_architecture_writes_what_it_writes_in_numpy(name, task, randomise
     assert found == expected
 
 
+def test_a_buffer_that_changes_between_two_answers_counts(randomise):
+    model = randomise(build_model(config_of("bart"), "seq2seq")).astype(np.float32)
+    settings = {"sources": SOURCES, "temperature": 0.0}
+    before = written(model, "jax", **settings)
+    state = model.state_dict()
+    state["logits_bias"][0, 7] = 1e3
+    model.load_state_dict(state)
+    found, expected = (written(model, kind, **settings) for kind in ("jax", "numpy"))
+    assert found == expected != before
+
+
 def test_the_same_seed_draws_the_same_tokens(gpt):
     settings = {"temperature": 0.9, "top_k": 5, "seed": 3}
     assert written(gpt, "jax", **settings) == written(gpt, "numpy", **settings)

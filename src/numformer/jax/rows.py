@@ -126,7 +126,7 @@ class Programs:
         self.run = jax.jit(self.forward, donate_argnames="stores", static_argnames=("room", "source_room"))
 
     def parameters(self, model: Any) -> dict[str, Any]:
-        """Return the parameters as arrays of JAX, taken over anew when one of them has changed."""
+        """Return parameters and buffers as arrays of JAX; parameters are taken over anew when one of them has changed."""
         named = dict(model.named_parameters())
         sources = [(parameter.data, parameter.version) for parameter in named.values()]
         if len(sources) != len(self._sources) or any(
@@ -134,7 +134,8 @@ class Programs:
         ):
             self._parameters = {name: jnp.array(parameter.data) for name, parameter in named.items()}
             self._sources = sources
-        return self._parameters
+        buffers = {name: jnp.array(buffer.data) for name, buffer in model.named_buffers()}
+        return self._parameters | buffers
 
     def forward(
         self,
