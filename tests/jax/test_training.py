@@ -208,6 +208,23 @@ def test_weights_that_are_given_between_two_steps_are_those_that_learn(give):
     np.testing.assert_allclose(losses, losses[0], rtol=1e-6)  # 6 examples are all there are
 
 
+def test_frozen_weights_that_change_between_two_steps_count():
+    def losses(backend):
+        task, found = make("classify"), []
+        task.model.freeze("backbone.embeddings")
+        table = task.model.backbone.embeddings.token_embedding.weight
+
+        def halve(line):
+            found.append(line["loss"])
+            table.data[...] *= 0.5
+            table.mark_changed()
+
+        task.fit(**FAST, backend=backend, on_step=halve)
+        return found
+
+    np.testing.assert_allclose(losses("jax"), losses("numpy"), rtol=2e-4)
+
+
 # Dropout
 
 

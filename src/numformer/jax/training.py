@@ -64,6 +64,7 @@ class CompiledStep:
         self.placement = placement
         self.objective, self.optimizer, self.train, self.optim = objective, optimizer, train, optim
         self.trained = optimizer.trained
+        self.all = list(objective.model.parameters())  # those that are frozen, too
         named = {id(parameter): name for name, parameter in objective.model.named_parameters()}
         self.names = [named[id(parameter)] for parameter in optimizer.parameters]
         self.key = jax.random.fold_in(jax.random.key(train.seed & 0xFFFFFFFF), train.seed >> 32)
@@ -163,7 +164,7 @@ class CompiledStep:
 
     def _versions(self) -> list[tuple[int, int]]:
         """Return how often each parameter was changed by whoever says so, and which array it has."""
-        return [(parameter.version, id(parameter.data)) for parameter in self.optimizer.parameters]
+        return [(parameter.version, id(parameter.data)) for parameter in self.all]
 
     def _batch(self, step: int) -> tuple[tuple[np.ndarray, ...], float]:
         """Return the batch of a step and the number of its real tokens, made ahead where steps follow one another."""
