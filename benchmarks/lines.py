@@ -20,11 +20,14 @@ JOBS = {
         [*(f"autograd/{name}.py" for name in ("graph", "decorator", "blocks", "storage", "recompute"))],
         ["jax/recompute.py"],
     ),
-    "a training's step: shards and workers; compilation and padding": (
+    "a training's step: shards and workers; compilation, padding, evaluation": (
         ["training/step.py", "training/workers.py", "training/team.py"],
-        ["jax/training.py", "jax/batches.py"],
+        ["jax/training.py", "jax/evaluation.py", "jax/batches.py"],
     ),
-    "several devices and hosts": ([], ["jax/sharding.py", "jax/hosts.py"]),
+    "several devices and hosts": (
+        [],
+        ["jax/sharding.py", "jax/gathering.py", "jax/hosts.py", "jax/detection.py", "hosts"],
+    ),
     "update rules, clipping": (["optim/adam.py", "optim/sgd.py", "optim/clipping.py"], ["jax/rules.py"]),
     "cache": (["nn/cache.py"], ["jax/cache.py"]),
     "rows of a session": (["generation/rows.py"], ["jax/rows.py"]),

@@ -63,7 +63,7 @@ def _with_rows(array: np.ndarray, missing: int, **how: Any) -> np.ndarray:
     return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), **how) if missing else array
 
 
-def in_pieces(batch: Sequence[np.ndarray], count: int) -> tuple[np.ndarray, ...]:
+def stacked(batch: Sequence[np.ndarray], count: int) -> tuple[np.ndarray, ...]:
     """Return a batch [R ...] as one with an axis of pieces before, [count R/count ...], or as it is for one piece."""
     if count == 1:
         return tuple(batch)

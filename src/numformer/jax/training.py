@@ -19,7 +19,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from numformer._notices import amount
 from numformer.errors import InputError
 from numformer.hosts.process import reached
-from numformer.jax.batches import in_pieces, padded
+from numformer.jax.batches import padded, stacked
 from numformer.jax.evaluation import Evaluation
 from numformer.jax.hosts import check_agreement as check_agreement
 from numformer.jax.keys import keyed
@@ -179,7 +179,7 @@ class CompiledStep:
         count = self.train.accumulation
         most, multiple = self.train.max_sequences, count * self.placement.batch_parts
         batch = padded(batch, fills, longest=longest, most=most, multiple=multiple)
-        return self.placement.put_batch(in_pieces(batch, count), count), total
+        return self.placement.put_batch(stacked(batch, count), count), total
 
     def _find_present(self, batch: Any) -> list[bool]:
         """Tell which parameters the loss reads at all: the others are not updated, so that they do not decay either."""
