@@ -86,6 +86,8 @@ def test_a_recipe_may_train_on_shorter_sequences_than_its_model_reads(plan, tmp_
     ("words", "message"),
     [
         ([], "plan needs a model: --config FILE, or a name such as gpt2"),
+        (["--config", "model.gguf"], "model.gguf: plan reads the config.json of a model, not a GGUF file"),
+        (["--config", "empty"], "there is no file empty/config.json, and no model of that name (known are gpt2, "),
         (["--config", "gpt9"], "there is no file gpt9, and no model of that name (known are gpt2, "),
         (["--config", "gpt2", "--mesh", "date=4"], "a mesh has the axes data, fsdp, model"),
         (["--config", "gpt2", "--mesh", "model=5"], "num_heads=12 cannot be divided over model=5"),
@@ -119,6 +121,7 @@ def test_what_cannot_be_planned_is_one_sentence(words, message, plan, tmp_path, 
     (tmp_path / "half.toml").write_text("[train]\nprecision = 'float16-storage'\n[model]\nd_model = 16\n")
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
     (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "empty").mkdir()
     found = plan(*words)
     assert found.status == 2
     assert message in found.err

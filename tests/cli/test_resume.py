@@ -124,3 +124,35 @@ def test_a_run_of_the_command_line_that_python_continues_keeps_its_sample(here, 
     shape = {"d_model": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 8}
     LanguageModel.from_text("text.txt", **shape).fit(out="run", resume=True, **settings)
     assert tomllib.loads((here / "run" / "run.toml").read_text())["sample"] == 5
+
+
+def test_an_option_that_fits_the_settings_of_the_run_alone_is_taken(here, train, numformer, refused):
+    train()
+    file = here / "run" / "run.toml"
+    file.write_text(file.read_text().replace('backend = "numpy"', 'backend = "jax"'))
+    pytest.importorskip("jax")
+    words = ("train", "lm", "--out=run", "--resume", "--mesh=data=64", "--train.batch-size=64")
+    refused(lambda: numformer(*words), "the mesh data=64 has 64 devices, but JAX finds ")
+
+
+def test_an_option_that_fits_the_settings_of_a_recipe_alone_is_taken(here, train, numformer):
+    (here / "recipe.toml").write_text("[model]\nd_model = 24\n")
+    assert train(config="recipe.toml", model__d_model=24, model__num_heads=12).status == 0
+
+
+def test_a_run_with_a_mesh_says_how_it_goes_on_in_numpy(here, train, numformer, refused):
+    train()
+    file = here / "run" / "run.toml"
+    file.write_text(
+        file.read_text().replace('backend = "numpy"', 'backend = "jax"').replace('mesh = ""', 'mesh = "data=2"')
+    )
+    words = ("train", "lm", "--out=run", "--resume", "--train.steps=6", "--backend=numpy")
+    refused(
+        lambda: numformer(*words),
+        "the mesh data=2 is for the backend jax, got backend numpy: take an empty mesh (--mesh '')",
+    )
+    assert numformer(*words, "--mesh=").status == 0
+
+
+def test_a_misspelt_folder_is_found(here, refused, numformer):
+    refused(lambda: numformer("train", "lm", "--ot", "run", "--resume"), "unrecognized options: --ot")

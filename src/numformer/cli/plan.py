@@ -138,8 +138,10 @@ def _config(name: str) -> Any:
     if name in PUBLISHED:
         return PUBLISHED[name]
     path = Path(name) / "config.json" if Path(name).is_dir() else Path(name)
+    if path.suffix == ".gguf":
+        raise InputError(f"{path}: plan reads the config.json of a model, not a GGUF file")
     if not path.exists():
-        raise InputError(f"there is no file {name}, and no model of that name (known are {', '.join(PUBLISHED)})")
+        raise InputError(f"there is no file {path}, and no model of that name (known are {', '.join(PUBLISHED)})")
     keys = read_json(path)
     kind = keys.get("model_type")
     if not isinstance(kind, str) or kind not in ARCHITECTURES:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from numformer._notices import amount, say
-from numformer.cli.shared.options import parse
-from numformer.cli.shared.train_options import SampleOptions, options_class
+from numformer.cli.shared.options import parse, parse_some
+from numformer.cli.shared.train_options import FirstOptions, SampleOptions, options_class
 from numformer.errors import InputError
 from numformer.hosts.cluster import detected
 from numformer.hosts.group import HostGroup
@@ -165,17 +165,23 @@ def _report(result: FitResult, out: Path) -> None:
 
 
 def _read(command: str, task: str, arguments: list[str]) -> Any:
-    """Read the options twice: first for --config, --resume and --out, then over what those files say."""
+    """Read the options twice: first those that name a file, then all of them over what the file says.
+
+    A setting may be wrong beside the defaults and right beside the file's, as a mesh whose backend the file names.
+    """
     kind = options_class(task)
     arguments = [
         SHORT.get(name, name) + equals + value for name, equals, value in (a.partition("=") for a in arguments)
     ]
-    first = parse(kind, command, arguments)
     default = kind()
+    if {"-h", "--help"} & set(arguments):
+        return parse(kind, command, arguments)
+    first = parse_some(FirstOptions, command, arguments)
     if first.resume and first.config:
         raise InputError("--resume takes its options from the run: leave out --config")
     if first.resume:
         if first.out is None and not first.data:
+            parse(kind, command, arguments)  # which may find --out misspelt
             raise InputError("--resume needs the folder of the run: --out FOLDER")
         default = options_from_file(RunFolder(_folder(first)).settings_file, task)
     elif first.config:

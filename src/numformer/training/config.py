@@ -123,7 +123,9 @@ class TrainConfig:
                 "choose float32 (--train.precision float32)"
             )
         if self.mesh and self.backend == "numpy":
-            raise InputError(f"the mesh {self.mesh} is for the backend jax, got backend {self.backend}")
+            raise InputError(
+                f"the mesh {self.mesh} is for the backend jax, got backend {self.backend}: take an empty mesh (--mesh '')"
+            )
         most = self.max_sequences
         if most is not None and most < max(1, self.shards) * self.accumulation:
             raise InputError(

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from numformer._notices import amount
 from numformer.errors import InputError
 from numformer.models.anatomy import Anatomy, LayerShape, ParameterShape, anatomy_of
 from numformer.models.axes import AxisRules
@@ -161,7 +162,7 @@ def _check_division(workload: Workload, mesh: MeshShape) -> None:
             raise InputError(f"{name}={size} cannot be divided over model={mesh.model}")
     pieces = mesh.batch_parts * workload.accumulation
     if workload.batch_size % pieces:
-        over = f"{mesh.batch_parts} devices along data and fsdp"
+        over = f"{amount(mesh.batch_parts, 'devices')} along data and fsdp"
         in_pieces = f" in {workload.accumulation} pieces each" if workload.accumulation > 1 else ""
         raise InputError(
             f"batch_size={workload.batch_size} cannot be divided over {over}{in_pieces}: take a multiple of {pieces}"

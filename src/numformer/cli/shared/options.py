@@ -45,8 +45,19 @@ class TaskOption(NamedTuple):
 
 def parse(options_class: type[Options], command: str, arguments: list[str], default: Options | None = None) -> Options:
     """Return the options that the arguments give, over `default`; raises InputError in one sentence for a wrong one."""
-    complaint = io.StringIO()
     settings: dict[str, Any] = {} if default is None else {"default": default}
+    found: Options = _parsed(options_class, command, arguments, **settings)
+    return found
+
+
+def parse_some(options_class: type[Options], command: str, arguments: list[str]) -> Options:
+    """Return the options of this class that are among the arguments, whatever the others are."""
+    found: Options = _parsed(options_class, command, arguments, return_unknown_args=True, add_help=False)[0]
+    return found
+
+
+def _parsed(options_class: type[Any], command: str, arguments: list[str], **settings: Any) -> Any:
+    complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(

@@ -39,6 +39,14 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FirstOptions(TrainOptions):
+    """What says over which file the other options are read."""
+
+    data: str = ""
+    """What to train on, after which a folder is named that is not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SampleOptions:
     """What a task that writes text shows of it at the end."""
 
