@@ -147,8 +147,12 @@ class Op:
         return args
 
     def _call_foreign(self, kind: str, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        if mode.current.recording and any(isinstance(value, Tensor) and value.requires_grad for value in args):
-            raise InputError(f"{self.name} was given an array of {kind} beside a Tensor, which holds one of {NUMPY}")
+        lost = [value.shape for value in args if isinstance(value, Tensor) and value.requires_grad]
+        if mode.current.recording and lost:
+            raise InputError(
+                f"{self.name} was given an array of {kind} beside a Tensor {list(lost[0])} of {NUMPY}, which would get no "
+                "gradient: bind or freeze the parameter that it is"
+            )
         if kind not in self.bodies:
             open_room(kind)
         if kind not in self.bodies:

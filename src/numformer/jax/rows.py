@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from numformer._notices import say
 from numformer.generation.protocols import Writer
 from numformer.generation.rows import Request, num_shared, rows_by, unread_ids
 from numformer.generation.window import window_start
@@ -178,6 +179,7 @@ _programs: weakref.WeakKeyDictionary[Any, Programs] = weakref.WeakKeyDictionary(
 def programs_of(model: Any) -> Programs:
     """Return what was compiled for a model so far."""
     if model not in _programs:
+        say("JAX compiles the model for every length of a prompt, which takes some seconds each time")
         _programs[model] = Programs(model)
     return _programs[model]
 
