@@ -117,20 +117,21 @@ def test_a_training_that_is_killed_is_a_host_lost_to_the_others(keep, capsys):
     assert messages(kept.others[0]) == [["end", 1, ""]]
 
 
-def test_a_failure_is_explained_by_a_host_that_says_nothing_meanwhile(keep, capsys):
-    kept = keep(2)
-    kept.pipe.send("failure", "Traceback:\nRuntimeError: connection reset")
-    kept.end_training(signal.SIGABRT)
-    assert kept.keeper.run() == 2
-    assert "host 1 was lost" in capsys.readouterr().err
-
-
-def test_a_failure_that_nobody_explains_is_shown_whole(keep, capsys):
-    kept = keep(1)
+@pytest.mark.parametrize(
+    ("hosts", "status", "sentence"),
+    [
+        (2, 2, "numformer: host 0 of 2: host 1 was lost"),
+        (1, 1, "numformer: host 0 of 1: the training has failed\nTraceback:\nRuntimeError: a fault"),
+    ],
+)
+def test_a_failure_is_explained_by_a_host_that_is_silent_and_shown_whole_by_default(
+    keep, capsys, hosts, status, sentence
+):
+    kept = keep(hosts)
     kept.pipe.send("failure", "Traceback:\nRuntimeError: a fault")
     kept.end_training(signal.SIGABRT)
-    assert kept.keeper.run() == 1
-    assert "the training has failed\nTraceback:\nRuntimeError: a fault" in capsys.readouterr().err
+    assert kept.keeper.run() == status
+    assert capsys.readouterr().err.startswith(sentence)
 
 
 def test_who_says_goodbye_is_not_lost(keep, capsys):

@@ -189,7 +189,11 @@ def test_a_tenth_of_a_device_is_left():
     [
         ("model=5", {}, "num_heads=12 cannot be divided over model=5"),
         ("model=16", {"name": "llama-3-8b"}, "num_kv_heads=8 cannot be divided over model=16"),
-        ("fsdp=5", {"batch_size": 5}, r"the mesh fsdp=5 cannot cut weights of shape \[50257, 768\] into 5 parts"),
+        (
+            "fsdp=5",
+            {"batch_size": 5},
+            r"the mesh fsdp=5 cannot cut weights of shape \[50257, 768\] into 5 parts: 5 does not divide 768",
+        ),
         ("data=3", {}, "batch_size=64 cannot be divided over 3 devices along data and fsdp: take a multiple of 3"),
         ("", {"accumulation": 3}, "batch_size=64 cannot be divided over 1 device along data and fsdp in 3 pieces each"),
         ("fsdp=8", {"accumulation": 16}, "in 16 pieces each: take a multiple of 128"),

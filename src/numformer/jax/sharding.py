@@ -7,7 +7,6 @@ vocabulary (tensor parallel). JAX derives from that what the devices send each o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -60,18 +59,10 @@ class Placement:
     def of_parameter(self, name: str, shape: tuple[int, ...], *, gathered: bool = False) -> NamedSharding:
         """Return how a parameter is cut; `gathered` is how it is where it is used.
 
-        Raises InputError for a width that cannot be cut into equal parts; a vocabulary is left whole then.
+        Raises InputError as `AxisRules.cuts` does.
         """
-        cuts = []
-        for axis, length in zip(axes_of(name, len(shape)), shape, strict=True):
-            along = tuple(each for each in RULES.along(axis) if not (gathered and each == "fsdp"))
-            parts = math.prod(self.sizes[each] for each in along)
-            if length % parts and axis != "vocab":
-                raise InputError(
-                    f"the mesh {self.name} cannot cut {name} of shape {list(shape)}: {parts} does not divide {length}"
-                )
-            cuts.append(along if length % parts == 0 else ())
-        return self._cut(*cuts)
+        cuts = RULES.cuts(axes_of(name, len(shape)), shape, self.sizes, name)
+        return self._cut(*(tuple(each for each in cut if not (gathered and each == "fsdp")) for cut in cuts))
 
     def put_parameter(self, name: str, array: np.ndarray) -> Any:
         """Return an array of JAX with memory of its own: NumPy goes on writing to the one that is given."""

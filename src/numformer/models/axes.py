@@ -5,6 +5,8 @@ Names in Python are the same in every architecture, and so is the table.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from numformer.errors import InputError
@@ -64,6 +66,26 @@ class AxisRules:
     def along(self, axis: Axis) -> tuple[str, ...]:
         """Return the axes of the mesh that an axis is cut along."""
         return getattr(self, axis) if axis else ()
+
+    def cuts(
+        self, axes: Sequence[Axis], shape: Sequence[int], sizes: Mapping[str, int], what: str = "weights"
+    ) -> list[tuple[str, ...]]:
+        """Return along which axes of a mesh of these sizes every axis of a parameter is cut.
+
+        Raises InputError for a width that cannot be cut into equal parts; a vocabulary is left whole then.
+        """
+        found = []
+        for axis, length in zip(axes, shape, strict=True):
+            along = self.along(axis)
+            parts = math.prod(sizes[each] for each in along)
+            if length % parts and axis != "vocab":
+                mesh = ",".join(f"{name}={size}" for name, size in sizes.items() if size > 1)
+                raise InputError(
+                    f"the mesh {mesh} cannot cut {what} of shape {list(shape)} into {parts} parts: "
+                    f"{parts} does not divide {length}"
+                )
+            found.append(() if length % parts else along)
+        return found
 
     def names(self) -> list[str]:
         """Return the axes that a mesh may have."""

@@ -136,17 +136,10 @@ def nearest_fit(workload: Workload, mesh: MeshShape, device_bytes: float) -> Pla
 def divided(parameter: ParameterShape, mesh: MeshShape) -> MeshShape:
     """Return over how many devices along each axis of the mesh a parameter is divided, by the rules of `models.axes`.
 
-    Raises InputError for a width that cannot be cut into equal parts; a vocabulary is left whole then.
+    Raises InputError as `AxisRules.cuts` does.
     """
-    parts: dict[str, int] = {}
-    for axis, length in zip(parameter.axes, parameter.shape, strict=True):
-        cuts = {along: mesh.axes[along] for along in RULES.along(axis)}
-        number = math.prod(cuts.values())
-        if length % number == 0:
-            parts |= cuts
-        elif axis != "vocab":
-            raise InputError(f"the mesh {mesh} cannot cut weights of shape {list(parameter.shape)} into {number} parts")
-    return MeshShape(**parts)
+    cuts = RULES.cuts(parameter.axes, parameter.shape, mesh.axes)
+    return MeshShape(**{along: mesh.axes[along] for cut in cuts for along in cut})
 
 
 def _held(parameter: ParameterShape, mesh: MeshShape) -> int:
